@@ -1,0 +1,48 @@
+"""The mistakes that a user can make, each of which ends the command with exit code 2 and no traceback."""
+
+USER_ERROR_EXIT_CODE = 2
+
+
+class PretuneError(Exception):
+    """A mistake that the user can mend. The message is one sentence: field, value, rule, remedy."""
+
+
+class ConfigError(PretuneError):
+    """A setting is unknown, out of bounds, or contradicts another one."""
+
+
+class DataError(PretuneError):
+    """An input file is missing, empty, unreadable, or does not have what the configuration says it has."""
+
+
+class IntegrityError(PretuneError):
+    """A file is not what its manifest says: its size or SHA-256 differs, or it is gone."""
+
+
+class RequestChangedError(PretuneError):
+    """A stage of this name was run, or begun, with another request."""
+
+
+class LockedError(PretuneError):
+    """Another live process owns what was to be written."""
+
+
+class StageError(PretuneError):
+    """A stage ended without a result; the message says why and where its logs are."""
+
+
+class StoppedError(PretuneError):
+    """A stage was asked to stop and did, at a step boundary; it can be continued."""
+
+
+class GateError(PretuneError):
+    """A model without a positive, matching blessing was to be promoted."""
+
+
+def error_named(name: str) -> type[PretuneError]:
+    """The exception class of that name; `StageError` for a name that is not ours.
+
+    A child process leaves the name and the message of its user error in `error.json`; the parent raises it again.
+    """
+    classes = {cls.__name__: cls for cls in PretuneError.__subclasses__()}
+    return classes.get(name, StageError)

@@ -1,0 +1,108 @@
+"""From a configuration and the manifests of earlier stages to the request of the next one. Pure."""
+
+from typing import Any
+
+from tasks.config import Config, FinetuneConfig
+from tasks.errors import ConfigError
+from tasks.manifest import Input, Manifest, Request
+
+PREPARE_FORMAT = 1
+"""Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
+
+Identity = dict[str, Any]
+
+
+def prepare_request(config: Config, source: Identity, tokenizer: Identity | None) -> Request:
+    """`source` and `tokenizer` are content digests (`tasks.source_identity`); paths are not part of the identity."""
+    return Request(
+        kind="prepare",
+        identity={
+            "format": PREPARE_FORMAT,
+            "data": config.data.model_dump(mode="json", exclude={"path"}),
+            "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"path"}),
+            "source": source,
+            "tokenizer_source": tokenizer,
+        },
+        execution={"data_path": config.data.path, "tokenizer_path": config.tokenizer.path},
+    )
+
+
+def examples_request(finetune: FinetuneConfig, source: Identity) -> Request:
+    return Request(
+        kind="examples",
+        identity={
+            "format": PREPARE_FORMAT,
+            "kind": finetune.kind,
+            "examples": finetune.examples.model_dump(mode="json", exclude={"path"}),
+            "source": source,
+        },
+        execution={"data_path": finetune.examples.path, "name": finetune.name},
+    )
+
+
+def pretrain_request(config: Config, dataset: Input, dataset_manifest: Manifest) -> Request:
+    """Raises ConfigError where the model's vocabulary is smaller than the tokenizer's, or the text is too short."""
+    check_dataset(config, dataset_manifest)
+    return Request(
+        kind="pretrain",
+        identity={
+            "model": config.model.model_dump(mode="json"),
+            "pretrain": config.pretrain.model_dump(mode="json"),
+            "convergence": config.convergence.model_dump(mode="json"),
+        },
+        inputs={"dataset": dataset},
+        execution={"launch": config.launch.model_dump(mode="json")},
+    )
+
+
+def check_dataset(config: Config, dataset: Manifest) -> None:
+    entries, rows = int(dataset.metrics["vocab_size"] or 0), config.model.vocab_size
+    if rows is not None and rows < entries:
+        raise ConfigError(
+            f"model.vocab_size={rows} is smaller than the tokenizer's vocabulary of {entries}; "
+            f"leave model.vocab_size empty or set it to at least {entries}"
+        )
+    length = config.pretrain.sequence_length
+    for split in ("train", "heldout"):
+        tokens = int(dataset.metrics[f"{split}_tokens"] or 0)
+        if tokens <= length:
+            raise ConfigError(
+                f"pretrain.sequence_length={length} needs more than {length} tokens in the {split} split, which has "
+                f"{tokens}; give more text or set a shorter sequence"
+            )
+
+
+def finetune_request(config: Config, finetune: FinetuneConfig, base: Input, examples: Input, random_init: bool) -> Request:
+    return Request(
+        kind="finetune",
+        identity={
+            "finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule", "examples"}),
+            "init": "random" if random_init else "base",
+        },
+        inputs={"base": base, "examples": examples},
+        execution={"launch": config.launch.model_dump(mode="json")},
+    )
+
+
+def evaluate_request(
+    config: Config, finetune: FinetuneConfig, inputs: dict[str, Input], champion: dict[str, Any] | None
+) -> Request:
+    """`inputs` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`.
+
+    The champion (name, version, path, digest of the version that holds the alias now) is no part of the identity: the decision
+    about a candidate is made once, and promotion checks that its champion is still the one it was compared with.
+    """
+    return Request(
+        kind="evaluate",
+        identity={"kind": finetune.kind, "gate": finetune.gate.model_dump(mode="json"), "max_length": finetune.max_length},
+        inputs=inputs,
+        execution={"champion": champion, "launch": config.launch.model_dump(mode="json") | {"num_processes": 1}},
+    )
+
+
+def promote_request(model_name: str, candidate: Input, decision: Input) -> Request:
+    return Request(
+        kind="promote",
+        identity={"model_name": model_name, "alias": "champion"},
+        inputs={"candidate": candidate, "decision": decision},
+    )
