@@ -1,0 +1,59 @@
+"""The command lines of stage processes on this machine. `accelerate launch` starts every training process."""
+
+import os
+import sys
+from pathlib import Path
+
+from tasks.config import LaunchConfig
+from tasks.run_layout import REPOSITORY, StageLayout
+
+ACCELERATE = REPOSITORY / "configs" / "accelerate"
+
+
+def data_command(stage: StageLayout) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a preparation process."""
+    return [sys.executable, "-m", "tasks.data", str(stage.path)], {}
+
+
+def training_command(stage: StageLayout, launch: LaunchConfig) -> tuple[list[str], dict[str, str]]:
+    """Command and environment that start the ranks.
+
+    The configuration file is always passed, because accelerate reads the user's own default file without it. On a machine
+    without GPUs `MULTI_GPU` starts ranks that meet over gloo; accelerate's CPU types start one process and say nothing.
+    """
+    ranks = launch.num_processes
+    gpu = uses_gpu(launch)
+    file = ACCELERATE / ("single.yaml" if ranks == 1 else "gpu.yaml" if gpu else "cpu.yaml")
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file),
+        "--num_processes", str(ranks), "--num_machines", "1", "--main_process_port", "0",
+        "-m", "tasks.worker", str(stage.path),
+    ]  # fmt: skip
+    environment = {
+        "PRETUNE_WORLD_SIZE": str(ranks),
+        "PRETUNE_DEVICE": "gpu" if gpu else "cpu",
+        "OMP_NUM_THREADS": str(max(1, available_cpus() // ranks)),
+        "TOKENIZERS_PARALLELISM": "false",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        "HF_HUB_OFFLINE": "1",
+    }
+    if not gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+        environment["ACCELERATE_USE_CPU"] = "true"
+    return command, environment
+
+
+def available_cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def uses_gpu(launch: LaunchConfig) -> bool:
+    """Whether ranks compute on GPUs: as told, or, for `auto`, if there is one for each rank."""
+    return launch.device == "gpu" or (launch.device == "auto" and num_gpus() >= launch.num_processes)
+
+
+def num_gpus() -> int:
+    """NVIDIA GPUs that this process may use, found without loading a driver library."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))

@@ -1,0 +1,166 @@
+"""`python -m tasks.launch.supervisor STAGE`: owns a stage, starts its ranks, restarts them, stops them, outlives its flow.
+
+It is a process of its own in a session of its own: a killed flow run, worker or server costs no step. Its children die with
+it, whatever kills it.
+"""
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.config import LaunchConfig
+from tasks.errors import USER_ERROR_EXIT_CODE, LockedError, StageError
+from tasks.journal import Journal
+from tasks.launch.local import data_command, training_command
+from tasks.launch.lock import StageLock, hold
+from tasks.launch.orchestrator import CancellationWatch
+from tasks.manifest import Request, read_request, write_json
+from tasks.run_layout import StageLayout
+
+logger = logging.getLogger("pretune.supervisor")
+
+STOPPED_EXIT_CODE = 3
+POLL_SECONDS = 0.1
+TRACKING_DELAY_SECONDS = 20.0
+"""A stage that is done sooner is mirrored to MLflow once, at its end, by the flow; starting a process would cost more."""
+STOP_GRACE_SECONDS = 120.0
+"""Ranks that were asked to stop and have not after so long are ended."""
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Attempt:
+    """One start of a stage's process."""
+
+    process: subprocess.Popen[bytes]
+    token: int
+    started: float
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    stage = StageLayout(Path(sys.argv[1]))
+    signal.signal(signal.SIGTERM, lambda *_: stage.stop.touch())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with hold(stage) as lock:
+            return supervise(stage, read_request(stage), lock)
+    except LockedError as error:
+        logger.info("%s", error)
+        return 0
+
+
+def supervise(stage: StageLayout, request: Request, lock: StageLock) -> int:
+    """Start the process until it is done, stopped, refused by a user error, or has failed too often without progress."""
+    launch = LaunchConfig.model_validate(request.execution.get("launch", {"num_processes": 1, "max_restarts": 0}))
+    watch, failures, progress = CancellationWatch(stage), 0, committed(stage)
+    while True:
+        attempt = start(stage, request, launch, lock)
+        code = attend(stage, request, launch, lock, attempt, watch)
+        logger.info("attempt %d ended with exit code %d", attempt.token, code)
+        if code == 0 and stage.manifest.exists():
+            return 0
+        if code in (USER_ERROR_EXIT_CODE, STOPPED_EXIT_CODE):
+            return code
+        if stage.stop.exists():
+            return STOPPED_EXIT_CODE
+        failures = failures + 1 if (now := committed(stage)) == progress else 1
+        progress = now
+        if failures > launch.max_restarts:
+            write_json(stage.error, {"error": StageError.__name__, "message": failure(stage, attempt, code, failures)})
+            return 1
+
+
+def committed(stage: StageLayout) -> int:
+    """What a restart can build on: the number of the newest checkpoint's step, 0 without one."""
+    steps = [int(p.name.removeprefix("step_")) for p in stage.checkpoints.glob("step_*")]
+    return max(steps, default=0)
+
+
+def start(stage: StageLayout, request: Request, launch: LaunchConfig, lock: StageLock) -> Attempt:
+    token = lock.next_token()
+    trains = request.kind in ("pretrain", "finetune", "evaluate")
+    command, environment = training_command(stage, launch) if trains else data_command(stage)
+    environment |= {"PRETUNE_ATTEMPT": str(token)}
+    folder = stage.logs(token)
+    folder.mkdir(parents=True, exist_ok=True)
+    journal = Journal(stage.journal, token)
+    journal.append("event", durable=True, event="attempt", command=command[1:], num_processes=launch.num_processes)
+    journal.close()
+    with (folder / "launcher.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, env=os.environ | environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent
+        )
+    logger.info("attempt %d: process %d: %s", token, process.pid, " ".join(command))
+    return Attempt(process, token, time.monotonic())
+
+
+def die_with_parent() -> None:
+    """The kernel kills this process when the thread that started it ends. Linux only."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def attend(
+    stage: StageLayout, request: Request, launch: LaunchConfig, lock: StageLock, attempt: Attempt, watch: CancellationWatch
+) -> int:
+    """Wait for the attempt's end; beat, mirror, obey cancellation, end what stalls. Returns the exit code."""
+    mirror: subprocess.Popen[bytes] | None = None
+    stop_asked: float | None = None
+    try:
+        while (code := attempt.process.poll()) is None:
+            lock.beat()
+            now = time.monotonic()
+            if watch.cancelled(now):
+                stage.stop.touch()
+            if stage.stop.exists():
+                stop_asked = stop_asked or now
+                if now - stop_asked > STOP_GRACE_SECONDS or request.kind in ("prepare", "examples"):
+                    attempt.process.kill()
+            elif now - max(attempt.started, last_write(stage)) > launch.stall_timeout_seconds:
+                logger.info("nothing was written for %.0f s: ending the ranks", launch.stall_timeout_seconds)
+                attempt.process.kill()
+            if mirror is None and request.kind in ("pretrain", "finetune") and now - attempt.started > TRACKING_DELAY_SECONDS:
+                mirror = start_mirror(stage)
+            time.sleep(POLL_SECONDS)
+        return code
+    finally:
+        if mirror is not None and mirror.poll() is None:
+            mirror.terminate()
+            mirror.wait()
+
+
+def last_write(stage: StageLayout) -> float:
+    """When the journal was last written, on the monotonic clock."""
+    if not stage.journal.exists():
+        return 0.0
+    return time.monotonic() - max(0.0, time.time() - stage.journal.stat().st_mtime)
+
+
+def start_mirror(stage: StageLayout) -> subprocess.Popen[bytes]:
+    """A child that ships the journal to MLflow while the ranks run. Whatever becomes of it costs no step."""
+    with (stage.path / "logs" / "tracking.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tasks.tracking", str(stage.path)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
+        )  # fmt: skip
+
+
+def failure(stage: StageLayout, attempt: Attempt, code: int, failures: int) -> str:
+    """One sentence with the last line that the process left and where the rest is."""
+    folder = stage.logs(attempt.token)
+    said = ""
+    for log in sorted(folder.glob("*.log")):
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        said = next((line for line in reversed(lines) if "Error" in line), said or (lines[-1] if lines else ""))
+    times = "once" if failures == 1 else f"{failures} times without progress"
+    return f"{stage.path.name} failed {times} (exit code {code}): {said[:300]}; logs are in {folder}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
