@@ -1,0 +1,74 @@
+# Every target does its own set-up. `make` alone lists them.
+#   PYTHON=python3.12   the interpreter that makes the environment (3.11 or later)
+#   VENV=DIR            where the environment lies
+#   TORCH=own           keep the torch (2.11 or later) that PYTHON already has, such as the CUDA build of a GPU machine
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= pinned
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+INSTALLED_TEST := $(VENV)/installed-test
+
+.PHONY: help setup demo up down test lint clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(INSTALLED)  ## make the environment in .venv
+
+demo: $(INSTALLED)  ## the whole lifecycle on the sample text
+	@$(BIN)/pretune run demo
+
+up: $(INSTALLED)  ## start Prefect, MLflow and a worker on this machine
+	@$(BIN)/pretune up
+
+down:  ## stop them
+	@if [ -x $(BIN)/pretune ]; then $(BIN)/pretune down; else echo "nothing runs: there is no environment in $(VENV)"; fi
+
+test: $(INSTALLED_TEST)  ## run the tests
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: $(INSTALLED_TEST)  ## check style and import direction
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+clean:  ## remove the environment; what was trained stays
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
+
+# A stamp is written after its installation succeeded, and taken away before one begins: an interrupted one is begun again,
+# and pip keeps the packages that were complete.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(call install,sample,a few minutes the first time)
+	@$(BIN)/python -m compileall -q flows tasks
+	@touch $@
+
+$(INSTALLED_TEST): $(INSTALLED)
+	@$(call install,sample$(comma)test,under a minute)
+	@touch $@
+
+comma := ,
+
+# $(call install,EXTRAS,TIME) makes the environment where it is missing, installs, and shows one moving line meanwhile.
+define install
+set -eu -o pipefail; \
+rm -f $@; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  || { echo "pretune needs Python 3.11 or later, and '$(PYTHON)' is not one; name one with make PYTHON=..."; exit 1; }; \
+$(BIN)/python -m pip --version >/dev/null 2>&1 \
+  || $(PYTHON) -m venv $(if $(filter own,$(TORCH)),--system-site-packages) $(VENV); \
+$(if $(filter own,$(TORCH)),grep -v '^torch==',cat) constraints.txt >$(VENV)/constraints.txt; \
+echo "installing pretune[$(1)] into $(VENV): $(2), all output in $(VENV)/install.log"; \
+$(BIN)/python -m pip install --disable-pip-version-check --no-input --no-compile --progress-bar off \
+  -c $(VENV)/constraints.txt -e '.[$(1)]' 2>&1 | tee $(VENV)/install.log | awk '$(show_progress)' \
+  || { echo "the installation failed; the end of $(VENV)/install.log says:"; tail -n 15 $(VENV)/install.log; exit 1; }
+endef
+
+define show_progress
+/^Collecting/ { n++; if (n % 20 == 0) { print "  " n " packages found"; fflush() } } \
+/^Installing collected/ { print "  " NF - 3 " packages to unpack, the longest part"; fflush() }
+endef
