@@ -1,0 +1,131 @@
+"""Doing one stage under Prefect: skip it, start it or join it, show its progress, pass on a cancellation, read its manifest."""
+
+import base64
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
+
+from tasks.launch.stage import follow, request_stop, start_or_attach
+from tasks.progress import Progress, duration
+from tasks.run_layout import StageLayout
+from tasks.stages import Result, Work
+
+logger = logging.getLogger("pretune")
+
+LINE_SECONDS = 10.0
+ARTIFACT_SECONDS = 3.0
+CURVE_SECONDS = 30.0
+CANCELLATION_SECONDS = 5.0
+SERVER_ERRORS = (httpx.HTTPError, PrefectException, OSError)
+"""What talking to a Prefect server that is away can raise. It costs a picture of the training, never the training."""
+
+
+def run_stage(work: Work, on_poll: Callable[[], None] | None = None) -> Result:
+    """The result of the stage, at once if it is done; otherwise its supervisor is started, or joined, and followed.
+
+    `on_poll` is called on every look at a stage that runs, and once more at its end.
+    """
+    if (result := work.result()) is not None:
+        logger.info("%-24s skipped: done on %s", work.stage.path.name, result.manifest.created_at)
+    else:
+        started = time.monotonic()
+        view = StageView(work.stage, on_poll)
+        start_or_attach(work.stage, work.request, orchestrator())
+        result = Result(work.stage, follow(work.stage, view.update))
+        view.finish()
+        logger.info("%-24s done in %s", work.stage.path.name, duration(time.monotonic() - started))
+    if on_poll is not None:
+        on_poll()
+    return result
+
+
+def orchestrator() -> dict[str, Any]:
+    """Which flow run waits: the outermost one, so that a cancel of the pipeline stops the stage of a sub-flow too."""
+    return {"flow_run_id": flow_run.root_flow_run_id, "api_url": PREFECT_API_URL.value()}
+
+
+class StageView:
+    """What a person sees of a stage while it runs: lines in the log, a progress artifact, its live curve."""
+
+    def __init__(self, stage: StageLayout, on_poll: Callable[[], None] | None) -> None:
+        self.stage, self.on_poll = stage, on_poll
+        self.key = artifact_key(f"{stage.path.parent.name}-{stage.path.name}")
+        self._shown: Progress | None = None
+        self._artifact: UUID | None = None
+        self._next: dict[str, float] = {}
+        self._last = Progress(stage=stage.path.name)
+
+    def update(self, progress: Progress) -> None:
+        self._last = progress
+        if self.news(progress) or (progress != self._shown and self.due("line", LINE_SECONDS)):
+            logger.info("%s", progress.line)
+            self._shown = progress
+        if self.due("artifact", ARTIFACT_SECONDS):
+            self.attempt(self.show_progress)
+        if self.due("curve", CURVE_SECONDS):
+            self.attempt(self.show_curve)
+        if self.due("cancellation", CANCELLATION_SECONDS):
+            self.attempt(self.pass_on_cancellation)
+        if self.on_poll is not None:
+            self.on_poll()
+
+    def news(self, progress: Progress) -> bool:
+        """Whether there is what deserves a line at once: a held-out measurement, a phase, a verdict."""
+        old = self._shown or Progress(stage=progress.stage)
+        return (progress.heldout_loss, progress.phase) != (old.heldout_loss, old.phase)
+
+    def due(self, what: str, seconds: float) -> bool:
+        now = time.monotonic()
+        if now < self._next.get(what, 0.0):
+            return False
+        self._next[what] = now + seconds
+        return True
+
+    def attempt(self, action: Callable[[], None]) -> None:
+        """Do what needs the Prefect server; where the server is away, say so and go on."""
+        try:
+            action()
+        except SERVER_ERRORS as error:
+            if self.due("complaint", 60.0):
+                logger.warning("the Prefect server does not answer (%s); the stage goes on without it", type(error).__name__)
+
+    def show_progress(self) -> None:
+        percent, text = 100.0 * min(1.0, max(0.0, self._last.fraction)), self._last.line
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(percent, key=self.key, description=text)
+        else:
+            update_progress_artifact(self._artifact, percent, description=text)
+
+    def show_curve(self) -> None:
+        picture = self.stage.path / "curve.png"
+        if picture.exists():
+            data = base64.b64encode(picture.read_bytes()).decode()
+            text = f"`{self._last.line}`\n\n![held-out loss](data:image/png;base64,{data})"
+            create_markdown_artifact(text, key=f"{self.key}-curve", description="Loss curve while it is trained")
+
+    def pass_on_cancellation(self) -> None:
+        """Ask the stage to stop if this flow run, or the one that contains it, was cancelled."""
+        with get_client(sync_client=True) as client:
+            for run_id in {flow_run.id, flow_run.root_flow_run_id} - {None}:
+                state = client.read_flow_run(UUID(run_id)).state
+                if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                    logger.info("%-24s cancelled: stops at the next step boundary", self.stage.path.name)
+                    request_stop(self.stage)
+
+    def finish(self) -> None:
+        self.attempt(self.show_progress)
+        self.attempt(self.show_curve)
+
+
+def artifact_key(text: str) -> str:
+    """Prefect allows lower-case letters, digits and dashes."""
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower()).strip("-")

@@ -1,0 +1,103 @@
+"""Which stages a run has, where each lies, and its request from the configuration and the results of earlier stages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.config import Config, FinetuneConfig
+from tasks.errors import ConfigError
+from tasks.manifest import Input, Manifest, Request, finished
+from tasks.requests import (
+    evaluate_request,
+    examples_request,
+    finetune_request,
+    prepare_request,
+    pretrain_request,
+    promote_request,
+)
+from tasks.run_layout import RunLayout, StageLayout, dataset_stage
+from tasks.source_identity import data_identity, examples_identity, tokenizer_identity
+
+
+@dataclass(frozen=True)
+class Result:
+    """A stage that is done. This, and nothing bigger, is what flows and tasks hand to each other."""
+
+    stage: StageLayout
+    manifest: Manifest
+
+    @property
+    def input(self) -> Input:
+        return self.manifest.as_input(self.stage.path)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A stage to be done: its folder and what it is asked for."""
+
+    stage: StageLayout
+    request: Request
+
+    def result(self) -> Result | None:
+        """The result if the stage is done; raises RequestChangedError if the folder was begun with another request."""
+        manifest = finished(self.stage, self.request)
+        return Result(self.stage, manifest) if manifest else None
+
+
+def prepare_work(home: Path, config: Config) -> Work:
+    """Raises DataError for input that is missing or empty."""
+    request = prepare_request(config, data_identity(home, config.data), tokenizer_identity(home, config.tokenizer))
+    return Work(dataset_stage(home, config.data.name, request.digest), request)
+
+
+def pretrain_work(run: RunLayout, config: Config, dataset: Result) -> Work:
+    return Work(run.pretrain(), pretrain_request(config, dataset.input, dataset.manifest))
+
+
+def examples_work(home: Path, finetune: FinetuneConfig) -> Work:
+    """Raises DataError for input that is missing or empty."""
+    request = examples_request(finetune, examples_identity(home, finetune.examples))
+    return Work(dataset_stage(home, finetune.name, request.digest), request)
+
+
+def finetune_work(
+    run: RunLayout, config: Config, finetune: FinetuneConfig, base: Result, examples: Result, random_init: bool = False
+) -> Work:
+    stage = run.random_init(finetune.name) if random_init else run.finetune(finetune.name)
+    return Work(stage, finetune_request(config, finetune, base.input, examples.input, random_init))
+
+
+def evaluate_work(
+    run: RunLayout, config: Config, finetune: FinetuneConfig, results: dict[str, Result], champion: dict[str, Any] | None = None
+) -> Work:
+    """`results` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`."""
+    inputs = {role: result.input for role, result in results.items()}
+    return Work(run.evaluate(finetune.name), evaluate_request(config, finetune, inputs, champion))
+
+
+def promote_work(run: RunLayout, config: Config, finetune: FinetuneConfig, candidate: Result, decision: Result) -> Work:
+    request = promote_request(finetuned_model(config, finetune), candidate.input, decision.input)
+    return Work(run.promote(finetune.name), request)
+
+
+def base_model(config: Config) -> str:
+    """Name of the registered model that holds the pre-trained versions."""
+    return f"{config.registry.model_name}-base"
+
+
+def finetuned_model(config: Config, finetune: FinetuneConfig) -> str:
+    return f"{config.registry.model_name}-{finetune.name}"
+
+
+def finetune_named(config: Config, name: str) -> FinetuneConfig:
+    """Raises ConfigError for a name that the configuration does not have."""
+    for finetune in config.finetune:
+        if finetune.name == name:
+            return finetune
+    names = ", ".join(f.name for f in config.finetune) or "none"
+    raise ConfigError(f"finetune_name={name!r} is no fine-tune of this configuration; there are: {names}")
+
+
+def promoted(decision: Manifest) -> bool:
+    """Whether an evaluation came out in favour of its candidate."""
+    return decision.details.get("decision") == "promote"
