@@ -31,8 +31,16 @@ class StageError(PretuneError):
     """A stage ended without a result; the message says why and where its logs are."""
 
 
+class DivergedError(PretuneError):
+    """Training has diverged; the message says where and what to change."""
+
+
 class StoppedError(PretuneError):
     """A stage was asked to stop and did, at a step boundary; it can be continued."""
+
+
+class TrackingError(PretuneError):
+    """MLflow did not answer, or does not hold what was just written to it; nothing is lost, the next call goes on."""
 
 
 class GateError(PretuneError):

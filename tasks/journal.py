@@ -44,13 +44,16 @@ def ends_with_newline(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def read_journal(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """The whole lines from byte `offset` on, and the offset after them. A torn line (a killed writer) is passed over."""
+def read_journal(path: Path, offset: int = 0, max_bytes: int = -1) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines from byte `offset` on, and the offset after them. A torn line (a killed writer) is passed over.
+
+    `max_bytes`, longer than any line, bounds how much is read at once.
+    """
     if not path.exists():
         return [], offset
     with path.open("rb") as file:
         file.seek(offset)
-        content = file.read()
+        content = file.read(max_bytes)
     end = content.rfind(b"\n") + 1
     return list(parse_lines(content[:end].splitlines())), offset + end
 
