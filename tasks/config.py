@@ -165,7 +165,7 @@ class PretrainConfig(Section):
     heldout_tokens: int = Field(100_000, ge=256)
     """Held-out tokens measured each time (the first ones; all of them if fewer)."""
     checkpoint_every_steps: int = Field(50, ge=1)
-    """Steps between checkpoints with optimizer state."""
+    """Steps between checkpoints with optimizer state; a multiple of evaluate_every_steps."""
     keep_checkpoints: int = Field(2, ge=1)
     """Newest checkpoints kept; the best and the newest verified one are never deleted."""
     milestone_every_steps: int | None = Field(None, ge=1)
@@ -184,6 +184,11 @@ class PretrainConfig(Section):
             raise ValueError(
                 f"pretrain.milestone_every_steps={every} is not a multiple of "
                 f"pretrain.checkpoint_every_steps={self.checkpoint_every_steps}; a milestone is made from a checkpoint"
+            )
+        if self.checkpoint_every_steps % self.evaluate_every_steps:
+            raise ValueError(
+                f"pretrain.checkpoint_every_steps={self.checkpoint_every_steps} is not a multiple of "
+                f"pretrain.evaluate_every_steps={self.evaluate_every_steps}; a checkpoint is kept by its held-out loss"
             )
         if self.max_steps < self.warmup_steps + self.decay_steps:
             raise ValueError(

@@ -4,7 +4,7 @@ The protocol between a stage's process and whoever waits for it is files in the 
 
 - `request.json` is there before the process starts; the process gets the folder as its only argument.
 - It appends to `journal.jsonl`: `progress` (fraction, message), `start`, `step`, `evaluation`, `verdict`, `milestone`, `done`.
-- It ends with exit code 0 after writing `manifest.json`; with exit code 2 after writing `error.json` ({"error", "message"}) for
-  a mistake of the user's; with any other code when it broke.
-- When `stop` exists it stops at the next step boundary, after a checkpoint, and ends with exit code 3.
+- It is done when it has written `manifest.json`; it was refused when it has written `error.json` ({"error", "message"}), for a
+  mistake of the user's; when it ends with neither, it broke, and is started again. (Launchers do not hand exit codes on.)
+- When `stop` exists it stops at the next step boundary, after a checkpoint, and ends.
 """

@@ -64,10 +64,10 @@ def supervise(stage: StageLayout, request: Request, lock: StageLock) -> int:
         attempt = start(stage, request, launch, lock)
         code = attend(stage, request, launch, lock, attempt, watch)
         logger.info("attempt %d ended with exit code %d", attempt.token, code)
-        if code == 0 and stage.manifest.exists():
+        if stage.manifest.exists():
             return 0
-        if code in (USER_ERROR_EXIT_CODE, STOPPED_EXIT_CODE):
-            return code
+        if stage.error.exists():
+            return USER_ERROR_EXIT_CODE
         if stage.stop.exists():
             return STOPPED_EXIT_CODE
         failures = failures + 1 if (now := committed(stage)) == progress else 1

@@ -1,0 +1,58 @@
+"""Text from an exported model. `python -m tasks.training.generate FOLDER --prompt TEXT`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from tasks.data.examples import encode_prompt, encode_texts
+from tasks.data.tokenizer import load_tokenizer
+from tasks.training.model import load_causal
+
+NEW_TOKENS = 60
+
+
+def sample_text(
+    model: PreTrainedModel, folder: Path, seed: int, prompt: str = "", temperature: float = 0.8, chat: bool = False
+) -> str:
+    """The prompt and up to 60 sampled tokens after it, or, with `chat`, only the answer to it.
+
+    The same for the same seed on the same machine. `folder` is where the tokenizer lies.
+    """
+    tokenizer = load_tokenizer(folder)
+    if chat:
+        start = encode_prompt(tokenizer, prompt).tolist()
+    else:
+        start = [tokenizer.end_of_text_id, *encode_texts(tokenizer, [prompt])[0]]
+    ids = torch.tensor([start], device=next(model.parameters()).device)
+    room = model.config.max_position_embeddings - ids.shape[1]
+    if room < 1:
+        return prompt
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        made = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=temperature, top_k=50,
+            max_new_tokens=min(NEW_TOKENS, room), pad_token_id=model.config.pad_token_id, use_cache=True,
+        )  # fmt: skip
+    kept = made[0][len(start) if chat else 0 :].tolist()
+    return tokenizer.tokenizer.decode(kept, skip_special_tokens=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Sample text from an exported causal model.")
+    parser.add_argument("folder", type=Path, help="an export folder: config.json, model.safetensors, tokenizer.json")
+    parser.add_argument("--prompt", default="", help="text to continue")
+    parser.add_argument("--chat", action="store_true", help="treat the prompt as a question to an instruction-tuned model")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--temperature", type=float, default=0.8)
+    arguments = parser.parse_args()
+    model = load_causal(arguments.folder).eval()
+    text = sample_text(model, arguments.folder, arguments.seed, arguments.prompt, arguments.temperature, arguments.chat)
+    sys.stdout.write(text.strip() + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

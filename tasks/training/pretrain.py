@@ -1,0 +1,215 @@
+"""Pre-training from random weights to a verdict, then the decay, then the export."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from tasks.config import ConvergenceConfig, ModelConfig, PretrainConfig
+from tasks.convergence import Evaluation, Verdict, judge
+from tasks.data.order import samples_of_step
+from tasks.data.shards import TokenDataset
+from tasks.data.tokenizer import load_tokenizer
+from tasks.errors import DivergedError
+from tasks.manifest import Manifest, Request, file_entries, fsync_folder, verify, write_json, write_manifest
+from tasks.run_layout import StageLayout, step_folder
+from tasks.training.checkpoint import discard_after, load_checkpoint
+from tasks.training.evaluation import as_metrics, heldout_metrics, read_text
+from tasks.training.generate import sample_text
+from tasks.training.loop import Recipe, Trainer, relative
+from tasks.training.model import build_model, check_isolation, export_model, num_parameters
+from tasks.training.objective import choose_causal_loss
+from tasks.training.plots import loss_curve
+from tasks.training.ranks import Ranks
+from tasks.training.schedule import Schedule
+
+
+def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> None:
+    """The whole stage; returns when its manifest is written. All ranks call it."""
+    config = PretrainConfig.model_validate(request.identity["pretrain"])
+    folder = Path(request.inputs["dataset"].path)
+    dataset = Manifest.read(folder / "manifest.json")
+    if attempt == 1 and ranks.is_first:
+        verify(folder, dataset)
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    model = build_model(
+        ModelConfig.model_validate(request.identity["model"]),
+        tokenizer.vocab_size,
+        tokenizer.end_of_text_id,
+        tokenizer.pad_id,
+        config.seed,
+    ).to(ranks.device)
+    check_isolation(model)
+    heldout = TokenDataset(folder, dataset, "heldout", config.sequence_length)
+    recipe = pretraining_recipe(config, request, folder, dataset, heldout, model, ranks)
+    trainer = Trainer(recipe, model, ranks, stage, attempt)
+    trainer.resume()
+    trainer.train()
+    finish(trainer, config, request, folder, heldout)
+
+
+def pretraining_recipe(
+    config: PretrainConfig, request: Request, folder: Path, dataset: Manifest, heldout: TokenDataset, model: torch.nn.Module,
+    ranks: Ranks,
+) -> Recipe:  # fmt: skip
+    train = TokenDataset(folder, dataset, "train", config.sequence_length)
+    loss = choose_causal_loss(model)
+    num_heldout = num_heldout_sequences(config, heldout)
+    convergence = ConvergenceConfig.model_validate(request.identity["convergence"])
+    return Recipe(
+        request_digest=request.digest,
+        seed=config.seed,
+        schedule=Schedule(config.learning_rate, config.min_learning_rate, config.warmup_steps, config.decay_steps, "1-sqrt"),
+        max_steps=config.max_steps,
+        global_batch_size=config.global_batch_size,
+        micro_batch_size=config.micro_batch_size,
+        max_grad_norm=config.max_grad_norm,
+        weight_decay=config.weight_decay,
+        betas=(config.beta1, config.beta2),
+        precision=config.precision,
+        evaluate_every_steps=config.evaluate_every_steps,
+        checkpoint_every_steps=config.checkpoint_every_steps,
+        keep_checkpoints=config.keep_checkpoints,
+        sample_ids=lambda step: samples_of_step(step, config.global_batch_size, train.num_sequences, config.seed),
+        read=partial(read_text, train),
+        num_targets=lambda ids: len(ids) * config.sequence_length,
+        num_tokens=lambda ids: len(ids) * config.sequence_length,
+        loss=loss,
+        evaluate=lambda m: heldout_metrics(m, heldout, num_heldout, config.micro_batch_size, loss, ranks),
+        on_evaluation=partial(judge_progress, config=config, convergence=convergence, tokenizer=folder / "tokenizer"),
+    )
+
+
+def num_heldout_sequences(config: PretrainConfig, heldout: TokenDataset) -> int:
+    """Sequences that each evaluation measures: `heldout_tokens` worth of them, at least one, all if there are fewer."""
+    return max(1, min(heldout.num_sequences, config.heldout_tokens // config.sequence_length))
+
+
+def judge_progress(trainer: Trainer, config: PretrainConfig, convergence: ConvergenceConfig, tokenizer: Path) -> None:
+    """Judge the curve of the stable phase: start the decay where it has converged, over-fits, or reaches the cap.
+
+    The verdict is a function of the curve, so every rank comes to the same one, also after a resume.
+    """
+    state = trainer.state
+    verdict = judge(stable_evaluations(state.evaluations, config.warmup_steps), convergence)
+    if verdict.verdict == "diverged":
+        trainer.note("verdict", durable=True, step=state.step, **verdict.model_dump(mode="json"))
+        raise DivergedError(f"pre-training has diverged: {verdict.reason}")
+    if state.decay_start is not None or state.step == 0:
+        return
+    last_stable = config.max_steps - config.decay_steps
+    if verdict.verdict == "improving" and state.step + config.evaluate_every_steps > last_stable:
+        state.decay_start = last_stable
+        reason = f"{verdict.reason}; the cap of {config.train_tokens:,} tokens ends the stable phase"
+        verdict = verdict.model_copy(update={"reason": reason})
+    elif verdict.verdict == "converged":
+        state.decay_start = state.step
+    elif verdict.verdict == "overfitting":
+        roll_back(trainer, verdict)
+    elif every := config.milestone_every_steps:
+        if state.step % every == 0:
+            write_milestone(trainer, "pretraining", tokenizer, verdict)
+        return
+    else:
+        return
+    trainer.state.verdict = verdict.model_dump(mode="json")
+    trainer.note("verdict", durable=True, step=trainer.state.step, **trainer.state.verdict)
+    label = "converged" if verdict.verdict == "converged" else "pretraining"
+    write_milestone(trainer, label, tokenizer, verdict)
+    trainer.save()
+
+
+def stable_evaluations(evaluations: list[dict], warmup_steps: int) -> list[Evaluation]:
+    """The curve that is judged: warm-up left out."""
+    fields = Evaluation.model_fields
+    return [Evaluation(**{k: e[k] for k in fields}) for e in evaluations if e["step"] > warmup_steps]
+
+
+def roll_back(trainer: Trainer, verdict: Verdict) -> None:
+    """Return to the checkpoint with the lowest held-out loss and start the decay there."""
+    best, left = trainer.state.best_step, trainer.state.step
+    if best is None:
+        trainer.state.decay_start = left
+        return
+    path = trainer.stage.checkpoints / step_folder(best)
+    trainer.state = load_checkpoint(path, trainer.recipe.request_digest, trainer.model, trainer.optimizer)
+    trainer.state.decay_start = best
+    trainer.note("event", durable=True, event="rollback", from_step=left, step=best, reason=verdict.reason)
+    trainer.ranks.barrier()
+    if trainer.ranks.is_first:
+        discard_after(trainer.stage, best)
+    trainer.ranks.barrier()
+
+
+def write_milestone(trainer: Trainer, label: str, tokenizer: Path, verdict: Verdict) -> None:
+    """Export the weights of this step to `milestones/step_N`, complete or not at all. All ranks call it; rank 0 writes."""
+    stage, state = trainer.stage, trainer.state
+    target = stage.milestones / step_folder(state.step)
+    if trainer.ranks.is_first and not target.exists():
+        temporary = target.with_name(f".{target.name}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        files = export_model(trainer.model, tokenizer, temporary / "export")
+        curve = temporary / "curve.png"
+        curve.write_bytes(loss_curve(state.evaluations, verdict.model_dump(mode="json")))
+        latest = state.evaluations[-1]
+        manifest = Manifest(
+            kind="milestone",
+            request_digest=trainer.recipe.request_digest,
+            files=file_entries(temporary, [*files, curve]),
+            step=state.step,
+            tokens_seen=state.tokens_seen,
+            metrics=as_metrics({k: v for k, v in latest.items() if k not in ("step", "tokens_seen")}),
+            details={"label": label, "verdict": verdict.model_dump(mode="json")},
+        )
+        write_manifest(temporary, manifest)
+        temporary.rename(target)
+        fsync_folder(stage.milestones)
+        trainer.note("milestone", durable=True, label=label, step=state.step, path=relative(target, stage))
+    trainer.ranks.barrier()
+
+
+def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: Path, heldout: TokenDataset) -> None:
+    """Final measurement in fp32, export, curve, manifest. All ranks call it; rank 0 writes."""
+    stage, state, ranks, model = trainer.stage, trainer.state, trainer.ranks, trainer.model
+    model.eval()
+    with torch.no_grad():
+        final = heldout_metrics(
+            model, heldout, num_heldout_sequences(config, heldout), config.micro_batch_size, trainer.recipe.loss, ranks
+        )
+    if ranks.is_first:
+        shutil.rmtree(stage.export, ignore_errors=True)
+        files = export_model(model, folder / "tokenizer", stage.export)
+        curve, verdict_file = stage.path / "curve.png", stage.path / "verdict.json"
+        curve.write_bytes(loss_curve(state.evaluations, state.verdict))
+        write_json(verdict_file, {"verdict": state.verdict, "evaluations": state.evaluations})
+        first, last = state.evaluations[0], state.evaluations[-1]
+        metrics = final | {
+            "initial_heldout_loss": first["heldout_loss"],
+            "initial_bits_per_byte": first["bits_per_byte"],
+            "train_loss": last["train_loss"],
+            "num_parameters": num_parameters(model),
+            "training_seconds": round(state.training_seconds, 1),
+            "tokens_per_second": round(state.tokens_seen / max(state.training_seconds, 1e-9), 1),
+        }
+        manifest = Manifest(
+            kind="pretrain",
+            request_digest=request.digest,
+            inputs=request.inputs,
+            files=file_entries(stage.path, [*files, curve, verdict_file]),
+            step=state.step,
+            tokens_seen=state.tokens_seen,
+            metrics=as_metrics(metrics),
+            details={
+                "verdict": state.verdict,
+                "chain": state.chain,
+                "milestones": [
+                    {"label": Manifest.read(p / "manifest.json").details["label"], "step": int(p.name[5:]), "path": relative(p, stage)}
+                    for p in sorted(stage.milestones.glob("step_*"))
+                ],
+                "sample": sample_text(model, stage.export, config.seed),
+            },
+        )
+        trainer.note("done", durable=True, step=state.step)
+        write_manifest(stage.path, manifest)
+    ranks.barrier()

@@ -1,0 +1,69 @@
+"""The only module given to `accelerate launch -m`: one rank of a training or evaluation stage."""
+
+import ctypes
+import importlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from tasks.errors import USER_ERROR_EXIT_CODE, PretuneError, StoppedError
+from tasks.manifest import read_request, write_json
+from tasks.run_layout import StageLayout
+
+STOPPED_EXIT_CODE = 3
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Run this rank. What happened is in the stage's files; the launcher does not hand exit codes on."""
+    stage = StageLayout(Path(sys.argv[1]))
+    attempt, rank = int(os.environ["PRETUNE_ATTEMPT"]), int(os.environ.get("RANK", "0"))
+    die_with_launcher()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log_to(stage.logs(attempt) / f"rank_{rank}.log")
+    try:
+        run(stage, attempt)
+    except StoppedError:
+        return STOPPED_EXIT_CODE
+    except PretuneError as error:
+        # Every rank writes it: the launcher ends the others as soon as one is gone.
+        write_json(stage.error, {"error": type(error).__name__, "message": str(error)})
+        return USER_ERROR_EXIT_CODE
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def run(stage: StageLayout, attempt: int) -> None:
+    """Join the other ranks and do what the request says."""
+    from tasks.training.ranks import join_ranks
+
+    request = read_request(stage)
+    kind = importlib.import_module(f"tasks.training.{request.kind}")
+    ranks = join_ranks()
+    kind.run(stage, request, ranks, attempt)
+    ranks.close()
+
+
+def die_with_launcher() -> None:
+    """Each rank is in a session of its own: without this it would outlive a launcher that was killed. Linux only."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(1)
+
+
+def log_to(path: Path) -> None:
+    """Everything that this rank prints, and its logging, goes to its own file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
