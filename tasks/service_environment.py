@@ -55,7 +55,18 @@ def server_environment(home: Path, port: int) -> dict[str, str]:
 
 def server_command(port: int, temporary: bool = False) -> list[str]:
     """`temporary`: for one flow run of the command line; no UI, and nothing is scheduled."""
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--analytics-off"]
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--analytics-off",
+    ]
     return [*command, "--no-scheduler", "--no-late-runs", "--no-ui"] if temporary else command
 
 

@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def free_port(asked: int | None, default: int, flag: str) -> int:
-    """The port asked for, or the default, or where that is taken any other; raises ConfigError if the one asked for is taken."""
+    """The port asked for (ConfigError if it is taken), else the default, else any other that is free."""
     if asked is not None:
         if not is_free(asked):
             raise ConfigError(f"{flag}={asked} is used by another program; choose another port, or leave the flag out")

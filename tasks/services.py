@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tasks.launch.lock import owner
 from tasks.launch.stage import request_stop
-from tasks.run_layout import StageLayout
+from tasks.manifest import read_json
+from tasks.run_layout import RunLayout, StageLayout
 from tasks.service_environment import (
     client_environment,
     mlflow_command,
@@ -117,6 +118,16 @@ def all_stages(home: Path) -> list[StageLayout]:
 
 def running_stages(home: Path) -> list[StageLayout]:
     return [stage for stage in all_stages(home) if owner(stage) is not None]
+
+
+def stages_of(run: RunLayout) -> list[StageLayout]:
+    """The stages that run now for this run: its own, and the data that is prepared for it."""
+    return [
+        stage
+        for stage in running_stages(run.home)
+        if stage.path.is_relative_to(run.path)
+        or (stage.orchestrator.exists() and read_json(stage.orchestrator).get("run") == run.name)
+    ]
 
 
 def stop_stages(stages: list[StageLayout]) -> None:

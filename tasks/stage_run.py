@@ -50,7 +50,7 @@ def run_stage(work: Work, on_poll: Callable[[], None] | None = None) -> Result:
 
 def orchestrator() -> dict[str, Any]:
     """Which flow run waits: the outermost one, so that a cancel of the pipeline stops the stage of a sub-flow too."""
-    return {"flow_run_id": flow_run.root_flow_run_id, "api_url": PREFECT_API_URL.value()}
+    return {"flow_run_id": flow_run.root_flow_run_id, "api_url": PREFECT_API_URL.value(), "run": flow_run.name}
 
 
 class StageView:

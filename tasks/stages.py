@@ -7,6 +7,7 @@ from typing import Any
 from tasks.config import Config, FinetuneConfig
 from tasks.errors import ConfigError
 from tasks.manifest import Input, Manifest, Request, finished
+from tasks.mlflow_files import read_registration
 from tasks.requests import (
     evaluate_request,
     examples_request,
@@ -17,6 +18,9 @@ from tasks.requests import (
 )
 from tasks.run_layout import RunLayout, StageLayout, dataset_stage
 from tasks.source_identity import data_identity, examples_identity, tokenizer_identity
+
+PRETRAINED, CANDIDATE = "pretrained", "candidate"
+"""Labels of the two versions that a run always registers."""
 
 
 @dataclass(frozen=True)
@@ -101,3 +105,9 @@ def finetune_named(config: Config, name: str) -> FinetuneConfig:
 def promoted(decision: Manifest) -> bool:
     """Whether an evaluation came out in favour of its candidate."""
     return decision.details.get("decision") == "promote"
+
+
+def registered_version(home: Path, stage: StageLayout, model: str, label: str) -> int | None:
+    """The version that this stage's `registration.json` records; read without MLflow."""
+    known = read_registration(home, stage)
+    return known.versions.get(f"{model} {label}") if known else None

@@ -1,0 +1,85 @@
+"""The `pretune` command: its words, and how it ends. Starts fast: what a word does is imported when it is used."""
+
+import argparse
+import logging
+import os
+import sys
+
+from tasks.errors import USER_ERROR_EXIT_CODE, PretuneError
+
+INTERRUPTED_EXIT_CODE = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one word; returns 0, 2 for a mistake of the user's, 1 for what broke, 130 after Ctrl-C."""
+    asked = parser().parse_args(arguments)
+    show_log(asked.verbose)
+    from flows import commands
+
+    try:
+        return getattr(commands, asked.word.replace("-", "_"))(asked)
+    except PretuneError as error:
+        print(f"pretune: {error}", file=sys.stderr)
+        return USER_ERROR_EXIT_CODE
+    except KeyboardInterrupt:
+        print("pretune: interrupted", file=sys.stderr)
+        return INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def show_log(verbose: bool) -> None:
+    """Progress lines of pretune go to standard error; other libraries are heard from warnings on, with -v."""
+    logger = logging.getLogger("pretune")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="pretune", description="From text to a language model in use.")
+    top.add_argument("-v", "--verbose", action="store_true", help="show the libraries' own messages and tracebacks")
+    words = top.add_subparsers(dest="word", required=True, metavar="WORD")
+
+    run = words.add_parser("run", help="prepare, pre-train, fine-tune, evaluate, promote; skips what is done")
+    run.add_argument("presets", nargs="+", metavar="PRESET", help="names (see `pretune presets`) or TOML files, later ones win")
+    run.add_argument("--set", action="append", default=[], metavar="A.B=V", dest="assignments", help="change one setting")
+    run.add_argument("--name", help="name of the run; default: the presets' names joined by '-'")
+    run.add_argument("--dry-run", action="store_true", help="check the settings and show what would be done")
+    run.add_argument("--json", action="store_true", help="print the report as JSON")
+
+    up = words.add_parser("up", help="start Prefect, MLflow and a worker on this machine")
+    up.add_argument("--prefect-port", type=int, help="default: 4200, or any free port if that is taken")
+    up.add_argument("--mlflow-port", type=int, help="default: 5000, or any free port if that is taken")
+    up.add_argument("--no-worker", action="store_true", help="only the two servers")
+
+    down = words.add_parser("down", help="stop trainings at a step boundary, then all that `up` started")
+    down.add_argument("--keep-training", action="store_true", help="let trainings go on")
+
+    status = words.add_parser("status", help="services and runs of this home")
+    status.add_argument("--json", action="store_true", help="print it as JSON")
+
+    stop = words.add_parser("stop", help="stop a run's training at a step boundary")
+    stop.add_argument("name", metavar="NAME", help="name of the run")
+
+    promote = words.add_parser("promote", help="make a blessed version the champion")
+    promote.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+    promote.add_argument("version", metavar="VERSION", type=int)
+
+    rollback = words.add_parser("rollback", help="give the champion's place back to the version before")
+    rollback.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+
+    generate = words.add_parser("generate", help="continue a text with the run's pre-trained model")
+    generate.add_argument("name", metavar="NAME", help="name of the run")
+    generate.add_argument("prompt", metavar="PROMPT")
+
+    words.add_parser("presets", help="the presets that come with pretune")
+    words.add_parser("doctor", help="say in one line each what is wrong with this installation")
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

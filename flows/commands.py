@@ -1,0 +1,211 @@
+"""What each word of the `pretune` command does. Prefect is imported only where a flow is run or deployments are registered."""
+
+import argparse
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.report import own_command, read_report, text_report
+from flows.states import StageState, complete, observed_states, plan_run, run_names
+from tasks.config import NAME_PATTERN, Config
+from tasks.errors import ConfigError
+from tasks.presets import load_config, parse_config, preset_names, read_preset
+from tasks.run_layout import REPOSITORY, RunLayout, home
+from tasks.service_records import SERVICES, alive, credentials, credentials_file, services_lock
+
+logger = logging.getLogger("pretune")
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Fast where everything is done: no server is started and no library of machine learning is imported."""
+    config = with_absolute_paths(load_config(asked.presets, asked.assignments))
+    name = asked.name or "-".join(Path(preset).stem for preset in asked.presets)
+    check_name(name)
+    states = plan_run(config, name, home())
+    if asked.dry_run:
+        show_states(config, name, states, asked.json)
+        return 0
+    if complete(states):
+        for state in states:
+            logger.info("%-28s skipped: %s %s", state.name, state.state, state.detail)
+    else:
+        run_pipeline(config, name)
+    report = read_report(config, name, home())
+    print(report.model_dump_json(indent=1) if asked.json else "\n" + text_report(report))
+    return 0
+
+
+def run_pipeline(config: Config, name: str) -> None:
+    """Run the flow in this process, at the server of `pretune up` or at one of its own."""
+    from flows.local_run import run_flow
+
+    try:
+        run_flow(config, name)
+    except KeyboardInterrupt:
+        print(
+            f"\npretune: no longer following; training goes on by itself.\n"
+            f"To follow it again, type the same command. To stop it: {own_command()} stop {name}",
+            file=sys.stderr,
+        )
+        raise SystemExit(130) from None
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigError for a name that cannot be a folder's everywhere."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ConfigError(
+            f"--name={name!r} is not a name; use small letters, digits and . _ -, at most 63, a letter or digit first"
+        )
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Paths as this process means them: stages run in processes with another working directory."""
+    values = config.model_dump(mode="json", exclude_unset=True)
+    for section in [
+        values.get("data", {}),
+        values.get("tokenizer", {}),
+        *(f.get("examples", {}) for f in values.get("finetune", ())),
+    ]:
+        path = section.get("path")
+        if path and (section.get("source") != "huggingface" or Path(path).exists()):
+            section["path"] = str(Path(path).expanduser().absolute())
+    return parse_config(values)
+
+
+def show_states(config: Config, name: str, states: list[StageState], as_json: bool) -> None:
+    if as_json:
+        stages = [{"stage": s.name, "state": s.state, "detail": s.detail} for s in states]
+        print(json.dumps({"run": name, "stages": stages, "config": config.model_dump(mode="json")}, indent=1))
+        return
+    print(f"Run {name} in {RunLayout(home(), name).path}\n")
+    for state in states:
+        print(f"  {state.line}")
+
+
+def up(asked: argparse.Namespace) -> int:
+    from tasks.services import start_servers, start_worker, use_running_server
+
+    with services_lock(home()):
+        running = all(alive(home(), name) for name in SERVICES if name != "worker" or not asked.no_worker)
+        if not running:
+            start_servers(home(), asked.prefect_port, asked.mlflow_port)
+            use_running_server(home())
+            from flows.deployments import register_deployments
+
+            names = register_deployments()
+            logger.info("%d deployments are registered, such as %s", len(names), names[0])
+            if not asked.no_worker:
+                start_worker(home())
+    print("pretune is up already\n" if running else "pretune is up\n")
+    for line in addresses():
+        print(line)
+    return 0
+
+
+def addresses() -> Iterator[str]:
+    """Where to look, and with which password; the passwords themselves stay in their file."""
+    user, file = credentials(home()).user, credentials_file(home())
+    for name, path, title in (("prefect", "/v2/", "Prefect"), ("mlflow", "/?workflowType=machine_learning", "MLflow")):
+        record = alive(home(), name)
+        if record is not None:
+            yield f"  {title:<8} {record.url}{path}   user {user}, password: {name}_password in {file}"
+    yield f"\nThe Prefect page asks for user:password in one field. To end it all: {own_command()} down"
+
+
+def down(asked: argparse.Namespace) -> int:
+    from tasks.services import stop_services
+
+    with services_lock(home()):
+        ended = stop_services(home(), asked.keep_training)
+    print(f"ended: {', '.join(ended)}" if ended else "nothing was running")
+    return 0
+
+
+def status(asked: argparse.Namespace) -> int:
+    services = {name: record.url or f"process {record.pid}" for name in SERVICES if (record := alive(home(), name))}
+    runs = {name: observed_states(RunLayout(home(), name)) for name in run_names(home())}
+    if asked.json:
+        stages = {
+            name: [{"stage": s.name, "state": s.state, "detail": s.detail} for s in states] for name, states in runs.items()
+        }
+        print(json.dumps({"home": str(home()), "services": services, "runs": stages}, indent=1))
+        return 0
+    print(f"Home      {home()}")
+    for name in SERVICES:
+        print(f"{name:<9} {services.get(name, 'not running')}")
+    for name, states in runs.items():
+        print(f"\nRun {name}")
+        for state in states:
+            print(f"  {state.line}")
+    return 0
+
+
+def stop(asked: argparse.Namespace) -> int:
+    from tasks.services import stages_of, stop_stages
+
+    if asked.name not in run_names(home()):
+        raise ConfigError(f"run {asked.name!r} does not exist; there are: {', '.join(run_names(home())) or 'none'}")
+    stages = stages_of(RunLayout(home(), asked.name))
+    stop_stages(stages)
+    print(
+        f"stopped: {', '.join(stage.path.name for stage in stages)}" if stages else f"nothing of run {asked.name!r} is running"
+    )
+    return 0
+
+
+def promote(asked: argparse.Namespace) -> int:
+    from tasks.promote_version import promote_version
+
+    with quiet_mlflow():
+        print(promote_version(home(), asked.model, asked.version))
+    return 0
+
+
+def rollback(asked: argparse.Namespace) -> int:
+    from tasks.aliases import describe
+    from tasks.aliases import rollback as roll_back
+
+    with quiet_mlflow():
+        print(describe(roll_back(home(), asked.model, by="command line")))
+    return 0
+
+
+@contextmanager
+def quiet_mlflow() -> Iterator[None]:
+    """MLflow's migrations report themselves at INFO on standard error."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    yield
+
+
+def generate(asked: argparse.Namespace) -> int:
+    folder = RunLayout(home(), asked.name).pretrain().export
+    if not folder.is_dir():
+        raise ConfigError(
+            f"run {asked.name!r} has no pre-trained model; there are runs: {', '.join(run_names(home())) or 'none'}"
+        )
+    command = [sys.executable, "-m", "tasks.training.generate", str(folder), "--prompt", asked.prompt]
+    return subprocess.run(command, cwd=REPOSITORY).returncode
+
+
+def presets(asked: argparse.Namespace) -> int:
+    for name in preset_names():
+        print(f"{name:<12} {read_preset(name).get('description', '')}".rstrip())
+    return 0
+
+
+def doctor(asked: argparse.Namespace) -> int:
+    from tasks.service_doctor import problems
+
+    found = problems(home())
+    for problem in found:
+        print(f"pretune: {problem}")
+    print(f"{len(found)} problem{'s' if len(found) != 1 else ''} found" if found else "nothing is wrong with this installation")
+    return 1 if found else 0

@@ -1,0 +1,60 @@
+"""Flow: a pre-trained model to registered candidates."""
+
+from typing import Annotated, Literal
+
+from prefect import flow
+from pydantic import Field
+
+from flows.parameters import FinetuneName, RunName, open_run, stop_stages
+from tasks.config import Config, FinetuneConfig
+from tasks.errors import RequestChangedError
+from tasks.finetune import finetune_model, finetune_random_init, register_candidate
+from tasks.manifest import Manifest, write_json
+from tasks.prepare import prepare_examples
+from tasks.run_layout import RunLayout, home
+from tasks.stages import Result, finetune_named, finetune_work
+
+OnChange = Annotated[
+    Literal["refuse", "new run"],
+    Field(
+        description="When examples, base model or recipe differ from those of the run: refuse, or fine-tune as NAME-DIGEST. "
+        "A schedule wants the second."
+    ),
+]
+
+
+@flow(name="finetune", flow_run_name="{name}", on_cancellation=[stop_stages])
+def finetune(config: Config, name: RunName, finetune_name: FinetuneName = None, on_change: OnChange = "refuse") -> list[str]:
+    """Fine-tune the run's pre-trained model and register the candidates; returns the runs that hold them."""
+    wanted = config.finetune if finetune_name is None else (finetune_named(config, finetune_name),)
+    if on_change == "refuse":
+        open_run(config, name)
+    return [finetune_one(config, name, one, on_change) for one in wanted]
+
+
+def finetune_one(config: Config, name: str, one: FinetuneConfig, on_change: str) -> str:
+    base, examples = pretrained(name), prepare_examples(one)
+    target = name if on_change == "refuse" else name_for(config, name, one, base, examples)
+    made = {"base": base, "examples": examples, "candidate": finetune_model(config, target, one, base, examples)}
+    if one.gate.beat_random_init:
+        made["random_init"] = finetune_random_init(config, target, one, base, examples)
+    register_candidate(config, one, made)
+    return target
+
+
+def pretrained(name: str) -> Result:
+    """The finished pre-training of a run; raises IntegrityError where there is none."""
+    stage = RunLayout(home(), name).pretrain()
+    return Result(stage, Manifest.read(stage.manifest))
+
+
+def name_for(config: Config, name: str, one: FinetuneConfig, base: Result, examples: Result) -> str:
+    """The run itself if it asks for the same as before, or has not asked yet; else NAME-DIGEST, which never repeats work."""
+    work = finetune_work(RunLayout(home(), name), config, one, base, examples)
+    try:
+        work.result()
+    except RequestChangedError:
+        other = RunLayout(home(), f"{name}-{work.request.digest[:8]}")
+        write_json(other.config, config)
+        return other.name
+    return name

@@ -1,0 +1,45 @@
+"""Runs the pipeline in the process of the command line. Importing Prefect comes after its settings are in place."""
+
+import logging
+import os
+
+from tasks.config import Config
+from tasks.launch.stage import start_or_attach
+from tasks.run_layout import home
+from tasks.services import TemporaryServer, temporary_server, use_running_server
+from tasks.stages import prepare_work
+
+QUIET_CONSOLE = {"PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+"""The terminal gets pretune's own lines; Prefect's are kept by its server, with each run."""
+
+
+def run_flow(config: Config, name: str) -> None:
+    """At the Prefect server that the user has set, or that of `pretune up`, or a temporary one of this run's own."""
+    if not logging.getLogger("pretune").isEnabledFor(logging.DEBUG):
+        os.environ.update(QUIET_CONSOLE)
+    if os.environ.get("PREFECT_API_URL") or use_running_server(home()):
+        call_flow(config, name)
+        return
+    with temporary_server(home()) as server:
+        begin_preparation(config)
+        wait_for(server)
+        call_flow(config, name)
+
+
+def begin_preparation(config: Config) -> None:
+    """Start the first stage, if it is not done, while the server starts; the flow joins it."""
+    work = prepare_work(home(), config)
+    start_or_attach(work.stage, work.request)
+
+
+def wait_for(server: TemporaryServer) -> None:
+    import prefect  # noqa: F401  (takes two seconds, which the server needs anyway)
+
+    server.wait()
+
+
+def call_flow(config: Config, name: str) -> None:
+    """Raises the PretuneError of the stage that failed."""
+    from flows.pipeline import pipeline
+
+    pipeline(config, name)

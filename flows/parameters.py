@@ -1,0 +1,49 @@
+"""What every flow takes, and what it does before its first stage."""
+
+import logging
+from typing import Annotated, Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from pydantic import Field
+
+from flows.states import plan_run
+from tasks.config import NAME_PATTERN, Config
+from tasks.launch.stage import request_stop
+from tasks.manifest import read_json, write_json
+from tasks.run_layout import RunLayout, home
+from tasks.services import all_stages
+
+logger = logging.getLogger("pretune")
+
+RunName = Annotated[
+    str,
+    Field(
+        pattern=NAME_PATTERN,
+        description="Names the run and its folder. The same name continues or skips what is done: small letters, digits, . _ -",
+    ),
+]
+FinetuneName = Annotated[
+    str | None, Field(pattern=NAME_PATTERN, description="Name of one fine-tune of the configuration; empty means all of them.")
+]
+
+
+def open_run(config: Config, name: str) -> RunLayout:
+    """The folder of the run, with its configuration written down.
+
+    Raises RequestChangedError, naming the field, before anything is started or changed.
+    """
+    plan_run(config, name, home())
+    run = RunLayout(home(), name)
+    values = config.model_dump(mode="json")
+    if not run.config.exists() or read_json(run.config) != values:
+        write_json(run.config, values)
+    return run
+
+
+def stop_stages(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Hook for a cancelled flow run: every stage that it waits for stops at its next step boundary."""
+    for stage in all_stages(home()):
+        if stage.orchestrator.exists() and read_json(stage.orchestrator)["flow_run_id"] == str(flow_run.id):
+            logger.info("%s: asked to stop", stage.path.name)
+            request_stop(stage)

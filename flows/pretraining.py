@@ -1,0 +1,18 @@
+"""Flow: token shards to a pre-trained, registered model."""
+
+from prefect import flow
+
+from flows.parameters import RunName, open_run, stop_stages
+from tasks.config import Config
+from tasks.prepare import prepare_text
+from tasks.pretrain import pretrain_model, register_pretrained
+from tasks.stages import Result
+
+
+@flow(name="pretrain", flow_run_name="{name}", on_cancellation=[stop_stages])
+def pretrain(config: Config, name: RunName) -> Result:
+    """Train a model from scratch until it has converged; every milestone becomes a version in the registry."""
+    open_run(config, name)
+    base = pretrain_model(config, name, prepare_text(config))
+    register_pretrained(config, base)
+    return base

@@ -1,0 +1,209 @@
+"""What a run came to, read from its manifests: for the terminal, for Prefect's artifacts, and as JSON. Pure but for reading."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.aliases import history
+from tasks.config import Config, FinetuneConfig
+from tasks.manifest import Manifest
+from tasks.mlflow_files import read_registration
+from tasks.run_layout import RunLayout, StageLayout
+from tasks.service_environment import page
+from tasks.stages import base_model, finetuned_model
+
+MACHINE_LEARNING = "?workflowType=machine_learning"
+"""Without this MLflow opens its pages for generative AI, where a checkpoint is called the version of an agent."""
+
+
+class VersionLine(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    version: int
+    label: str
+    aliases: tuple[str, ...]
+
+
+class FinetuneReport(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: str
+    metrics: dict[str, float | int | None]
+    decision: str
+    reasons: tuple[str, ...]
+    champion: str | None
+
+
+class Report(BaseModel):
+    """Everything that is known so far: what is not done yet is empty."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    folder: str
+    verdict: str | None = None
+    reason: str | None = None
+    pretraining: dict[str, float | int | None] = {}
+    sample: str | None = None
+    finetunes: tuple[FinetuneReport, ...] = ()
+    versions: tuple[VersionLine, ...] = ()
+    mlflow_url: str | None = None
+    prefect_url: str | None = None
+
+
+def read_report(config: Config, name: str, home: Path) -> Report:
+    run = RunLayout(home, name)
+    base = read_manifest(run.pretrain())
+    details = base.details if base else {}
+    verdict = details.get("verdict") or {}
+    return Report(
+        run=name,
+        folder=str(run.path),
+        verdict=verdict.get("verdict"),
+        reason=verdict.get("reason"),
+        pretraining=base.metrics if base else {},
+        sample=details.get("sample"),
+        finetunes=tuple(found for one in config.finetune if (found := finetune_report(run, one))),
+        versions=tuple(all_versions(config, run)),
+        mlflow_url=page(home, "mlflow"),
+        prefect_url=page(home, "prefect"),
+    )
+
+
+def read_manifest(stage: StageLayout) -> Manifest | None:
+    return Manifest.read(stage.manifest) if stage.manifest.exists() else None
+
+
+def finetune_report(run: RunLayout, finetune: FinetuneConfig) -> FinetuneReport | None:
+    decision = read_manifest(run.evaluate(finetune.name))
+    if decision is None:
+        return None
+    champion = decision.details.get("champion")
+    return FinetuneReport(
+        name=finetune.name,
+        kind=finetune.kind,
+        metrics=decision.metrics,
+        decision=decision.details["decision"],
+        reasons=tuple(decision.details.get("reasons", ())),
+        champion=f"version {champion['version'] if isinstance(champion, dict) else champion}" if champion else None,
+    )
+
+
+def all_versions(config: Config, run: RunLayout) -> list[VersionLine]:
+    """The versions that this run registered, each with the aliases it holds now, from the local record of their moves."""
+    found = version_lines(run.home, run.pretrain(), base_model(config))
+    for one in config.finetune:
+        found += version_lines(run.home, run.finetune(one.name), finetuned_model(config, one))
+    return found
+
+
+def version_lines(home: Path, stage: StageLayout, model: str) -> list[VersionLine]:
+    known = read_registration(home, stage)
+    held = {move.alias: move.to_version for move in history(home, model)}
+    lines = []
+    for label, version in sorted((known.versions if known else {}).items(), key=lambda item: item[1]):
+        aliases = tuple(sorted(alias for alias, holder in held.items() if holder == version))
+        lines.append(VersionLine(model=model, version=version, label=label.removeprefix(f"{model} "), aliases=aliases))
+    return lines
+
+
+def text_report(report: Report) -> str:
+    """For a terminal: at most as wide as its numbers, nothing that was not measured."""
+    lines = [f"Run {report.run}", ""]
+    if report.verdict:
+        lines.append(f"  verdict        {report.verdict}: {report.reason}")
+    lines += [f"  {title:<14} {value}" for title, value in pretraining_rows(report)]
+    for one in report.finetunes:
+        lines += ["", f"Fine-tune {one.name} ({one.kind})", ""]
+        lines += [f"  {title:<14} {value}" for title, value in finetune_rows(one)]
+        lines.append(f"  {'gate':<14} {one.decision} ({'against ' + one.champion if one.champion else 'no champion yet'})")
+        lines += [f"  {'':<14} {reason}" for reason in one.reasons]
+    if report.versions:
+        lines += ["", "Registered versions", ""]
+        lines += [f"  {v.model:<20} {v.version:>3}  {v.label:<24} {', '.join(v.aliases)}".rstrip() for v in report.versions]
+    if report.sample:
+        lines += ["", "Sample", "", *(f"  {line}" for line in report.sample.strip().splitlines())]
+    return "\n".join([*lines, "", *next_lines(report)])
+
+
+def pretraining_rows(report: Report) -> list[tuple[str, str]]:
+    numbers = report.pretraining
+    rows = [("bits/byte", change(numbers.get("initial_bits_per_byte"), numbers.get("bits_per_byte")))]
+    rows.append(("held-out loss", change(numbers.get("initial_heldout_loss"), numbers.get("heldout_loss"))))
+    if (size := numbers.get("num_parameters")) and (speed := numbers.get("tokens_per_second")):
+        rows.append(("model", f"{size:,} parameters, trained at {speed:,.0f} tokens/s"))
+    return [(title, value) for title, value in rows if value]
+
+
+def change(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"{before:.4f} before, {after:.4f} after"
+
+
+def finetune_rows(one: FinetuneReport) -> list[tuple[str, str]]:
+    """The scores of the candidate beside those it must beat."""
+    score = "accuracy" if one.kind == "classification" else "answer_loss"
+    names = {
+        f"candidate_{score}": "fine-tuned",
+        "candidate_macro_f1": "macro-F1",
+        f"majority_{score}": "majority",
+        f"tfidf_{score}": "TF-IDF",
+        f"base_{score}": "before tuning",
+        f"random_init_{score}": "random init",
+        f"champion_{score}": "champion",
+    }
+    rows = [(title, one.metrics.get(key), key) for key, title in names.items()]
+    return [
+        (title, f"{key.split('_', 1)[1] if title == 'macro-F1' else score} {v:.4f}") for title, v, key in rows if v is not None
+    ]
+
+
+def next_lines(report: Report) -> list[str]:
+    """What to type, or open, next."""
+    if report.mlflow_url and report.prefect_url:
+        return [f"Look at it: {report.mlflow_url}/#/models{MACHINE_LEARNING} and {report.prefect_url}/v2/"]
+    return [f"Next: {own_command()} up        # opens the run, its curves and its models in a browser"]
+
+
+def own_command() -> str:
+    """The command as the reader can type it: by the path it was started with, unless the shell finds it by its name."""
+    called = Path(sys.argv[0])
+    if called.name != "pretune":
+        called = Path(sys.executable).with_name("pretune")
+    on_path = shutil.which("pretune")
+    if on_path and Path(on_path).resolve() == called.resolve():
+        return "pretune"
+    here = Path.cwd()
+    return str(called.absolute().relative_to(here)) if called.absolute().is_relative_to(here) else str(called)
+
+
+def markdown_report(report: Report) -> str:
+    """For a Prefect artifact. Links stand outside of tables, where they do not work."""
+    lines = [f"# Run {report.run}", ""]
+    if report.verdict:
+        lines += [f"**{report.verdict}**: {report.reason}", ""]
+    lines += [f"- {title}: {value}" for title, value in pretraining_rows(report)]
+    for one in report.finetunes:
+        lines += ["", f"## Fine-tune {one.name}: {one.decision}", "", "| | |", "|---|---|"]
+        lines += [f"| {title} | {value} |" for title, value in finetune_rows(one)]
+        lines += ["", *(f"- {reason}" for reason in one.reasons)]
+    if report.versions:
+        lines += ["", "## Registered versions", "", "| model | version | what | aliases |", "|---|---|---|---|"]
+        lines += [f"| {v.model} | {v.version} | {v.label} | {', '.join(v.aliases)} |" for v in report.versions]
+    if report.sample:
+        lines += ["", "## Sample", "", "```text", report.sample.strip(), "```"]
+    if report.mlflow_url:
+        models = sorted({version.model for version in report.versions})
+        lines += ["", *(f"- [{m} in MLflow]({report.mlflow_url}/#/models/{m}{MACHINE_LEARNING})" for m in models)]
+    return "\n".join(lines)
+
+
+def table_report(report: Report) -> list[dict[str, Any]]:
+    """One row per number, for a Prefect table artifact."""
+    rows = [("pre-training", key, value) for key, value in report.pretraining.items()]
+    rows += [(one.name, key, value) for one in report.finetunes for key, value in one.metrics.items()]
+    return [{"stage": stage, "metric": key, "value": value} for stage, key, value in rows if value is not None]

@@ -1,0 +1,31 @@
+"""Prefect task: a candidate against the champion, on the frozen examples, to a decision of the gate."""
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config import Config, FinetuneConfig
+from tasks.publish import mirror
+from tasks.run_layout import RunLayout, home
+from tasks.stage_run import run_stage
+from tasks.stages import Result, evaluate_work, finetuned_model
+
+
+@task(name="evaluate", task_run_name="evaluate {finetune.name}", cache_policy=NO_CACHE)
+def evaluate_candidate(config: Config, name: str, finetune: FinetuneConfig, results: dict[str, Result]) -> Result:
+    """Decided once per candidate; the champion is the one at that moment."""
+    run = RunLayout(home(), name)
+    decided = evaluate_work(run, config, finetune, results).result()
+    if decided is None:
+        decided = run_stage(evaluate_work(run, config, finetune, results, champion(finetuned_model(config, finetune))))
+    mirror(decided.stage)
+    return decided
+
+
+def champion(model: str) -> dict[str, Any] | None:
+    """Who holds the place now: name, version, folder and digest."""
+    from tasks.registry import version_by_alias
+
+    held = version_by_alias(home(), model, "champion")
+    return held.model_dump(mode="json", include={"name", "version", "path", "digest"}) if held else None

@@ -1,0 +1,21 @@
+"""Prefect tasks: text to token shards, and labelled examples to a frozen test set."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config import Config, FinetuneConfig
+from tasks.run_layout import home
+from tasks.stage_run import run_stage
+from tasks.stages import Result, examples_work, prepare_work
+
+
+@task(name="prepare text", cache_policy=NO_CACHE)
+def prepare_text(config: Config) -> Result:
+    """Raises DataError for input that cannot be used."""
+    return run_stage(prepare_work(home(), config))
+
+
+@task(name="prepare examples", task_run_name="prepare examples {finetune.name}", cache_policy=NO_CACHE)
+def prepare_examples(finetune: FinetuneConfig) -> Result:
+    """Raises DataError for input that cannot be used."""
+    return run_stage(examples_work(home(), finetune))

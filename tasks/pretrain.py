@@ -1,0 +1,45 @@
+"""Prefect tasks: token shards to a pre-trained model, with every milestone registered as it appears."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.config import Config
+from tasks.errors import TrackingError
+from tasks.publish import logger, mirror, publish_milestone, publish_pretrained
+from tasks.run_layout import RunLayout, StageLayout, home
+from tasks.stage_run import run_stage
+from tasks.stages import Result, pretrain_work
+
+
+@task(name="pre-train", cache_policy=NO_CACHE)
+def pretrain_model(config: Config, name: str, dataset: Result) -> Result:
+    """Train until convergence. A milestone that the registry does not take now is taken at the end."""
+    work = pretrain_work(RunLayout(home(), name), config, dataset)
+    tried: set[str] = set()
+
+    def on_poll() -> None:
+        if not tried:
+            tried.add("dataset")
+            mirror(dataset.stage)  # while the ranks train: making MLflow's database takes seconds
+        publish_new(config, work.stage, tried)
+
+    return run_stage(work, on_poll)
+
+
+def publish_new(config: Config, stage: StageLayout, tried: set[str]) -> None:
+    for folder in sorted(stage.milestones.glob("step_*")):
+        if folder.name not in tried:
+            tried.add(folder.name)
+            try:
+                publish_milestone(config, stage, folder)
+            except TrackingError as error:
+                logger.warning("%s is not registered yet: %s", folder.name, error)
+
+
+@task(name="register pre-trained", cache_policy=NO_CACHE)
+def register_pretrained(config: Config, base: Result) -> None:
+    """Every milestone, and the finished model as `pretrained`. Raises TrackingError where MLflow does not answer."""
+    for folder in sorted(base.stage.milestones.glob("step_*")):
+        publish_milestone(config, base.stage, folder)
+    publish_pretrained(config, base)
+    mirror(base.stage)

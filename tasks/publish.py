@@ -1,0 +1,127 @@
+"""From a finished stage to a registered version with its card, and to a complete MLflow run. MLflow is imported when needed."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect.runtime import flow_run
+
+from tasks.config import Config, FinetuneConfig
+from tasks.errors import TrackingError
+from tasks.journal import latest_by_step, read_journal
+from tasks.manifest import Input, Manifest, read_request
+from tasks.mlflow_files import read_registration
+from tasks.model_card import model_card
+from tasks.requests import flatten
+from tasks.run_layout import StageLayout, home
+from tasks.stages import CANDIDATE, PRETRAINED, Result, base_model, finetuned_model, registered_version
+
+if TYPE_CHECKING:
+    from tasks.registry import Version
+
+logger = logging.getLogger("pretune")
+
+
+def mirror(stage: StageLayout) -> None:
+    """Complete the stage's MLflow run. MLflow only mirrors the journal: where it is away, that is said and the flow goes on."""
+    from tasks.tracking import default_names, sync
+
+    run_name, experiment = default_names(home(), stage)
+    try:
+        sync(home(), stage, run_name=run_name, experiment=experiment, tags=prefect_links() if is_new(stage) else None)
+    except TrackingError as error:
+        logger.warning("%s", error)
+
+
+def is_new(stage: StageLayout) -> bool:
+    """Whether the stage's end has not been mirrored yet."""
+    known = read_registration(home(), stage)
+    return known is None or known.finished is None
+
+
+def publish_milestone(config: Config, stage: StageLayout, folder: Path) -> None:
+    """Register one milestone of a pre-training that may still run; the newest one gets the alias `pretraining`."""
+    manifest = Manifest.read(folder / "manifest.json")
+    kind = str(manifest.details["label"])
+    label = f"{kind} step {manifest.step}"
+    if registered_version(home(), stage, base_model(config), label) is None:
+        aliases = tuple(sorted({kind, "pretraining"}))
+        publish(stage, base_model(config), folder, manifest, label, kind, aliases, settings=pretrain_settings(config))
+
+
+def publish_pretrained(config: Config, base: Result) -> "Version | None":
+    """Register the finished pre-training as `pretrained`; None if that was done before."""
+    if registered_version(home(), base.stage, base_model(config), PRETRAINED) is not None:
+        return None
+    return publish(
+        base.stage, base_model(config), base.stage.path, base.manifest, PRETRAINED, PRETRAINED, (PRETRAINED,),
+        settings=pretrain_settings(config),
+    )  # fmt: skip
+
+
+def publish_candidate(config: Config, finetune: FinetuneConfig, candidate: Result, base: Result) -> None:
+    """Register a fine-tuned model as `candidate`, with its parent."""
+    model = finetuned_model(config, finetune)
+    if registered_version(home(), candidate.stage, model, CANDIDATE) is not None:
+        return
+    settings = flatten({"finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule"})})
+    parent = find_version(base_model(config), base.manifest.digest)
+    publish(
+        candidate.stage, model, candidate.stage.path, candidate.manifest, CANDIDATE, CANDIDATE, (CANDIDATE,), settings, parent
+    )
+
+
+def find_version(model: str, digest: str) -> "Version | None":
+    """The version that was registered with this manifest."""
+    from tasks.registry import versions
+
+    return next((version for version in versions(home(), model) if version.digest == digest), None)
+
+
+def publish(
+    stage: StageLayout, model: str, root: Path, manifest: Manifest, label: str, kind: str, aliases: tuple[str, ...],
+    settings: dict[str, Any], parent: "Version | None" = None,
+) -> "Version":  # fmt: skip
+    """Register `root`/export under the label; `kind` is what the card says that the version is."""
+    from tasks.registry import register
+    from tasks.tracking import default_names
+
+    picture = root / "curve.png"
+    curve = picture.read_bytes() if picture.exists() else None
+    verdict = manifest.details.get("verdict")
+    links = prefect_links()
+    card = model_card(
+        name=model, label=kind, manifest=manifest, dataset_manifest=read_data(stage), verdict=verdict, curve_png=curve,
+        lineage=[f"{parent.name} version {parent.version} ({parent.digest[:12]})"] if parent else [],
+        links={"Prefect flow run": links["prefect_url"]} if links else {}, settings=settings, curve=heldout_losses(stage),
+    )  # fmt: skip
+    run_name, experiment = default_names(home(), stage)
+    version = register(
+        home(), model_name=model, folder=root / "export", manifest=manifest, root=root, stage=stage, label=label,
+        aliases=aliases, parent=parent, card=card, links=links, run_name=run_name, experiment=experiment,
+        attachments={"curve.png": curve} if curve else None,
+    )  # fmt: skip
+    logger.info("%-24s registered %s version %d (%s)", stage.path.name, model, version.version, ", ".join(version.aliases))
+    return version
+
+
+def prefect_links() -> dict[str, str]:
+    """Which flow run did this, as tags; empty outside of one."""
+    run_id = flow_run.id
+    return {"prefect_flow_run_id": run_id, "prefect_url": flow_run.ui_url or ""} if run_id else {}
+
+
+def pretrain_settings(config: Config) -> dict[str, Any]:
+    return flatten(config.model_dump(mode="json", include={"model", "pretrain", "convergence"}))
+
+
+def read_data(stage: StageLayout) -> Manifest | None:
+    """The manifest of the text or examples that the stage was given."""
+    inputs: dict[str, Input] = read_request(stage).inputs
+    entry = inputs.get("dataset") or inputs.get("examples")
+    return Manifest.read(Path(entry.path) / "manifest.json") if entry else None
+
+
+def heldout_losses(stage: StageLayout) -> list[float | None]:
+    lines, _ = read_journal(stage.journal)
+    return [line.get("heldout_loss") for line in latest_by_step(lines, "evaluation")]
