@@ -5,6 +5,7 @@ from typing import Any
 from tasks.config import Config, FinetuneConfig
 from tasks.errors import ConfigError
 from tasks.manifest import Input, Manifest, Request
+from tasks.source_identity import located
 
 PREPARE_FORMAT = 1
 """Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
@@ -23,7 +24,10 @@ def prepare_request(config: Config, source: Identity, tokenizer: Identity | None
             "source": source,
             "tokenizer_source": tokenizer,
         },
-        execution={"data_path": config.data.path, "tokenizer_path": config.tokenizer.path},
+        execution={
+            "data_path": located(config.data.source, config.data.path),
+            "tokenizer_path": located("tokenizer", config.tokenizer.path),
+        },
     )
 
 
@@ -36,7 +40,7 @@ def examples_request(finetune: FinetuneConfig, source: Identity) -> Request:
             "examples": finetune.examples.model_dump(mode="json", exclude={"path"}),
             "source": source,
         },
-        execution={"data_path": finetune.examples.path, "name": finetune.name},
+        execution={"data_path": located(finetune.examples.source, finetune.examples.path), "name": finetune.name},
     )
 
 

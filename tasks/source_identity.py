@@ -132,6 +132,13 @@ def resolve_files(source: str, path: str, field: str = "data.path") -> list[Path
     return found
 
 
+def located(source: str, path: str | None) -> str | None:
+    """`path` made absolute, as the process that reads it works in another folder; the name of a hub data set stays."""
+    if path is None or (source == "huggingface" and not Path(path).expanduser().exists()):
+        return path
+    return str(Path(path).expanduser().absolute())
+
+
 def visible_files(folder: Path) -> list[Path]:
     """Every file below `folder` that is not hidden, sorted."""
     inside = (p for p in folder.rglob("*") if p.is_file())

@@ -5,18 +5,20 @@ killed process left there is removed first, and a mistake of the user's leaves n
 """
 
 import logging
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
 
-from tasks.data.example_preparation import prepare_examples
-from tasks.data.prepare import CARD_FILE, TOKENIZER_FOLDER, prepare_dataset
+from tasks.data.example_preparation import examples_settings, prepare_examples
+from tasks.data.prepare import CARD_FILE, TOKENIZER_FOLDER, prepare_dataset, prepare_settings
 from tasks.data.shards import TOKEN_BYTES_FILE
-from tasks.errors import USER_ERROR_EXIT_CODE, PretuneError, StoppedError
+from tasks.errors import USER_ERROR_EXIT_CODE, DataError, PretuneError, StoppedError
 from tasks.journal import Journal, read_journal
-from tasks.manifest import Manifest, fsync_folder, read_request, write_json, write_manifest
+from tasks.manifest import Manifest, Request, fsync_folder, read_request, write_json, write_manifest
 from tasks.run_layout import StageLayout
+from tasks.source_identity import data_identity, examples_identity, tokenizer_identity
 
 STOPPED_EXIT_CODE = 3
 WORK_FOLDER = "partial"
@@ -40,8 +42,6 @@ def main(arguments: list[str]) -> int:
     journal = Journal(stage.journal, next_attempt(stage))
     try:
         manifest = prepare(stage, Reporter(stage, journal))
-        write_manifest(stage.path, manifest)
-        journal.append("done", durable=True)
     except StoppedError as stopped:
         remove_payload(stage)
         log.info("%s", stopped)
@@ -51,22 +51,26 @@ def main(arguments: list[str]) -> int:
         write_json(stage.error, {"error": type(error).__name__, "message": str(error)})
         log.error("%s", error)
         return USER_ERROR_EXIT_CODE
-    finally:
-        journal.close()
+    except BaseException:
+        remove_payload(stage)
+        raise
+    write_manifest(stage.path, manifest)
+    journal.append("done", durable=True)
+    journal.close()
     return 0
 
 
 class Reporter:
-    """Writes progress to the journal, at most twice a second, and obeys the stop file."""
+    """Writes progress to the journal, twice a second and when the work changes, and obeys the stop file."""
 
     def __init__(self, stage: StageLayout, journal: Journal) -> None:
-        self.stage, self.journal, self._next = stage, journal, 0.0
+        self.stage, self.journal, self._next, self._work = stage, journal, 0.0, ""
 
     def __call__(self, fraction: float, message: str) -> None:
-        now = time.monotonic()
-        if now < self._next:
+        now, work = time.monotonic(), message.partition(":")[0]
+        if now < self._next and work == self._work:
             return
-        self._next = now + REPORT_EVERY_SECONDS
+        self._next, self._work = now + REPORT_EVERY_SECONDS, work
         self.journal.append("progress", fraction=round(fraction, 4), message=message)
         if self.stage.stop.exists():
             raise StoppedError(f"{self.stage.path.name} was asked to stop at {fraction:.0%}; the same command starts it anew")
@@ -80,6 +84,9 @@ def prepare(stage: StageLayout, report: Reporter) -> Manifest:
     makers = {"prepare": prepare_dataset, "examples": prepare_examples}
     started = time.monotonic()
     manifest = makers[request.kind](request, work, report)
+    check_unchanged(stage, request)
+    for path in work.rglob("*"):
+        fsync_folder(path)
     for entry in sorted(work.iterdir()):
         entry.rename(stage.path / entry.name)
     work.rmdir()
@@ -87,6 +94,24 @@ def prepare(stage: StageLayout, report: Reporter) -> Manifest:
     numbers = ", ".join(f"{name} {value:,}" for name, value in manifest.metrics.items() if isinstance(value, int))
     log.info("%s: %s in %.1f s", stage.path.name, numbers, time.monotonic() - started)
     return manifest
+
+
+def check_unchanged(stage: StageLayout, request: Request) -> None:
+    """Raises DataError if what was read is not what the request was made for. A commit of the hub cannot change."""
+    if "revision" in request.identity["source"]:
+        return
+    home = stage.path.parent.parent
+    if request.kind == "prepare":
+        data, tokenizer = prepare_settings(request)
+        now = [data_identity(home, data), tokenizer_identity(home, tokenizer)]
+        then = [request.identity["source"], request.identity["tokenizer_source"]]
+    else:
+        now, then = [examples_identity(home, examples_settings(request))], [request.identity["source"]]
+    if now != then:
+        raise DataError(
+            f"the files of {request.execution['data_path'] or 'the sample'} were changed while they were read; run the same "
+            "command again when nothing writes to them"
+        )
 
 
 def remove_payload(stage: StageLayout) -> None:
@@ -100,6 +125,9 @@ def remove_payload(stage: StageLayout) -> None:
 
 
 def next_attempt(stage: StageLayout) -> int:
+    """The supervisor's number of this attempt, or the next one in the journal where nobody supervises."""
+    if (given := os.environ.get("PRETUNE_ATTEMPT")) is not None:
+        return int(given)
     lines, _ = read_journal(stage.journal)
     return 1 + max((line["attempt"] for line in lines), default=0)
 

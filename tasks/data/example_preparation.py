@@ -41,7 +41,7 @@ def prepare_examples(request: Request, folder: Path, report: Callable[[float, st
 
     Raises DataError for anything that is wrong with the input.
     """
-    examples = ExamplesConfig(path=request.execution["data_path"], **request.identity["examples"])
+    examples = examples_settings(request)
     kind = request.identity["kind"]
     meter, counts = Meter(), Counts()
     splits: dict[str, list[Example]] = {"train": [], "test": []}
@@ -58,6 +58,11 @@ def prepare_examples(request: Request, folder: Path, report: Callable[[float, st
         counts.dropped["over_max_examples"] += len(over)
     counts.check()
     return write(request, folder, splits, labels, counts)
+
+
+def examples_settings(request: Request) -> ExamplesConfig:
+    """The configuration as it was: its identity and the path, which is not part of that."""
+    return ExamplesConfig(path=request.execution["data_path"], **request.identity["examples"])
 
 
 def read_candidates(examples: ExamplesConfig, kind: str, meter: Meter) -> Iterator[Candidate]:

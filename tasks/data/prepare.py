@@ -48,8 +48,7 @@ def prepare_dataset(request: Request, folder: Path, report: Report) -> Manifest:
 
     Raises DataError for anything that is wrong with the input.
     """
-    data = DataConfig(path=request.execution["data_path"], **request.identity["data"])
-    settings = TokenizerConfig(path=request.execution["tokenizer_path"], **request.identity["tokenizer"])
+    data, settings = prepare_settings(request)
     source = request.identity["source"]
     tokenizer = make_tokenizer(data, settings, source, report)
     save_tokenizer(tokenizer, folder / TOKENIZER_FOLDER)
@@ -69,6 +68,14 @@ def prepare_dataset(request: Request, folder: Path, report: Report) -> Manifest:
     counts.check()
     check_split(data, counts, writers)
     return describe(request, folder, tokenizer, writers, counts, totals)
+
+
+def prepare_settings(request: Request) -> tuple[DataConfig, TokenizerConfig]:
+    """The configuration as it was: its identity and the paths, which are not part of that."""
+    return (
+        DataConfig(path=request.execution["data_path"], **request.identity["data"]),
+        TokenizerConfig(path=request.execution["tokenizer_path"], **request.identity["tokenizer"]),
+    )
 
 
 def read_documents(data: DataConfig, source: dict[str, Any], meter: Meter, counts: Counts) -> Iterator[Document]:
@@ -101,7 +108,8 @@ def make_tokenizer(data: DataConfig, settings: TokenizerConfig, source: dict[str
                 characters += len(document.text)
                 yield document.text
                 fraction = max(meter.fraction, characters / settings.training_characters)
-                report(TRAINING_SHARE * min(1.0, fraction), f"reading text for the tokenizer: {counts.kept:,} documents")
+                report(0.5 * TRAINING_SHARE * min(1.0, fraction), f"reading text for the tokenizer: {counts.kept:,} documents")
+        report(0.5 * TRAINING_SHARE, f"training the tokenizer: {characters:,} characters read")
 
     return train_tokenizer(training_texts(), settings.trained_vocab_size, settings.training_characters)
 

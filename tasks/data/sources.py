@@ -17,6 +17,8 @@ MAX_LINE_BYTES = 64 << 20
 """A longer line is refused: it would have to be held in memory."""
 LONGEST_TEXT = 1 << 15
 """A document of source `text` is cut at the first blank line after so many characters, or at a line end after twice as many."""
+DOCUMENT_BLANK_LINES = 3
+"""Of source `text`; it is how Project Gutenberg sets chapters apart (two stand between a heading and its text)."""
 PARQUET_ROWS = 1024
 
 
@@ -54,9 +56,9 @@ def read_rows(source: str, path: str | None, columns: tuple[str, ...], field: st
 def read_text(path: str, field: str, meter: Meter) -> Iterator[str]:
     """Documents of plain text files.
 
-    A file is one document, unless it has places with two or more blank lines: these separate documents (chapters of a
-    book, for example), and a single blank line only separates paragraphs. Long documents are cut (LONGEST_TEXT), so that a
-    book without such places still has a part to train on and a part to hold out, and fits in memory.
+    A file is one document, unless it has places with three or more blank lines: these separate documents (chapters of a
+    book, for example), and fewer blank lines only separate paragraphs and headings. Long documents are cut
+    (LONGEST_TEXT), so that a book without such places can be split into parts to train on and to hold out, and fits in memory.
     """
     files = resolve_files("text", path, field)
     meter.total, meter.done = sum(file.stat().st_size for file in files), 0
@@ -68,7 +70,7 @@ def read_text(path: str, field: str, meter: Meter) -> Iterator[str]:
             lines.append(line)
             characters += len(line)
             too_long = (blank and characters >= LONGEST_TEXT) or characters >= 2 * LONGEST_TEXT
-            if blank >= 2 or too_long:
+            if blank >= DOCUMENT_BLANK_LINES or too_long:
                 if blank < len(lines):
                     yield "".join(lines)
                 lines, characters = [], 0

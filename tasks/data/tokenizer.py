@@ -42,6 +42,10 @@ class TextTokenizer:
         return int(self.tokenizer.token_to_id(self.end_of_text))
 
     @property
+    def pad_id(self) -> int:
+        return int(self.tokenizer.token_to_id(self.pad))
+
+    @property
     def vocab_size(self) -> int:
         """Rows that an embedding needs: added tokens and gaps in the numbering included."""
         return max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
@@ -150,7 +154,8 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     """The tokenizer that `save_tokenizer` wrote to `folder`, or that an export carries."""
     named = json.loads((folder / "tokenizer_config.json").read_bytes())
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return finish(tokenizer, token_text(named["eos_token"]) or END_OF_TEXT, token_text(named["pad_token"]) or PAD)
+    end_of_text = token_text(named["eos_token"]) or END_OF_TEXT
+    return finish(tokenizer, end_of_text, token_text(named.get("pad_token")) or end_of_text)
 
 
 def is_byte_level(tokenizer: Tokenizer) -> bool:
