@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEY = "pretune.key"
-CARD = "README.md"
+CARD, MANIFEST = "README.md", "manifest.json"
 REQUIRED_FILES = ("config.json", "model.safetensors")
 MAX_TAG = 5000
 PRIVATE_FILE = 0o600
@@ -204,17 +204,22 @@ def find_logged_model(client: "MlflowClient", order: Order, run_id: str) -> "Log
 
 
 def place_files(client: "MlflowClient", order: Order, model: "LoggedModel") -> None:
-    """Hard-link the model's files into the logged model's folder; write the card and the attachments beside them."""
+    """Hard-link the model's files into the logged model's folder; write card, attachments and manifest beside them."""
     target = make_private(local_folder(model.artifact_location))
     for name, source in model_files(order).items():
         place_file(source, target / name)
     for name, content in {**order.attachments, CARD: order.card.encode()}.items():
         write_atomically(target / name, content)
+    write_json(target / MANIFEST, order.manifest)
     fsync_folder(target)
 
 
 def place_file(source: Path, target: Path) -> None:
-    """One name more for the same bytes; a verified copy only where the two folders are on different file systems."""
+    """One name more for the same bytes, read-only from now on, since whoever writes to one name writes to both.
+
+    A verified copy only where the two folders are on different file systems.
+    """
+    source.chmod(0o444)
     if target.exists():
         if target.samefile(source) or file_sha256(target) == file_sha256(source):
             return
@@ -292,6 +297,7 @@ def version_tags(order: Order, path: Path) -> dict[str, str]:
         "git_commit": manifest.environment.get("commit"),
         "verdict": manifest.details.get("verdict"),
         "path": str(path),
+        "folder": order.folder.relative_to(order.root).as_posix(),
         "stage": str(order.stage.path),
     }
     values |= {f"input.{role}": entry.digest for role, entry in manifest.inputs.items()}
@@ -329,6 +335,24 @@ def as_version(found: "ModelVersion", held: dict[str, int]) -> Version:
     )
 
 
+def verify_version(version: Version) -> Manifest:
+    """The manifest that the version was registered with, after reading all of its files; IntegrityError if one differs."""
+    manifest = Manifest.read(Path(version.path) / MANIFEST)
+    if manifest.digest != version.digest:
+        raise IntegrityError(
+            f"{version.path}/{MANIFEST} has digest {manifest.digest[:12]} and {version.name} version {version.version} was "
+            f"registered with {version.digest[:12]}; restore the folder, or register the model again"
+        )
+    folder = version.tags["folder"]
+    entries = [
+        entry.model_copy(update={"path": Path(entry.path).relative_to(folder).as_posix()})
+        for entry in manifest.files
+        if Path(entry.path).is_relative_to(folder)
+    ]
+    verify(Path(version.path), manifest.model_copy(update={"files": tuple(entries)}))
+    return manifest
+
+
 def versions(home: Path, model_name: str) -> list[Version]:
     """All versions that pretune registered under the name, oldest first; empty for an unknown name."""
     client = connect(home)
@@ -351,3 +375,20 @@ def models(home: Path) -> list[str]:
     client = connect(home)
     with answering(home, "listing models"):
         return sorted(model.name for model in client.search_registered_models(max_results=1000))
+
+
+def lineage(home: Path, version: Version) -> list[Version]:
+    """The version and its ancestors, nearest first, as far as they are registered."""
+    found = [version]
+    client = connect(home)
+    with answering(home, f"reading the lineage of {version.name}"):
+        while parent := found[-1].tags.get("parent"):
+            name, number = parent.rsplit("/", 1)
+            found.append(read_version(client, name, int(number)))
+    return found
+
+
+def children(home: Path, version: Version) -> list[Version]:
+    """The versions, of any model, that were made from this one."""
+    parent = f"{version.name}/{version.version}"
+    return [v for name in models(home) for v in versions(home, name) if v.tags.get("parent") == parent]

@@ -148,12 +148,12 @@ def sync(
     """Bring the stage's MLflow run up to date with its folder and return the run's id.
 
     The status is FINISHED once the manifest is there, else `status`, else RUNNING. A stage that was shipped to its end
-    answers without importing MLflow. Raises TrackingError if MLflow does not answer; the next call ships the rest.
+    answers without importing MLflow, and keeps the tags of the attempt that ended it. Raises TrackingError if MLflow does not answer; the next call ships the rest.
     """
     with stage_locked(home, stage):
         manifest = Manifest.read(stage.manifest) if stage.manifest.exists() else None
         known = read_registration(home, stage)
-        if known and manifest and known.finished == manifest.digest and not tags:
+        if known and manifest and known.finished == manifest.digest:
             return known.run_id
         client = connect(home)
         with answering(home, f"shipping {stage_name(home, stage)}"):
