@@ -12,6 +12,8 @@ from tasks.stages import prepare_work
 QUIET_CONSOLE = {"PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 """The terminal gets pretune's own lines; Prefect's are kept by its server, with each run."""
 
+DRAIN_SECONDS = 5
+
 
 def run_flow(config: Config, name: str) -> None:
     """At the Prefect server that the user has set, or that of `pretune up`, or a temporary one of this run's own."""
@@ -39,7 +41,14 @@ def wait_for(server: TemporaryServer) -> None:
 
 
 def call_flow(config: Config, name: str) -> None:
-    """Raises the PretuneError of the stage that failed."""
+    """Raises the PretuneError of the stage that failed. What Prefect still has to send is sent before this returns."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
     from flows.pipeline import pipeline
 
-    pipeline(config, name)
+    try:
+        pipeline(config, name)
+    finally:
+        EventsWorker.drain_all(timeout=DRAIN_SECONDS)
+        APILogWorker.drain_all(timeout=DRAIN_SECONDS)

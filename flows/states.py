@@ -112,7 +112,7 @@ def registration(home: Path, result: Result | None, model: str, label: str) -> I
     """Whether a finished stage's model is in the registry."""
     version = registered_version(home, result.stage, model, label) if result else None
     state: State = "to do" if version is None else "done"
-    yield StageState(f"register {model}", state, f"version {version}" if version else "")
+    yield StageState(f"register {model}", state, f"as version {version}" if version else "")
 
 
 def unfinished(stage: StageLayout) -> tuple[State, str]:

@@ -9,10 +9,9 @@ from prefect.runtime import flow_run
 from tasks.config import Config, FinetuneConfig
 from tasks.errors import TrackingError
 from tasks.journal import latest_by_step, read_journal
-from tasks.manifest import Input, Manifest, read_request
+from tasks.manifest import Input, Manifest, flatten, read_request
 from tasks.mlflow_files import read_registration
 from tasks.model_card import model_card
-from tasks.requests import flatten
 from tasks.run_layout import StageLayout, home
 from tasks.stages import CANDIDATE, PRETRAINED, Result, base_model, finetuned_model, registered_version
 

@@ -66,7 +66,7 @@ class StageView:
 
     def update(self, progress: Progress) -> None:
         self._last = progress
-        if self.news(progress) or (progress != self._shown and self.due("line", LINE_SECONDS)):
+        if self.news(progress) or (progress != self._shown and self.said(progress) and self.due("line", LINE_SECONDS)):
             logger.info("%s", progress.line)
             self._shown = progress
         if self.due("artifact", ARTIFACT_SECONDS):
@@ -82,6 +82,10 @@ class StageView:
         """Whether there is what deserves a line at once: a held-out measurement, a phase, a verdict."""
         old = self._shown or Progress(stage=progress.stage)
         return (progress.heldout_loss, progress.phase) != (old.heldout_loss, old.phase)
+
+    def said(self, progress: Progress) -> bool:
+        """Whether the stage has said anything yet."""
+        return progress.step is not None or bool(progress.message)
 
     def due(self, what: str, seconds: float) -> bool:
         now = time.monotonic()
