@@ -1,0 +1,56 @@
+"""Prepares data in a home of its own, through the same entry as the real process."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.config import Config, FinetuneConfig
+from tasks.requests import examples_request, prepare_request
+from tasks.run_layout import StageLayout, dataset_stage
+from tasks.source_identity import data_identity, examples_identity, tokenizer_identity
+from tests.unit.data.prepared_stages import start
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def jsonl(tmp_path: Path) -> Callable[[list[dict[str, Any]]], Path]:
+    """Writes rows to a jsonl file."""
+
+    def write(rows: list[dict[str, Any]], name: str = "rows.jsonl") -> Path:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def prepared(home: Path) -> Callable[..., tuple[int, StageLayout]]:
+    """Runs a preparation: `prepared(data={...}, tokenizer={...})` gives exit code and stage."""
+
+    def run(data: dict[str, Any], tokenizer: dict[str, Any] | None = None) -> tuple[int, StageLayout]:
+        config = Config.model_validate({"data": data, "tokenizer": tokenizer or {"vocab_size": 300}})
+        source, given = data_identity(home, config.data), tokenizer_identity(home, config.tokenizer)
+        request = prepare_request(config, source, given)
+        return start(dataset_stage(home, config.data.name, request.digest), request)
+
+    return run
+
+
+@pytest.fixture
+def examples(home: Path) -> Callable[..., tuple[int, StageLayout]]:
+    """Runs a preparation of examples: `examples(kind, **settings)` gives exit code and stage."""
+
+    def run(kind: str, **settings: Any) -> tuple[int, StageLayout]:
+        finetune = FinetuneConfig.model_validate({"kind": kind, "examples": settings})
+        request = examples_request(finetune, examples_identity(home, finetune.examples))
+        return start(dataset_stage(home, finetune.name, request.digest), request)
+
+    return run
