@@ -111,8 +111,8 @@ def promote(
                     earlier[-1] if earlier else new_move(model_name, CHAMPION, None, version, "set in MLflow itself", "unknown")
                 )
             check_champion(decision, model_name, current)
-            reason = reason or str(decision.details.get("reason") or "positive decision of the gate")
-            moves = [new_move(model_name, CHAMPION, current, version, reason, by)]
+            why = reason or "; ".join(decision.details.get("reasons", ())) or "positive decision of the gate"
+            moves = [new_move(model_name, CHAMPION, current, version, why, by)]
             if current is not None:
                 before = holders(client, model_name).get(PREVIOUS)
                 moves.append(new_move(model_name, PREVIOUS, before, current, f"replaced as champion by version {version}", by))
@@ -228,7 +228,7 @@ def check_decision(decision: Manifest, model_name: str, version: int, tags: dict
     """Raises GateError unless the decision is positive and was made about the files of this version."""
     verdict = decision.details.get("decision")
     if decision.kind != "evaluate" or verdict != "promote":
-        reason = decision.details.get("reason") or "no reason is recorded"
+        reason = "; ".join(decision.details.get("reasons", ())) or "no reason is recorded"
         raise GateError(
             f"{model_name} version {version} has decision={verdict!r} and only 'promote' can be promoted ({reason}); "
             "train a better candidate"

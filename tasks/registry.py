@@ -17,7 +17,17 @@ from pydantic import Field
 
 from tasks import aliases as alias_moves
 from tasks.errors import IntegrityError, TrackingError
-from tasks.manifest import Manifest, Record, file_sha256, fsync_folder, read_json, verify, write_atomically, write_json
+from tasks.manifest import (
+    Manifest,
+    Record,
+    file_sha256,
+    fsync_folder,
+    read_json,
+    read_request,
+    verify,
+    write_atomically,
+    write_json,
+)
 from tasks.mlflow_files import make_private, read_registration, stage_locked, store_identity
 from tasks.model_card import card_description
 from tasks.run_layout import StageLayout
@@ -295,14 +305,20 @@ def version_tags(order: Order, path: Path) -> dict[str, str]:
         "parent": f"{order.parent.name}/{order.parent.version}" if order.parent else None,
         "parent_digest": order.parent.digest if order.parent else None,
         "git_commit": manifest.environment.get("commit"),
-        "verdict": manifest.details.get("verdict"),
+        "verdict": verdict_name(manifest),
         "path": str(path),
         "folder": order.folder.relative_to(order.root).as_posix(),
         "stage": str(order.stage.path),
     }
-    values |= {f"input.{role}": entry.digest for role, entry in manifest.inputs.items()}
+    inputs = read_request(order.stage).inputs | manifest.inputs
+    values |= {f"input.{role}": entry.digest for role, entry in inputs.items()}
     values |= order.links
     return {key: plain(value)[:MAX_TAG] for key, value in values.items() if value is not None}
+
+
+def verdict_name(manifest: Manifest) -> str | None:
+    verdict = manifest.details.get("verdict")
+    return verdict["verdict"] if isinstance(verdict, dict) else verdict
 
 
 def read_back(client: "MlflowClient", order: Order, model: "LoggedModel", number: int) -> Version:

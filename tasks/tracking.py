@@ -4,14 +4,15 @@ Nothing here is on the path of training: a server that is away costs a `Tracking
 Requests are never retried by the HTTP client, because a repeated POST would create a second run or version.
 """
 
+import ctypes
 import functools
 import json
 import logging
 import math
 import os
 import re
+import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ CHUNK_BYTES = 1 << 20
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
 MAX_KEY, MAX_PARAM, MAX_TAG, MAX_DATASET_DIGEST = 250, 6000, 5000, 36
 SYNC_EVERY_SECONDS = 5.0
-FINAL_TRIES = 3
+PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -147,8 +148,9 @@ def sync(
 ) -> str:
     """Bring the stage's MLflow run up to date with its folder and return the run's id.
 
-    The status is FINISHED once the manifest is there, else `status`, else RUNNING. A stage that was shipped to its end
-    answers without importing MLflow, and keeps the tags of the attempt that ended it. Raises TrackingError if MLflow does not answer; the next call ships the rest.
+    The status is FINISHED once the manifest is there, else `status`, else what the folder says. A stage that was shipped to
+    its end answers without importing MLflow, and keeps the tags of the attempt that ended it. Raises TrackingError if
+    MLflow does not answer; the next call ships the rest.
     """
     with stage_locked(home, stage):
         manifest = Manifest.read(stage.manifest) if stage.manifest.exists() else None
@@ -162,11 +164,18 @@ def sync(
             known = ship_journal(client, stage, known)
             if manifest:
                 ship_manifest(client, run, manifest)
-            set_status(client, run, "FINISHED" if manifest else status or "RUNNING")
+            set_status(client, run, "FINISHED" if manifest else status or folder_status(stage))
         if manifest:
             known = known.model_copy(update={"finished": manifest.digest})
         write_json(stage.registration, known)
         return known.run_id
+
+
+def folder_status(stage: StageLayout) -> Status:
+    """How a stage without a manifest stands, by what its last attempt left."""
+    if stage.error.exists():
+        return "FAILED"
+    return "KILLED" if stage.stop.exists() else "RUNNING"
 
 
 def ensure_run(
@@ -288,6 +297,8 @@ def ship_manifest(client: "MlflowClient", run: "Run", manifest: Manifest) -> Non
     client.log_batch(run.info.run_id, metrics=manifest_metrics(manifest))
     words = {key: value for key, value in manifest.details.items() if isinstance(value, str | bool)}
     words |= {"manifest_digest": manifest.digest, "git_commit": manifest.environment.get("commit")}
+    if "markdown" in words:
+        words["mlflow.note.content"] = words.pop("markdown")
     set_tags(client, run, {key: plain(value) for key, value in words.items() if value is not None})
 
 
@@ -329,27 +340,26 @@ def plain(value: Any) -> str:
 
 
 def follow(home: Path, stage: StageLayout, parent: int) -> int:
-    """Sync every few seconds until the stage is done or process `parent` is gone; returns an exit code.
+    """Sync every few seconds until the stage is done, SIGTERM comes or process `parent` is gone; returns an exit code.
 
-    A server that is away is logged and tried again. A stage that was left without a manifest is marked KILLED, or FAILED
-    if it left an error.
+    A server that is away is logged and tried again, but for the last time, which nobody should wait for: the next `sync` of
+    whoever comes then ships the rest. A stage that its parent left unfinished is marked KILLED.
     """
     run_name, experiment = default_names(home, stage)
-    tries = 0
+    ending = False
     while True:
         orphaned = os.getppid() != parent
-        ending = orphaned or stage.manifest.exists()
-        status: Status | None = ("FAILED" if stage.error.exists() else "KILLED") if orphaned else None
+        ending = ending or orphaned or stage.manifest.exists()
+        status: Status | None = "KILLED" if orphaned and not stage.error.exists() else None
         try:
             sync(home, stage, run_name=run_name, experiment=experiment, status=status)
-            if ending:
-                return 0
         except TrackingError as error:
             log.warning("%s", error)
-            tries += ending
-            if tries >= FINAL_TRIES:
+            if ending:
                 return 1
-        time.sleep(SYNC_EVERY_SECONDS)
+        if ending:
+            return 0
+        ending = signal.sigtimedwait({signal.SIGTERM}, SYNC_EVERY_SECONDS) is not None
 
 
 def main() -> int:
@@ -358,6 +368,8 @@ def main() -> int:
     A parent that names itself is noticed also when it dies while this process is still starting.
     """
     parent = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     os.nice(10)
     return follow(pretune_home(), StageLayout(Path(sys.argv[1]).resolve()), parent)

@@ -83,7 +83,7 @@ def finish(stage: StageLayout, metrics: dict[str, Any] | None = None, **details:
         kind=request.kind, request_digest=request.digest, inputs=request.inputs, step=10, tokens_seen=1000,
         files=file_entries(stage.path, [path for path in stage.export.rglob("*") if path.is_file()]),
         metrics=metrics or {"heldout_loss": 3.5, "parameters": 12345, "sharpness": None},
-        details={"verdict": "converged", "reason": "the next round promises 0.001"} | details,
+        details={"verdict": {"verdict": "converged", "reason": "the next round promises 0.001"}} | details,
     )  # fmt: skip
     return write_manifest(stage.path, manifest)
 
@@ -91,8 +91,8 @@ def finish(stage: StageLayout, metrics: dict[str, Any] | None = None, **details:
 def order(home: Path, stage: StageLayout, manifest: Manifest, **changes: Any) -> dict[str, Any]:
     """The arguments of `registry.register` for a finished stage."""
     return {
-        "home": home, "model_name": "demo-base", "folder": stage.export, "manifest": manifest, "root": stage.path, "stage": stage,
-        "label": "pretrained", "aliases": ("pretrained",), "parent": None, "card": "# demo-base\n\nA card.\n",
+        "home": home, "model_name": "demo-base", "folder": stage.export, "manifest": manifest, "root": stage.path,
+        "stage": stage, "label": "pretrained", "aliases": ("pretrained",), "parent": None, "card": "# demo-base\n\nA card.\n",
         "links": {"flow_run_id": "f-1", "flow_run_url": "http://127.0.0.1:4200/v2/runs/flow-run/f-1"},
         "run_name": "demo/02-pretrain", "experiment": "demo",
     } | changes  # fmt: skip

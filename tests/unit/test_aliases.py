@@ -20,7 +20,7 @@ def home(tmp_path):
 
 
 def decision(digest: str, champion: object = None, answer: str = "promote", kind: str = "evaluate") -> Manifest:
-    details = {"decision": answer, "reason": "accuracy 0.61 is 0.20 above the majority class", "champion": champion}
+    details = {"decision": answer, "reasons": ["✓ accuracy 0.61", "✓ no champion"], "champion": champion}
     return Manifest(kind=kind, request_digest="r", inputs={"candidate": Input(path="/x", digest=digest)}, details=details)
 
 
@@ -54,7 +54,7 @@ def test_first_promotion_then_second_sets_previous(home):
     move = aliases.promote(home, MODEL, 2, decision(second.digest, champion={"version": 1, "name": MODEL}), by="bob")
     assert held(home) == {"champion": 2, "previous": 1}
     assert (move.alias, move.from_version, move.to_version, move.by) == ("champion", 1, 2, "bob")
-    assert move.reason == "accuracy 0.61 is 0.20 above the majority class"
+    assert move.reason == "✓ accuracy 0.61; ✓ no champion"
     assert [(m.alias, m.from_version, m.to_version) for m in aliases.history(home, MODEL)] == [
         ("champion", None, 1), ("champion", 1, 2), ("previous", None, 1)
     ]  # fmt: skip
@@ -80,7 +80,7 @@ def test_history_is_shown_in_mlflow(home):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answer": "reject"}, "demo-topic version 1 has decision='reject' and only 'promote' can be promoted .accuracy"),
+        ({"answer": "reject"}, "demo-topic version 1 has decision='reject' and only 'promote' can be promoted .✓ accuracy"),
         ({"kind": "promote"}, "only 'promote' can be promoted"),
         ({"digest": "0" * 64}, "the decision is about candidate 000000000000 and demo-topic version 1 has digest"),
         ({"champion": 7}, "was compared with version 7 and demo-topic@champion is held by nobody now; evaluate it again"),

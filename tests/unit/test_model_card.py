@@ -13,7 +13,8 @@ PNG = bytes(range(256)) * 100
 def made(**details: object) -> Manifest:
     return Manifest(
         kind="pretrain", request_digest="r", step=400, tokens_seen=1_638_400,
-        metrics={"heldout_loss": 3.14159, "bits_per_byte": 1.25, "parameters": 5_500_000, "sharpness": None}, details=details,
+        metrics={"heldout_loss": 3.14159, "bits_per_byte": 1.25, "num_parameters": 5_500_000, "sharpness": None},
+        details=details,
         environment={"commit": "abc123", "python": "3.11.7", "versions": {"torch": "2.13.0"}, "hardware": {"cpu_count": 2}},
         created_at="2030-01-01T00:00:00+00:00",
     )  # fmt: skip

@@ -1,0 +1,439 @@
+"""One MLflow run per stage, which follows the journal, tells the truth about its end, and loses nothing."""
+
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tasks import registry, tracking
+from tasks.errors import TrackingError
+from tasks.journal import Journal
+from tasks.manifest import Input, Request, write_json
+from tasks.mlflow_files import artifact_folder, database_file, default_names, read_registration, tracking_uri
+from tasks.run_layout import REPOSITORY, RunLayout, dataset_stage
+from tasks.service_environment import mlflow_command, mlflow_environment
+from tasks.service_records import ServiceRecord, write_record
+from tasks.tracking import connect, sync
+from tests.unit.registered_stages import begun_stage, finish, new_home, order, run_in_child, write_steps
+
+NAMES = {"run_name": "demo/02-pretrain", "experiment": "demo"}
+
+
+@pytest.fixture
+def home(tmp_path):
+    return new_home(tmp_path)
+
+
+@pytest.fixture
+def stage(home):
+    return begun_stage(home)
+
+
+def points(home: Path, run_id: str, key: str) -> list[tuple[int, float]]:
+    return sorted((m.step, m.value) for m in connect(home).get_metric_history(run_id, key))
+
+
+def run_of(home: Path, run_id: str):
+    return connect(home).get_run(run_id)
+
+
+def test_run_has_the_journals_points_identity_tags_and_data(home, stage):
+    write_json(dataset_manifest_folder(home) / "manifest.json", dataset_manifest())
+    run_id = sync(home, stage, **NAMES, tags={"flow_run_id": "f-1"})
+    run = run_of(home, run_id)
+    assert points(home, run_id, "loss") == [(step, pytest.approx(4.0 - step / 10)) for step in range(1, 11)]
+    assert points(home, run_id, "heldout_loss") == [(5, 3.75), (10, 3.5)]
+    assert points(home, run_id, "accuracy") == [(5, 0.25), (10, 0.25)]
+    assert set(run.data.metrics) == {
+        "loss", "learning_rate", "grad_norm", "tokens_per_second", "tokens_seen",
+        "heldout_loss", "bits_per_byte", "train_loss", "accuracy",
+    }  # fmt: skip
+    first = json.loads(stage.journal.read_text().splitlines()[0])
+    assert min(m.timestamp for m in connect(home).get_metric_history(run_id, "loss")) == round(first["time"] * 1000)
+    assert run.data.params == {
+        "kind": "pretrain", "model.hidden_size": "64", "model.extra": "{}", "pretrain.seed": "0",
+        "pretrain.milestone_every_steps": "null", "input.dataset": "d" * 64,
+    }  # fmt: skip
+    assert run.data.tags["flow_run_id"] == "f-1"
+    assert run.data.tags["execution.launch.num_processes"] == "2"
+    assert run.data.tags["pretune.stage"] == "runs/demo/02-pretrain"
+    assert (run.info.run_name, run.info.status) == ("demo/02-pretrain", "RUNNING")
+    data = run.inputs.dataset_inputs[0].dataset
+    assert (data.name, data.digest, data.source_type) == ("sample-1234", "d" * 36, "local")
+    assert json.loads(data.profile) == {"documents": 7}
+    experiment = connect(home).get_experiment(run.info.experiment_id)
+    assert (experiment.name, experiment.artifact_location) == ("demo", artifact_folder(home).as_uri())
+
+
+def dataset_manifest_folder(home: Path) -> Path:
+    return home / "datasets" / "sample-1234"
+
+
+def dataset_manifest() -> dict[str, object]:
+    return {"kind": "prepare", "request_digest": "x", "metrics": {"documents": 7}}
+
+
+def test_syncing_again_ships_only_what_is_new(home, stage):
+    run_id = sync(home, stage, **NAMES)
+    write_steps(stage, range(11, 13))
+    assert sync(home, stage, **NAMES) == run_id
+    assert [step for step, _ in points(home, run_id, "loss")] == list(range(1, 13))
+    assert read_registration(home, stage).shipped_bytes == stage.journal.stat().st_size
+
+
+def test_lost_registration_is_found_by_key_and_no_point_is_doubled(home, stage):
+    run_id = sync(home, stage, **NAMES)
+    stage.registration.unlink()
+    assert sync(home, stage, run_name="other", experiment="elsewhere") == run_id
+    stage.registration.write_text("{")
+    assert sync(home, stage, **NAMES) == run_id
+    assert len(points(home, run_id, "loss")) == 10
+    assert len(run_of(home, run_id).inputs.dataset_inputs) == 1
+
+
+def test_torn_line_is_shipped_once_it_is_whole(home, stage):
+    line = json.dumps({"kind": "step", "time": 1.0, "attempt": 1, "step": 99, "loss": 1.0}).encode() + b"\n"
+    with stage.journal.open("ab") as file:
+        file.write(line[:20])
+    run_id = sync(home, stage, **NAMES)
+    assert len(points(home, run_id, "loss")) == 10
+    with stage.journal.open("ab") as file:
+        file.write(line[20:])
+    sync(home, stage, **NAMES)
+    assert points(home, run_id, "loss")[-1] == (99, 1.0)
+
+
+def test_journal_longer_than_a_chunk_is_shipped_whole(home, stage, monkeypatch):
+    monkeypatch.setattr(tracking, "CHUNK_BYTES", 700)
+    monkeypatch.setattr(tracking, "METRICS_PER_BATCH", 3)
+    run_id = sync(home, stage, **NAMES)
+    assert len(points(home, run_id, "loss")) == 10
+    assert len(points(home, run_id, "heldout_loss")) == 2
+
+
+def test_loss_that_is_not_finite_is_shown_as_nan(home, stage):
+    journal = Journal(stage.journal, 1)
+    journal.append("step", step=11, loss=math.nan, grad_norm=math.inf, tokens_seen=1100)
+    journal.close()
+    run_id = sync(home, stage, **NAMES)
+    sync(home, stage, **NAMES)
+    assert math.isnan(points(home, run_id, "loss")[-1][1])
+    assert math.isnan(points(home, run_id, "grad_norm")[-1][1])
+
+
+def test_failed_run_is_set_running_by_a_resume_and_finished_by_the_manifest(home, stage):
+    run_id = sync(home, stage, **NAMES, status="FAILED")
+    assert run_of(home, run_id).info.status == "FAILED"
+    assert run_of(home, run_id).info.end_time is not None
+    assert sync(home, stage, **NAMES, tags={"execution.launch.num_processes": "4"}) == run_id
+    assert run_of(home, run_id).info.status == "RUNNING"
+    assert run_of(home, run_id).data.tags["execution.launch.num_processes"] == "4"
+    manifest = finish(stage, {"heldout_loss": 3.25, "num_parameters": 12, "sharpness": None}, markdown="# Page")
+    assert sync(home, stage, **NAMES, status="KILLED") == run_id
+    run = run_of(home, run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["num_parameters"] == 12
+    assert run.data.metrics["heldout_loss"] == 3.25
+    assert run.data.tags["manifest_digest"] == manifest.digest
+    assert run.data.tags["mlflow.note.content"] == "# Page"
+
+
+@pytest.mark.parametrize(("left", "status"), [("error", "FAILED"), ("stop", "KILLED"), (None, "RUNNING")])
+def test_status_of_an_unfinished_stage_is_what_its_folder_says(home, stage, left, status):
+    if left:
+        getattr(stage, left).write_text("{}")
+    assert run_of(home, sync(home, stage, **NAMES)).info.status == status
+
+
+def test_verdict_of_the_journal_becomes_tags(home, stage):
+    journal = Journal(stage.journal, 1)
+    journal.append("verdict", step=10, verdict="converged", reason="the next round promises 0.001")
+    journal.close()
+    tags = run_of(home, sync(home, stage, **NAMES)).data.tags
+    assert (tags["verdict"], tags["verdict_reason"]) == ("converged", "the next round promises 0.001")
+
+
+def test_finished_stage_answers_without_mlflow(home, stage):
+    finish(stage)
+    run_id = sync(home, stage, **NAMES)
+    code = (
+        "import sys; from pathlib import Path; from tasks.tracking import sync; from tasks.run_layout import StageLayout\n"
+        "print(sync(Path(sys.argv[1]), StageLayout(Path(sys.argv[2])), run_name='r', experiment='e'), 'mlflow' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code, home, stage.path], capture_output=True, text=True, cwd=REPOSITORY)
+    assert found.stdout.split() == [run_id, "False"], found.stderr
+
+
+def test_finished_stage_is_shipped_again_where_the_database_is_gone(home, stage):
+    finish(stage)
+    first = sync(home, stage, **NAMES)
+    connect(home).delete_run(first)
+    stage.registration.unlink()
+    second = sync(home, stage, **NAMES)
+    assert second != first
+    assert len(points(home, second, "loss")) == 10
+
+
+def test_deleted_run_is_replaced_and_filled(home, stage):
+    first = sync(home, stage, **NAMES)
+    connect(home).delete_run(first)
+    second = sync(home, stage, **NAMES)
+    assert second != first
+    assert len(points(home, second, "loss")) == 10
+
+
+def test_identity_of_any_size_fits_the_limits(home):
+    stage = RunLayout(home, "wide").pretrain()
+    identity = {"data": {f"key {n}!?": n for n in range(250)} | {"long": "x" * 10_000, "k" * 400: 1}}
+    write_json(stage.request, Request(kind="pretrain", identity=identity))
+    params = run_of(home, sync(home, stage, **NAMES)).data.params
+    assert len(params) == 253
+    assert params["data.key 7__"] == "7"
+    assert len(params["data.long"]) == 6000
+
+
+def test_processes_that_sync_at_once_make_one_run(home, stage):
+    children = [os.fork() for _ in range(1)]
+    if children[0] == 0:
+        try:
+            sync(home, stage, **NAMES)
+        finally:
+            os._exit(0)
+    run_id = sync(home, stage, **NAMES)
+    os.waitpid(children[0], 0)
+    experiment = connect(home).get_experiment_by_name("demo").experiment_id
+    assert [run.info.run_id for run in connect(home).search_runs([experiment])] == [run_id]
+    assert len(points(home, run_id, "loss")) == 10
+
+
+def test_killed_before_the_offset_is_written_ships_twice_and_shows_once(home, stage, monkeypatch):
+    real = tracking.write_json
+
+    def die_at_the_offset(path, value):
+        if value.shipped_bytes:
+            os._exit(9)
+        real(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "write_json", die_at_the_offset)
+        assert run_in_child(partial(sync, home, stage, **NAMES)) == 9
+    run_id = sync(home, stage, **NAMES)
+    assert len(points(home, run_id, "loss")) == 10
+    experiment = connect(home).get_experiment_by_name("demo").experiment_id
+    assert len(connect(home).search_runs([experiment])) == 1
+
+
+def test_server_that_refuses_raises_and_the_next_sync_ships_everything(home, stage, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with monkeypatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{taken.getsockname()[1]}")
+            with pytest.raises(
+                TrackingError, match=r"MLflow at http://127\.0\.0\.1:\d+ failed while shipping runs/demo/02-pretrain"
+            ):
+                sync(home, stage, **NAMES)
+    assert len(points(home, sync(home, stage, **NAMES), "loss")) == 10
+
+
+def test_server_that_never_answers_raises_after_the_time_limit(home, stage, monkeypatch):
+    with silent_server() as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        with pytest.raises(TrackingError, match=r"failed while shipping runs/demo/02-pretrain .*Read timed"):
+            sync(home, stage, **NAMES)
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """Takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+
+        def accept() -> None:
+            while True:
+                try:
+                    held.append(server.accept()[0])
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for connection in held:
+            connection.close()
+
+
+def test_experiment_that_was_deleted_is_named(home, stage):
+    client = connect(home)
+    client.delete_experiment(client.create_experiment("demo"))
+    with pytest.raises(TrackingError, match="experiment='demo' was deleted in MLflow; restore it there, or give another name"):
+        sync(home, stage, **NAMES)
+
+
+def test_database_is_private_and_made_once_by_processes_at_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "new"
+    code = "import sys; from pathlib import Path; from tasks.tracking import initialise; print(initialise(Path(sys.argv[1])))"
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, home],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        )
+        for _ in range(2)
+    ]
+    for process in starts:
+        assert process.communicate(timeout=120)[0].strip() == f"sqlite:///{database_file(home)}"
+        assert process.returncode == 0
+    assert database_file(home).stat().st_mode & 0o777 == 0o600
+    assert artifact_folder(home).stat().st_mode & 0o777 == 0o700
+    assert (home / "mlflow").stat().st_mode & 0o777 == 0o700
+    stage = begun_stage(home)
+    registry.register(**order(home, stage, finish(stage)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_user_given_address_wins_and_ours_does_not_leak_into_the_environment(home, stage, monkeypatch):
+    sync(home, stage, **NAMES)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert tracking_uri(home) == f"sqlite:///{database_file(home)}"
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:1")
+    assert tracking_uri(home) == "http://elsewhere:1"
+    assert read_registration(home, stage) is None
+
+
+def test_default_names_come_from_the_place_and_the_configuration(home, stage):
+    assert default_names(home, stage) == ("demo/02-pretrain", "pretune")
+    write_json(RunLayout(home, "demo").config, {"registry": {"model_name": "wiki"}})
+    assert default_names(home, stage) == ("demo/02-pretrain", "wiki")
+    assert default_names(home, dataset_stage(home, "sample", "a" * 64))[0] == "datasets/sample-aaaaaaaaaaaa"
+
+
+def follower(home: Path, stage, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tasks.tracking", str(stage.path)], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PRETUNE_HOME": str(home)} | environment,
+    )  # fmt: skip
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_follower_ships_while_the_stage_runs_and_ends_with_it(home, stage):
+    process = follower(home, stage)
+    wait_for(stage.registration.exists)
+    write_steps(stage, range(11, 21))
+    finish(stage)
+    assert process.wait(60) == 0
+    run_id = read_registration(home, stage).run_id
+    assert len(points(home, run_id, "loss")) == 20
+    assert run_of(home, run_id).info.status == "FINISHED"
+    assert run_of(home, run_id).info.run_name == "demo/02-pretrain"
+
+
+def test_follower_that_is_told_to_end_ships_the_rest_first(home, stage):
+    process = follower(home, stage)
+    wait_for(lambda: stage.registration.exists() and read_registration(home, stage).shipped_bytes > 0)
+    write_steps(stage, range(11, 21))
+    stage.error.write_text("{}")
+    process.terminate()
+    assert process.wait(60) == 0
+    run_id = read_registration(home, stage).run_id
+    assert len(points(home, run_id, "loss")) == 20
+    assert run_of(home, run_id).info.status == "FAILED"
+
+
+def test_follower_marks_the_run_killed_when_its_parent_dies(home, stage):
+    code = (
+        "import subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-m', 'tasks.tracking', sys.argv[1]], stderr=subprocess.DEVNULL)\n"
+        "time.sleep(600)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(stage.path)], cwd=REPOSITORY, env=os.environ | {"PRETUNE_HOME": str(home)}
+    )
+    wait_for(lambda: stage.registration.exists() and read_registration(home, stage).shipped_bytes > 0)
+    parent.kill()
+    parent.wait()
+    run_id = read_registration(home, stage).run_id
+    wait_for(lambda: run_of(home, run_id).info.status == "KILLED")
+
+
+def test_follower_goes_on_where_the_server_is_away_and_says_so(home, stage):
+    with silent_server() as url:
+        process = follower(home, stage, MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_TIMEOUT="1")
+        assert "failed while shipping" in process.stderr.readline()
+        assert process.poll() is None
+        finish(stage)
+        assert process.wait(60) == 1
+    assert run_of(home, sync(home, stage, **NAMES)).info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_through_the_server_of_this_home_and_without_it_again(home, stage, tmp_path):
+    """The same run and version, whether the server is there or not; over HTTP with credentials."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        mlflow_command(home, port), cwd=tmp_path, start_new_session=True,
+        env=os.environ | mlflow_environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        import psutil
+
+        write_record(
+            home, ServiceRecord(name="mlflow", pid=server.pid, create_time=psutil.Process(server.pid).create_time(), port=port)
+        )
+        assert tracking_uri(home) == f"http://127.0.0.1:{port}"
+        wait_for(partial(answers, home))
+        first = sync(home, stage, **NAMES)
+        version = registry.register(**order(home, stage, finish(stage)))
+        assert sync(home, stage, **NAMES) == first
+        assert version.run_id == first
+        assert (Path(version.path) / "model.safetensors").samefile(stage.export / "model.safetensors")
+        assert version.aliases == ("pretrained",)
+    finally:
+        os.killpg(server.pid, 9)
+        server.wait()
+    assert tracking_uri(home).startswith("sqlite:///")
+    assert registry.versions(home, "demo-base") == [version]
+    assert len(points(home, first, "loss")) == 10
+    assert run_of(home, first).info.status == "FINISHED"
+
+
+def answers(home: Path) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(connect(home).search_experiments(max_results=1))
+    except MlflowException as error:
+        assert "Connection refused" in str(error), error
+        return False
+
+
+def test_inputs_that_are_models_are_no_datasets(home):
+    stage = RunLayout(home, "tune").finetune("topic")
+    inputs = {"base": Input(path="/b", digest="b" * 64), "examples": Input(path="/e/topic-1", digest="e" * 64)}
+    write_json(stage.request, Request(kind="finetune", identity={}, inputs=inputs))
+    run = run_of(home, sync(home, stage, **NAMES))
+    assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["topic-1"]
+    assert run.data.params["input.base"] == "b" * 64
