@@ -178,7 +178,7 @@ def huggingface_identity(home: Path, data: DataConfig) -> Identity:
 def hub_revision(name: str) -> str:
     """The commit that a data set on the hub is at now, or offline the commit that is in the cache; else DataError."""
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
         if constants.HF_HUB_OFFLINE:
@@ -196,7 +196,7 @@ def hub_revision(name: str) -> str:
         raise DataError(
             f"data.path={name!r} is neither a local folder nor a data set on the hub; mend the path or the name"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"data.path={name!r} is no local folder and the hub cannot be reached ({reason}); go online or give a local folder"

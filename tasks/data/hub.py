@@ -13,6 +13,7 @@ from tasks.errors import DataError
 def read_huggingface(data: DataConfig, source: dict[str, Any], meter: Meter) -> Iterator[Row]:
     """Rows of `data.path`, streamed; a data set on the hub is read at the commit that `source` (its identity) names."""
     from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HTTPError
     from pyarrow import ArrowException
 
     meter.total, meter.done = data.max_documents or 0, 0
@@ -25,7 +26,7 @@ def read_huggingface(data: DataConfig, source: dict[str, Any], meter: Meter) -> 
                 return
             meter.done += 1
             yield Row(values, f"{data.path} row {number}")
-    except (DatasetsError, ArrowException, OSError, ValueError) as error:
+    except (DatasetsError, ArrowException, HTTPError, OSError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"data.path={data.path!r} cannot be read by datasets after row {max(0, number - 1)} ({reason})"
                         "; mend the data set, data.huggingface_config or data.huggingface_split") from None  # fmt: skip
