@@ -1,7 +1,7 @@
 """What the Prefect UI shows: every flow once per preset with its form filled in, and the schedules of recurring fine-tunes."""
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
@@ -9,6 +9,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.schedules import Cron
+from prefect.utilities.callables import ParameterSchema
 
 from flows.finetuning import finetune
 from flows.pipeline import pipeline
@@ -22,6 +23,12 @@ from tasks.service_environment import WORK_POOL
 logger = logging.getLogger("pretune")
 
 FLOWS: tuple[Flow[Any, Any], ...] = (pipeline, prepare, pretrain, finetune, promote)
+
+
+class ClosedSchema(ParameterSchema):
+    """A form whose unknown keys the server refuses; with Prefect's own, such a run would be taken and crash."""
+
+    additionalProperties: Literal[False]
 
 
 def register_deployments() -> list[str]:
@@ -54,7 +61,7 @@ def deployment_of(
     flow: Flow[Any, Any], name: str, config: Config, parameters: dict[str, Any], schedule: str | None = None
 ) -> RunnerDeployment:
     """Found by module, never by file: the flow's process imports it as this one does."""
-    return RunnerDeployment.from_flow(
+    made = RunnerDeployment.from_flow(
         flow,
         name=name,
         description="\n\n".join(part for part in (flow.description, config.description) if part),
@@ -64,3 +71,5 @@ def deployment_of(
         work_pool_name=WORK_POOL,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    made._parameter_openapi_schema = ClosedSchema(**made._parameter_openapi_schema.model_dump(), additionalProperties=False)
+    return made

@@ -7,6 +7,8 @@ from pathlib import Path
 from tasks.service_records import PRIVATE_FOLDER, Credentials, ServiceName, alive, credentials, services_folder
 
 WORK_POOL = "pretune"
+AUTH_CACHE_SECONDS = 300
+"""How long MLflow believes a password that it has checked: each check is a slow hash, and each request would need one."""
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -97,6 +99,7 @@ def auth_config(home: Path, known: Credentials) -> Path:
         f"database_uri = sqlite:///{folder / 'mlflow_auth.db'}\n"
         f"admin_username = {known.user}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        f"auth_cache_ttl_seconds = {AUTH_CACHE_SECONDS}\n"
     )
     return path
 

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
 from tasks.launch.stage import follow, request_stop, start_or_attach
-from tasks.progress import Progress, duration
+from tasks.progress import Progress, ProgressReader, duration
 from tasks.run_layout import StageLayout
 from tasks.stages import Result, Work
 
@@ -126,6 +126,8 @@ class StageView:
                     request_stop(self.stage)
 
     def finish(self) -> None:
+        """Show the end, which may have come after the last look."""
+        self._last = ProgressReader(self.stage).read()
         self.attempt(self.show_progress)
         self.attempt(self.show_curve)
 
