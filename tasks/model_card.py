@@ -8,6 +8,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tasks.data.card import source_lines
 from tasks.manifest import Manifest
 
 MAX_DESCRIPTION = 5000
@@ -45,7 +46,7 @@ def model_card(
     `settings` are the training settings, flat; `curve` holds the measured losses in order, drawn as text.
     """
     sections = [
-        f"# {name}: {label}\n\n{MEANINGS.get(label, 'A model version.')}\n\n" + summary(manifest, dataset_manifest, verdict),
+        f"# {name}: {label}\n\n{MEANINGS.get(label, 'A model version.')}\n\n" + summary(manifest, verdict),
         section("Verdict", verdict_text(verdict)),
         section("Metrics", table(("metric", "value"), [(k, number(v)) for k, v in sorted(manifest.metrics.items())])),
         section("Loss", curve_text(curve)),
@@ -77,7 +78,7 @@ def card_description(card: str, limit: int = MAX_DESCRIPTION) -> str:
     return ("".join(kept).strip() + note)[:limit]
 
 
-def summary(manifest: Manifest, dataset: Manifest | None, verdict: Mapping[str, Any] | None) -> str:
+def summary(manifest: Manifest, verdict: Mapping[str, Any] | None) -> str:
     """The table at the top: the numbers a person looks for first."""
     heldout = manifest.metrics.get("heldout_loss")
     bits = manifest.metrics.get("bits_per_byte")
@@ -89,7 +90,6 @@ def summary(manifest: Manifest, dataset: Manifest | None, verdict: Mapping[str, 
         ("held-out loss (nats/token)", number(heldout)),
         ("bits per byte", number(bits)),
         ("verdict", cell((verdict or {}).get("verdict"))),
-        ("licence of the data", cell(dataset.details.get("licence")) if dataset else ""),
         ("made at", manifest.created_at),
     ]
     return table(("", ""), [row for row in rows if row[1]])
@@ -112,9 +112,10 @@ def data_text(dataset: Manifest | None) -> str:
     """Source, licence and sizes from the data set's manifest."""
     if dataset is None:
         return ""
-    words = [(key, cell(value)) for key, value in sorted(dataset.details.items()) if isinstance(value, str | int | float)]
+    identity = dataset.details.get("source")
+    source = source_lines("sample" if "sample" in identity else "local", identity)[2:] if identity else []
     numbers = [(key, count(value)) for key, value in sorted(dataset.metrics.items())]
-    return table(("", ""), [("digest", f"`{dataset.digest}`"), *words, *numbers])
+    return "\n".join([*source, ""]).lstrip() + "\n" + table(("", ""), [("digest", f"`{dataset.digest}`"), *numbers])
 
 
 def loading(manifest: Manifest) -> str:

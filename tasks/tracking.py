@@ -59,11 +59,12 @@ PR_SET_PDEATHSIG = 1
 def answering(home: Path, doing: str) -> Iterator[None]:
     """Turn whatever MLflow raises inside the block into a TrackingError that says where and while doing what."""
     import requests
+    import sqlalchemy
     from mlflow.exceptions import MlflowException
 
     try:
         yield
-    except (MlflowException, requests.RequestException) as error:
+    except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise TrackingError(
             f"MLflow at {tracking_uri(home)} failed while {doing} ({reason}); nothing is lost, try again when it answers"

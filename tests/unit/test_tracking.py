@@ -275,6 +275,14 @@ def silent_server() -> Iterator[str]:
             connection.close()
 
 
+def test_damaged_database_is_named(home, stage):
+    database_file(home).write_text("no database")
+    with pytest.raises(
+        TrackingError, match=r"MLflow at sqlite:///.*mlflow\.db failed while connecting .*file is not a database"
+    ):
+        sync(home, stage, **NAMES)
+
+
 def test_experiment_that_was_deleted_is_named(home, stage):
     client = connect(home)
     client.delete_experiment(client.create_experiment("demo"))
