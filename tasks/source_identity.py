@@ -197,10 +197,15 @@ def hub_revision(name: str) -> str:
             f"data.path={name!r} is neither a local folder nor a data set on the hub; mend the path or the name"
         ) from None
     except (HTTPError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise DataError(
             f"data.path={name!r} is no local folder and the hub cannot be reached ({reason}); go online or give a local folder"
         ) from None
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, on one line, for a message of ours."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def files_identity(home: Path, files: list[Path]) -> Identity:

@@ -37,7 +37,7 @@ def dataset_card(request: Request, metrics: Metrics, details: dict[str, Any]) ->
         [
             f"# Data set `{data['name']}`",
             "",
-            *source_lines(data["source"], details["source"]),
+            *source_lines(data["source"], details["source"], "cleaned and tokenised"),
             "",
             table(["split", "documents", "characters", "bytes", "tokens"], rows),
             "",
@@ -62,10 +62,11 @@ def dataset_card(request: Request, metrics: Metrics, details: dict[str, Any]) ->
 
 def examples_card(request: Request, metrics: Metrics, details: dict[str, Any]) -> str:
     examples, kind = request.identity["examples"], request.identity["kind"]
+    changes = "cleaned" if kind == "classification" else "cleaned, and shortened to their first sentences"
     lines = [
         f"# Examples for {kind}",
         "",
-        *source_lines(examples["source"], details["source"]),
+        *source_lines(examples["source"], details["source"], changes),
         "",
         table(["split", "examples"], [[split, f"{metrics[f'{split}_examples']:,}"] for split in ("train", "test")]),
         "",
@@ -74,6 +75,8 @@ def examples_card(request: Request, metrics: Metrics, details: dict[str, Any]) -
         f"An example is in the test set if the SHA-256 of its cleaned {details['split_key']} lies in the first "
         f"{examples['test_fraction']:.2%} of all hashes.",
     ]
+    if examples["source"] == "sample":
+        lines += ["Pre-training on the sample does not see the test pages if its `heldout_fraction` is not smaller than that."]
     if kind == "classification":
         counts = details["label_counts"]
         rows = [
@@ -85,15 +88,15 @@ def examples_card(request: Request, metrics: Metrics, details: dict[str, Any]) -
     return "\n".join([*lines, ""])
 
 
-def source_lines(source: str, identity: dict[str, Any]) -> list[str]:
-    """Where the data came from and under which licence."""
+def source_lines(source: str, identity: dict[str, Any], changes: str) -> list[str]:
+    """Where the data came from, under which licence, and what was changed, which CC BY-SA asks to be said."""
     if source == "sample":
         return [
             "## Source",
             "",
             "Lead sections of English Wikipedia articles (Level 4 vital articles), by Wikipedia contributors, licensed",
             "[CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/). The title names the article, whose history at",
-            "https://en.wikipedia.org/ lists its authors. Changed here: cleaned and tokenised.",
+            "https://en.wikipedia.org/ lists its authors. Changed here: " + changes + ".",
             f"Read from the JSON in the wheel `{identity['sample']}=={identity['version']}`, SHA-256 `{identity['sha256']}`.",
         ]
     if "name" in identity:
@@ -106,8 +109,8 @@ def source_lines(source: str, identity: dict[str, Any]) -> list[str]:
     return [
         "## Source",
         "",
-        f"{identity['files']:,} files of kind `{source}`, {identity['bytes']:,} bytes, SHA-256 over their digests",
-        f"`{identity['sha256']}`. Their licence is not known here: it is that of whoever supplied them.",
+        f"Files of kind `{source}`: {identity['files']:,}, {identity['bytes']:,} bytes, SHA-256 over their digests",
+        f"`{identity['sha256']}`. The licence is not known here: it is that of whoever supplied them.",
     ]
 
 

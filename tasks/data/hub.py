@@ -8,6 +8,7 @@ from typing import Any
 from tasks.config import DataConfig
 from tasks.data.sources import Meter, Row
 from tasks.errors import DataError
+from tasks.source_identity import first_line
 
 
 def read_huggingface(data: DataConfig, source: dict[str, Any], meter: Meter) -> Iterator[Row]:
@@ -27,8 +28,8 @@ def read_huggingface(data: DataConfig, source: dict[str, Any], meter: Meter) -> 
             meter.done += 1
             yield Row(values, f"{data.path} row {number}")
     except (DatasetsError, ArrowException, HTTPError, OSError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DataError(f"data.path={data.path!r} cannot be read by datasets after row {max(0, number - 1)} ({reason})"
+        place = f"after row {max(0, number - 1)} ({first_line(error)})"
+        raise DataError(f"data.path={data.path!r} cannot be read by datasets {place}"
                         "; mend the data set, data.huggingface_config or data.huggingface_split") from None  # fmt: skip
 
 

@@ -100,14 +100,15 @@ class TokenDataset:
         ids = np.asarray(sample_ids, dtype=np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= self.num_sequences):
             raise IndexError(f"sample ids must be in [0, {self.num_sequences}), and are {ids.tolist()}")
-        first = ids[:, None] * self.sequence_length
-        places = first + np.arange(self.sequence_length + 1)
-        tokens, starts = self._gather(places)
-        inside = places[:, :-1]
+        tokens = np.empty((len(ids), self.sequence_length + 1), dtype=np.int64)
+        starts = np.zeros_like(tokens)
+        for row, first in enumerate((ids * self.sequence_length).tolist()):
+            self._read_row(first, tokens[row], starts[row])
+        places = np.arange(self.sequence_length)
         return Batch(
             input_ids=tokens[:, :-1],
             labels=tokens[:, 1:],
-            position_ids=inside - np.maximum(starts[:, :-1], first),
+            position_ids=places - np.maximum.accumulate(starts[:, :-1], axis=1),
         )
 
     def byte_count(self, num_sequences: int) -> int:
@@ -124,15 +125,15 @@ class TokenDataset:
             base += len(shard)
         return total
 
-    def _gather(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Token and start of its document for each place of the stream, both int64 and of the shape of `places`."""
-        tokens, starts = np.empty_like(places), np.empty_like(places)
-        shard_of = np.searchsorted(self._ends, places, side="right")
-        for number in np.unique(shard_of):
-            chosen = shard_of == number
-            base = self._ends[number] - len(self._shards[number])
-            local = places[chosen] - base
-            index = self._starts[number]
-            tokens[chosen] = self._shards[number][local]
-            starts[chosen] = index[np.searchsorted(index, local.astype(np.uint64), side="right") - 1].astype(np.int64) + base
-        return tokens, starts
+    def _read_row(self, first: int, tokens: np.ndarray, starts: np.ndarray) -> None:
+        """Fill `tokens` from place `first` of the stream on, and set `starts` to its own place where a document starts."""
+        done, number = 0, int(np.searchsorted(self._ends, first, side="right"))
+        while done < len(tokens):
+            shard, index = self._shards[number], self._starts[number]
+            low = first + done - (int(self._ends[number]) - len(shard))
+            high = min(low + len(tokens) - done, len(shard))
+            tokens[done : done + high - low] = shard[low:high]
+            inside = slice(*np.searchsorted(index, np.array([low, high], dtype=np.uint64)))
+            at = index[inside].astype(np.int64) - low + done
+            starts[at] = at
+            done, number = done + high - low, number + 1

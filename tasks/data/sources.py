@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import DataError
-from tasks.source_identity import resolve_files, sample_file
+from tasks.source_identity import first_line, resolve_files, sample_file
 
 MAX_LINE_BYTES = 64 << 20
 """A longer line is refused: it would have to be held in memory."""
@@ -156,8 +156,7 @@ def read_parquet(file: Path, columns: tuple[str, ...], meter: Meter) -> Iterator
     except UnicodeDecodeError as error:
         raise DataError(f"{file} holds text that is not valid UTF-8 after row {number} ({error}); write it again") from None
     except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{file} is no Parquet file that can be read ({reason}); write it again") from None
+        raise DataError(f"{file} is no Parquet file that can be read ({first_line(error)}); write it again") from None
 
 
 def read_sample(meter: Meter) -> Iterator[Row]:

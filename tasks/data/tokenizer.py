@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from tasks.errors import DataError
 from tasks.manifest import write_json
-from tasks.source_identity import tokenizer_files
+from tasks.source_identity import first_line, tokenizer_files
 
 END_OF_TEXT, PAD, USER, ASSISTANT = "<|endoftext|>", "<|pad|>", "<|user|>", "<|assistant|>"
 END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")
@@ -87,7 +87,7 @@ def take_tokenizer(path: str) -> TextTokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(files[0]))
     except Exception as error:  # noqa: BLE001 - the library raises Exception itself
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise DataError(f"tokenizer.path={path!r} is no tokenizer.json that can be read ({reason}); give a valid one") from None
     named: dict[str, Any] = {}
     for file in files[1:]:

@@ -23,7 +23,7 @@ def test_what_was_dropped_adds_up_and_is_explained():
         (
             "sample",
             {"sample": "wheel", "version": "1", "sha256": "abc"},
-            ["Wikipedia contributors", "CC BY-SA 4.0", "wheel==1", "abc"],
+            ["Wikipedia contributors", "CC BY-SA 4.0", "Changed here: cleaned.", "wheel==1", "abc"],
         ),
         (
             "huggingface",
@@ -33,10 +33,10 @@ def test_what_was_dropped_adds_up_and_is_explained():
         (
             "csv",
             {"files": 2, "bytes": 1234, "sha256": "abc"},
-            ["2 files of kind `csv`, 1,234 bytes", "licence is not known here"],
+            ["Files of kind `csv`: 2, 1,234 bytes", "licence is not known here"],
         ),
     ],
 )
 def test_the_source_is_named_with_what_is_known_of_its_licence(source, identity, words):
-    lines = "\n".join(source_lines(source, identity))
+    lines = "\n".join(source_lines(source, identity, "cleaned"))
     assert all(word in lines for word in words)

@@ -1,15 +1,18 @@
 """A data set from every kind of source: numbers that add up, text that comes back, and errors that say what is wrong."""
 
 import csv
+import tracemalloc
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tasks.data.cleaning import clean, is_held_out, text_digest
-from tasks.data.prepare import BATCH_CHARACTERS, pieces
+from tasks.config import DataConfig
+from tasks.data.cleaning import Counts, clean, is_held_out, text_digest
+from tasks.data.prepare import BATCH_CHARACTERS, pieces, read_documents
 from tasks.data.shards import TokenDataset
+from tasks.data.sources import Meter
 from tasks.data.tokenizer import load_tokenizer
 from tasks.manifest import verify
 from tests.unit.data.prepared_stages import manifest_of, message_of, sentences
@@ -145,6 +148,18 @@ def test_a_document_longer_than_a_batch_is_tokenised_in_pieces(prepared, jsonl):
     path = str(jsonl([{"text": t} for t in [long, *sentences(50)]]))
     stage, manifest = manifest_of(prepared({"source": "jsonl", "path": path}))
     assert long in documents_of(stage, manifest, "train") + documents_of(stage, manifest, "heldout")
+
+
+def test_memory_does_not_grow_with_the_corpus(jsonl):
+    path = jsonl([{"text": f"document {n} " + "some more words " * 100} for n in range(8000)])
+    assert path.stat().st_size > 12_000_000
+    tracemalloc.start()
+    data = DataConfig(source="jsonl", path=str(path))
+    count = sum(1 for _ in read_documents(data, {}, Meter(), Counts()))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 8000
+    assert peak < 2_500_000, "a digest of 16 bytes (and Python's own 50 to 100) for each document, and one document"
 
 
 def test_too_little_text_is_refused_with_the_numbers(prepared, jsonl):
