@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.config_rules import check_batches, check_lengths, check_source, check_vocabulary, nearest
+
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
@@ -17,14 +19,6 @@ class Section(BaseModel):
 
 
 Source = Literal["sample", "text", "jsonl", "parquet", "csv", "huggingface"]
-
-
-def check_source(section: str, source: str, path: str | None) -> None:
-    """Raises ValueError unless `path` is given exactly where the source needs one."""
-    if source == "sample" and path is not None:
-        raise ValueError(f"{section}.path={path!r} has no effect with {section}.source='sample'; remove the path")
-    if source != "sample" and path is None:
-        raise ValueError(f"{section}.path is not set, and {section}.source={source!r} needs it; set {section}.path")
 
 
 class DataConfig(Section):
@@ -114,10 +108,8 @@ class ModelConfig(Section):
     def _check(self) -> Self:
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"model.hidden_size={self.hidden_size} is not a multiple of "
-                f"model.num_attention_heads={self.num_attention_heads}; nearest: "
-                f"{self.hidden_size // self.num_attention_heads * self.num_attention_heads}, "
-                f"{(self.hidden_size // self.num_attention_heads + 1) * self.num_attention_heads}"
+                f"model.hidden_size={self.hidden_size} is not a multiple of model.num_attention_heads="
+                f"{self.num_attention_heads}; nearest: {nearest(self.hidden_size, self.num_attention_heads)}"
             )
         heads = self.num_key_value_heads
         if heads is not None and self.num_attention_heads % heads:
@@ -352,51 +344,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_lengths(self)
-        check_batches(self)
-        check_vocabulary(self)
+        for check in (check_lengths, check_batches, check_vocabulary):
+            check(self)
         names = [finetune.name for finetune in self.finetune]
         if twice := sorted({name for name in names if names.count(name) > 1} | {n for n in names if n == "base"}):
-            raise ValueError(f"finetune.name={twice[0]!r} is used twice or reserved ('base'); choose another name")
+            raise ValueError(f"finetune.name={twice[0]!r} is used twice, or is 'base'; choose another name")
         return self
-
-
-def check_lengths(config: Config) -> None:
-    """Raises ValueError for a sequence that is longer than the model's positions."""
-    limit = config.model.max_position_embeddings
-    fields = [("pretrain.sequence_length", config.pretrain.sequence_length)]
-    fields += [(f"finetune[{f.name}].max_length", f.max_length) for f in config.finetune]
-    for field, value in fields:
-        if value > limit:
-            raise ValueError(
-                f"{field}={value} is longer than model.max_position_embeddings={limit}; "
-                f"set it to at most {limit} or give the model more positions"
-            )
-
-
-def check_batches(config: Config) -> None:
-    """Raises ValueError for a global batch that does not divide into whole micro-batches on every rank."""
-    ranks, pretrain = config.launch.num_processes, config.pretrain
-    unit = pretrain.micro_batch_size * pretrain.sequence_length * ranks
-    factors = f"{pretrain.micro_batch_size} x {pretrain.sequence_length} x {ranks}"
-    fields = [("pretrain.global_batch_tokens", pretrain.global_batch_tokens, unit, factors, "sequence_length x ")]
-    for f in config.finetune:
-        factors = f"{f.micro_batch_size} x {ranks}"
-        fields.append((f"finetune[{f.name}].batch_size", f.batch_size, f.micro_batch_size * ranks, factors, ""))
-    for field, value, unit, factors, middle in fields:
-        if value % unit:
-            nearest = ", ".join(str(n) for n in (value // unit * unit, (value // unit + 1) * unit) if n)
-            raise ValueError(
-                f"{field}={value} is not a multiple of micro_batch_size x {middle}data-parallel ranks = "
-                f"{factors} = {unit}; nearest: {nearest}"
-            )
-
-
-def check_vocabulary(config: Config) -> None:
-    """Raises ValueError for a model with fewer embedding rows than the tokenizer that will be trained has entries."""
-    rows, entries = config.model.vocab_size, config.tokenizer.trained_vocab_size
-    if rows is not None and config.tokenizer.path is None and rows < entries:
-        raise ValueError(
-            f"model.vocab_size={rows} is smaller than tokenizer.vocab_size={entries}; "
-            f"leave model.vocab_size empty or set it to at least {entries}"
-        )

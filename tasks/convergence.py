@@ -1,9 +1,9 @@
 """Is it pre-trained? A verdict from the held-out curve of the stable phase. Pure: the same curve gives the same verdict.
 
 The curve is fitted with a power law with an offset, L(t) = E + A t^-a (the form of Hestness et al. 2017, arXiv:1712.00409, and
-Hoffmann et al. 2022, arXiv:2203.15556, in one variable, t = tokens seen). For a fixed exponent a, E and A are a linear least-squares
-problem; the exponent is averaged over a grid, each value weighted by its marginal likelihood under unknown noise. So the
-expected gain of the next round carries both the noise of the curve and the doubt about its shape.
+Hoffmann et al. 2022, arXiv:2203.15556, in one variable, t = tokens seen). For a fixed exponent a, E and A are a linear
+least-squares problem; the exponent is averaged over a grid, each value weighted by its marginal likelihood under unknown
+noise. So the expected gain of the next round carries both the noise of the curve and the doubt about its shape.
 """
 
 import math
@@ -75,9 +75,7 @@ def judge(evaluations: Sequence[Evaluation], config: ConvergenceConfig) -> Verdi
     else:
         reason = f"{promise}, which may reach the {config.min_gain} that a round must be worth"
         verdict = "improving"
-    return Verdict(
-        verdict=verdict, reason=reason, expected_gain=gain, uncertainty=uncertainty, fit=fit, num_evaluations=count
-    )
+    return Verdict(verdict=verdict, reason=reason, expected_gain=gain, uncertainty=uncertainty, fit=fit, num_evaluations=count)
 
 
 def divergence(evaluations: Sequence[Evaluation], config: ConvergenceConfig) -> str | None:
@@ -103,8 +101,8 @@ def overfitting(evaluations: Sequence[Evaluation], config: ConvergenceConfig) ->
     above = all(e.heldout_loss > best.heldout_loss + config.overfitting_margin for e in evaluations[-2:])
     if above and last.train_loss < best.train_loss:
         return (
-            f"held-out loss rose from {best.heldout_loss:.4f} at step {best.step} to {last.heldout_loss:.4f} at step {last.step} "
-            f"while training loss fell from {best.train_loss:.4f} to {last.train_loss:.4f}"
+            f"held-out loss rose from {best.heldout_loss:.4f} at step {best.step} to {last.heldout_loss:.4f} at step "
+            f"{last.step} while training loss fell from {best.train_loss:.4f} to {last.train_loss:.4f}"
         )
     return None
 

@@ -75,8 +75,10 @@ class Manifest(Record):
     @property
     def digest(self) -> str:
         """SHA-256 of the whole manifest but for where and when it was made."""
-        return digest_of(self.model_dump(mode="json", exclude={"environment", "created_at", "inputs"})
-                         | {"inputs": {role: i.digest for role, i in sorted(self.inputs.items())}})
+        return digest_of(
+            self.model_dump(mode="json", exclude={"environment", "created_at", "inputs"})
+            | {"inputs": {role: i.digest for role, i in sorted(self.inputs.items())}}
+        )
 
     def as_input(self, folder: Path) -> Input:
         return Input(path=str(folder), digest=self.digest)
@@ -153,7 +155,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -195,7 +197,10 @@ def environment() -> dict[str, Any]:
 def write_manifest(stage_path: Path, manifest: Manifest) -> Manifest:
     """Stamp the manifest with environment and time and commit it as `manifest.json`; the stage is done with this."""
     stamped = manifest.model_copy(
-        update={"environment": environment() | manifest.environment, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
+        update={
+            "environment": environment() | manifest.environment,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
     )
     write_json(stage_path / "manifest.json", stamped)
     return stamped
@@ -226,7 +231,9 @@ def finished(stage: StageLayout, request: Request) -> Manifest | None:
 
 def first_difference(earlier: Request, later: Request) -> str:
     """`field was X and is now Y` for the first field of the identity or input that differs."""
-    sides = [flatten({"identity": r.identity, "input": {k: v.digest[:12] for k, v in r.inputs.items()}}) for r in (earlier, later)]
+    sides = [
+        flatten({"identity": r.identity, "input": {k: v.digest[:12] for k, v in r.inputs.items()}}) for r in (earlier, later)
+    ]
     for key in sorted(sides[0].keys() | sides[1].keys()):
         old, new = sides[0].get(key, "not set"), sides[1].get(key, "not set")
         if old != new:

@@ -102,7 +102,7 @@ def toml_value(text: str) -> Any:
 def explain(error: ValidationError) -> str:
     """The first mistake of a pydantic error in one sentence, with the nearest known name for an unknown key."""
     first = error.errors()[0]
-    path = [part for part in first["loc"]]
+    path = list(first["loc"])
     field = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
         known = known_fields(path[:-1])

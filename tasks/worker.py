@@ -32,7 +32,7 @@ def main() -> int:
         # Every rank writes it: the launcher ends the others as soon as one is gone.
         write_json(stage.error, {"error": type(error).__name__, "message": str(error)})
         return USER_ERROR_EXIT_CODE
-    except Exception:
+    except Exception:  # noqa: BLE001 (the last line of defence of a process: its log must say why it broke)
         traceback.print_exc()
         return 1
     return 0

@@ -23,7 +23,7 @@ def training_command(stage: StageLayout, launch: LaunchConfig) -> tuple[list[str
     """
     ranks = launch.num_processes
     gpu = uses_gpu(launch)
-    file = ACCELERATE / ("single.yaml" if ranks == 1 else "gpu.yaml" if gpu else "cpu.yaml")
+    file = ACCELERATE / ("gpu.yaml" if gpu else "cpu.yaml")
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file),
         "--num_processes", str(ranks), "--num_machines", "1", "--main_process_port", "0",

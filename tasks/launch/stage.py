@@ -75,12 +75,12 @@ def outcome(stage: StageLayout) -> Exception:
         return error_named(error["error"])(error["message"])
     if stage.stop.exists():
         return StoppedError(f"{stage.path.name} was stopped at a step boundary; run the same command to continue it")
-    return StageError(f"{stage.path.name}: its supervisor was killed; run the same command to continue from the last checkpoint")
+    return StageError(
+        f"{stage.path.name}: its supervisor was killed; run the same command to continue from the last checkpoint"
+    )
 
 
 def request_stop(stage: StageLayout) -> None:
     """Ask the ranks to stop at the next step boundary, after a checkpoint. Does not wait."""
     if stage.path.is_dir() and not stage.manifest.exists():
         stage.stop.touch()
-
-

@@ -1,6 +1,5 @@
 """A candidate against the champion, the baselines and the same model from random weights, on the same frozen examples."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

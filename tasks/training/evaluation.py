@@ -20,7 +20,9 @@ CausalLoss = Callable[[PreTrainedModel, Batch], Tensor]
 def read_text(dataset: TokenDataset, sample_ids: np.ndarray) -> Batch:
     """`input_ids`, `labels` and `position_ids`, each (batch, sequence)."""
     batch = dataset.read(sample_ids)
-    return {name: torch.from_numpy(np.ascontiguousarray(getattr(batch, name))) for name in ("input_ids", "labels", "position_ids")}
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(getattr(batch, name))) for name in ("input_ids", "labels", "position_ids")
+    }
 
 
 def heldout_metrics(

@@ -28,7 +28,14 @@ from tasks.training.evaluation import (
 )
 from tasks.training.generate import sample_text
 from tasks.training.loop import Recipe, Trainer
-from tasks.training.model import classifier_from, export_model, load_causal, num_parameters, random_causal
+from tasks.training.model import (
+    attention_implementation,
+    classifier_from,
+    export_model,
+    load_causal,
+    num_parameters,
+    random_causal,
+)
 from tasks.training.objective import IGNORED_LABEL, choose_causal_loss, classification_loss
 from tasks.training.plots import loss_curve
 from tasks.training.ranks import Ranks
@@ -75,8 +82,10 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     labels = examples_manifest.details.get("labels") or []
     random_init = request.identity["init"] == "random"
     model = initial_model(config, base / "export", labels, random_init)
+    model.set_attn_implementation(attention_implementation(config.max_length))
     train, test = (
-        encode(config, base / "export", read_examples(examples, examples_manifest, split), labels) for split in ("train", "test")
+        encode(config, base / "export", read_examples(examples, examples_manifest, split), labels)
+        for split in ("train", "test")
     )
     trainer = Trainer(finetuning_recipe(config, request, model, train, test, ranks), model, ranks, stage, attempt)
     trainer.resume()
@@ -147,9 +156,7 @@ def measure(model: PreTrainedModel, test: Encoded, batches: list[Batch], ranks: 
     return {"heldout_loss": float(losses.sum() / counts.sum())}
 
 
-def finish(
-    trainer: Trainer, config: FinetuneConfig, request: Request, base: Path, test: Encoded, labels: list[str]
-) -> None:
+def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Path, test: Encoded, labels: list[str]) -> None:
     """Final measurement in fp32, export, curve, manifest. All ranks call it; rank 0 writes."""
     stage, state, model, ranks = trainer.stage, trainer.state, trainer.model, trainer.ranks
     model.eval()

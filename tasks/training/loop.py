@@ -80,7 +80,12 @@ class Trainer:
             self.note("event", event="damaged_checkpoint", message=sentence)
         self.state = state or self.state
         self.note(
-            "start", durable=True, step=self.state.step, max_steps=self.last_step, world_size=self.ranks.world_size, phase=self.phase
+            "start",
+            durable=True,
+            step=self.state.step,
+            max_steps=self.last_step,
+            world_size=self.ranks.world_size,
+            phase=self.phase,
         )
 
     @property
@@ -129,7 +134,9 @@ class Trainer:
         self._stop_asked = stop > 0
         self.log_step(loss, float(grad_norm), learning_rate, recipe.num_tokens(ids), time.perf_counter() - began)
         if not math.isfinite(loss):
-            raise DivergedError(f"the training loss at step {state.step} is {loss}; lower the learning rate or raise warmup_steps")
+            raise DivergedError(
+                f"the training loss at step {state.step} is {loss}; lower the learning rate or raise warmup_steps"
+            )
 
     def accumulate_gradients(self, ids: np.ndarray, num_targets: int) -> float:
         """Gradients of this rank's micro-batches into the buffer; returns its summed loss.
@@ -155,8 +162,8 @@ class Trainer:
         self._step_seconds = [*self._step_seconds, seconds][-20:]
         typical = float(np.median(self._step_seconds[1:] or self._step_seconds))
         self.note(
-            "step", step=self.state.step, max_steps=self.last_step, phase=self.phase, tokens_seen=self.state.tokens_seen, loss=loss,
-            grad_norm=grad_norm, learning_rate=learning_rate, tokens_per_second=round(tokens / typical, 1),
+            "step", step=self.state.step, max_steps=self.last_step, phase=self.phase, tokens_seen=self.state.tokens_seen,
+            loss=loss, grad_norm=grad_norm, learning_rate=learning_rate, tokens_per_second=round(tokens / typical, 1),
             seconds_left=round((self.last_step - self.state.step) * typical, 1), chain=self.state.chain,
         )  # fmt: skip
 
@@ -185,9 +192,7 @@ class Trainer:
         self.state.best_step = best["step"] if best else None
         if self.ranks.is_first:
             began = time.perf_counter()
-            path = save_checkpoint(
-                self.stage, self.recipe.request_digest, self.state, self.model, self.optimizer, self.attempt
-            )
+            path = save_checkpoint(self.stage, self.recipe.request_digest, self.state, self.model, self.optimizer, self.attempt)
             retain(self.stage, self.recipe.keep_checkpoints, self.state.best_step)
             seconds = round(time.perf_counter() - began, 3)
             self.note("checkpoint", durable=True, step=self.state.step, path=relative(path, self.stage), seconds=seconds)

@@ -14,8 +14,8 @@ CHUNK_LOGITS = 2**21
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy of `hidden @ weight.T` that never holds all N x V logits.
 
-    The gradients are computed in the forward pass, chunk by chunk, while the logits are there (as in Liger Kernel, Hsu et al. 2024,
-    arXiv:2410.10989, section 3.2). The matrix products run in the dtype of `hidden`; losses and sums are fp32.
+    The gradients are computed in the forward pass, chunk by chunk, while the logits are there (as in Liger Kernel,
+    Hsu et al. 2024, arXiv:2410.10989, section 3.2). The matrix products run in the dtype of `hidden`; losses and sums are fp32.
     """
 
     @staticmethod

@@ -18,7 +18,7 @@ from tasks.training.checkpoint import discard_after, load_checkpoint
 from tasks.training.evaluation import as_metrics, heldout_metrics, read_text
 from tasks.training.generate import sample_text
 from tasks.training.loop import Recipe, Trainer, relative
-from tasks.training.model import build_model, check_isolation, export_model, num_parameters
+from tasks.training.model import attention_implementation, build_model, check_isolation, export_model, num_parameters
 from tasks.training.objective import choose_causal_loss
 from tasks.training.plots import loss_curve
 from tasks.training.ranks import Ranks
@@ -40,6 +40,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
         tokenizer.pad_id,
         config.seed,
     ).to(ranks.device)
+    model.set_attn_implementation(attention_implementation(config.sequence_length))
     check_isolation(model)
     heldout = TokenDataset(folder, dataset, "heldout", config.sequence_length)
     recipe = pretraining_recipe(config, request, folder, dataset, heldout, model, ranks)
@@ -204,7 +205,11 @@ def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: P
                 "verdict": state.verdict,
                 "chain": state.chain,
                 "milestones": [
-                    {"label": Manifest.read(p / "manifest.json").details["label"], "step": int(p.name[5:]), "path": relative(p, stage)}
+                    {
+                        "label": Manifest.read(p / "manifest.json").details["label"],
+                        "step": int(p.name[5:]),
+                        "path": relative(p, stage),
+                    }
                     for p in sorted(stage.milestones.glob("step_*"))
                 ],
                 "sample": sample_text(model, stage.export, config.seed),
