@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_UI_URL
 
 from tasks.config import Config, FinetuneConfig
 from tasks.errors import TrackingError
@@ -107,7 +108,7 @@ def publish(
 def prefect_links() -> dict[str, str]:
     """Which flow run did this, as tags; empty outside of one."""
     run_id = flow_run.id
-    return {"prefect_flow_run_id": run_id, "prefect_url": flow_run.ui_url or ""} if run_id else {}
+    return {"prefect_flow_run_id": run_id, "prefect_url": f"{PREFECT_UI_URL.value()}/runs/flow-run/{run_id}"} if run_id else {}
 
 
 def pretrain_settings(config: Config) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def client_environment(home: Path, port: int) -> dict[str, str]:
         "PRETUNE_HOME": str(home),
         "PREFECT_HOME": str(prefect_home(home)),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_UI_URL": f"http://127.0.0.1:{port}",
+        "PREFECT_UI_URL": f"http://127.0.0.1:{port}/v2",
         "PREFECT_API_AUTH_STRING": credentials(home).prefect_auth,
         "PREFECT_LOGGING_EXTRA_LOGGERS": "pretune",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",

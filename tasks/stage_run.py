@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import update_progress_artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
@@ -38,8 +39,9 @@ def run_stage(work: Work, on_poll: Callable[[], None] | None = None) -> Result:
         logger.info("%-24s skipped: done on %s", work.stage.path.name, result.manifest.created_at)
     else:
         started = time.monotonic()
-        view = StageView(work.stage, on_poll)
-        start_or_attach(work.stage, work.request, orchestrator())
+        waiting = orchestrator()
+        view = StageView(work.stage, UUID(waiting["flow_run_id"]), on_poll)
+        start_or_attach(work.stage, work.request, waiting)
         result = Result(work.stage, follow(work.stage, view.update))
         view.finish()
         logger.info("%-24s done in %s", work.stage.path.name, duration(time.monotonic() - started))
@@ -56,8 +58,8 @@ def orchestrator() -> dict[str, Any]:
 class StageView:
     """What a person sees of a stage while it runs: lines in the log, a progress artifact, its live curve."""
 
-    def __init__(self, stage: StageLayout, on_poll: Callable[[], None] | None) -> None:
-        self.stage, self.on_poll = stage, on_poll
+    def __init__(self, stage: StageLayout, root_run: UUID, on_poll: Callable[[], None] | None) -> None:
+        self.stage, self.root_run, self.on_poll = stage, root_run, on_poll
         self.key = artifact_key(f"{stage.path.parent.name}-{stage.path.name}")
         self._shown: Progress | None = None
         self._artifact: UUID | None = None
@@ -105,7 +107,7 @@ class StageView:
     def show_progress(self) -> None:
         percent, text = 100.0 * min(1.0, max(0.0, self._last.fraction)), self._last.line
         if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, key=self.key, description=text)
+            self._artifact = self.create(ArtifactCreate(type="progress", key=self.key, data=percent, description=text))
         else:
             update_progress_artifact(self._artifact, percent, description=text)
 
@@ -114,13 +116,19 @@ class StageView:
         if picture.exists():
             data = base64.b64encode(picture.read_bytes()).decode()
             text = f"`{self._last.line}`\n\n![held-out loss](data:image/png;base64,{data})"
-            create_markdown_artifact(text, key=f"{self.key}-curve", description="Loss curve while it is trained")
+            what = "Loss curve while it is trained"
+            self.create(ArtifactCreate(type="markdown", key=f"{self.key}-curve", data=text, description=what))
+
+    def create(self, artifact: ArtifactCreate) -> UUID:
+        """On the page of the run that a person started, not on that of a sub-flow, where nobody looks."""
+        with get_client(sync_client=True) as client:
+            return client.create_artifact(artifact.model_copy(update={"flow_run_id": self.root_run})).id
 
     def pass_on_cancellation(self) -> None:
         """Ask the stage to stop if this flow run, or the one that contains it, was cancelled."""
         with get_client(sync_client=True) as client:
-            for run_id in {flow_run.id, flow_run.root_flow_run_id} - {None}:
-                state = client.read_flow_run(UUID(run_id)).state
+            for run_id in {UUID(flow_run.id), self.root_run}:
+                state = client.read_flow_run(run_id).state
                 if state is not None and (state.is_cancelling() or state.is_cancelled()):
                     logger.info("%-24s cancelled: stops at the next step boundary", self.stage.path.name)
                     request_stop(self.stage)

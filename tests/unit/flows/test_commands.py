@@ -1,0 +1,172 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from flows.__main__ import main
+from tasks.manifest import write_json
+from tasks.run_layout import RunLayout
+from tasks.stages import promote_work
+from tests.unit.flows.tiny_runs import finish, finish_evaluation, finish_pretraining, tiny_values, write_inputs
+
+LIBRARIES = ("prefect", "mlflow", "torch", "transformers", "datasets")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path / "home"))
+    return (tmp_path / "home").resolve()
+
+
+@pytest.fixture
+def preset(tmp_path):
+    """A preset file as a person would write it, with the tiny configuration."""
+    write_inputs(tmp_path / "in")
+    values = tiny_values(tmp_path / "in")
+    tables = [f"[{name}]\n" + lines(table) for name, table in values.items() if name != "finetune"]
+    one = values["finetune"][0]
+    inner = {key: one.pop(key) for key in ("examples", "gate")}
+    tables.append("[[finetune]]\n" + lines(one))
+    tables += [f"[finetune.{name}]\n" + lines(table) for name, table in inner.items()]
+    path = tmp_path / "tiny.toml"
+    path.write_text("\n".join(tables))
+    return str(path)
+
+
+def lines(table):
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+
+
+def refusal(capsys, *arguments):
+    """What a refused command says, after checking how it says it."""
+    assert main(list(arguments)) == 2
+    said = capsys.readouterr().err
+    assert 1 <= len(said.strip().splitlines()) <= 3
+    assert "Traceback" not in said
+    assert said.startswith("pretune: ")
+    return said
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("pretrain.sead=4", "pretrain.sead is not a known setting; did you mean 'seed'?"),
+        ("pretrain.learning_rate=7", "pretrain.learning_rate=7 is not valid: input should be less than or equal to 1"),
+        ("pretrain.sequence_length=512", "pretrain.sequence_length=512 is longer than model.max_position_embeddings=64"),
+        ("pretrain.global_batch_tokens=100", "pretrain.global_batch_tokens=100 is not a multiple of"),
+        ("model.vocab_size=299", "model.vocab_size=299"),
+        ("data.path=nowhere.txt", "nowhere.txt"),
+        ("finetune.cats.epochs=2", "no element is named 'cats'; there are: animals"),
+        ("seed", "is not of the form section.field=value"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_sentence_and_leaves_nothing(home, preset, capsys, assignment, sentence):
+    assert sentence in refusal(capsys, "run", preset, "--set", assignment)
+    assert not (home / "runs").exists()
+    assert not (home / "datasets").exists()
+
+
+def test_an_empty_text_is_refused(home, preset, tmp_path, capsys):
+    (tmp_path / "in" / "text.txt").write_text("")
+
+    assert "text.txt" in refusal(capsys, "run", preset)
+
+
+def test_names_that_do_not_exist_are_refused_with_those_that_do(home, preset, capsys):
+    assert "did you mean 'demo'?" in refusal(capsys, "run", "demmo")
+    assert "--name='Big Run' is not a name" in refusal(capsys, "run", preset, "--name", "Big Run")
+    assert "run 'nobody' does not exist; there are: none" in refusal(capsys, "stop", "nobody")
+    assert "run 'nobody' has no pre-trained model" in refusal(capsys, "generate", "nobody", "Once")
+
+
+def test_a_dry_run_shows_the_stages_and_starts_nothing(home, preset, capsys):
+    assert main(["run", preset, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "pre-train " in said and "to do" in said
+    assert not (home / "runs").exists()
+
+    assert main(["run", preset, "--dry-run", "--json", "--set", "pretrain.seed=7"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["run"] == "tiny"
+    assert shown["config"]["pretrain"]["seed"] == 7
+    assert {stage["state"] for stage in shown["stages"]} == {"to do"}
+
+
+def test_relative_paths_mean_the_folder_of_the_command(home, preset, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path / "in")
+
+    assert main(["run", preset, "--dry-run", "--json", "--set", "data.path=text.txt"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["config"]["data"]["path"] == str(tmp_path / "in" / "text.txt")
+
+
+def finished_run(home, tmp_path):
+    from tasks.presets import parse_config
+
+    config = parse_config(tiny_values(tmp_path / "in"))
+    _, base = finish_pretraining(home, config, "tiny")
+    made = finish_evaluation(home, config, "tiny", base, "promote")
+    finish(promote_work(RunLayout(home, "tiny"), config, config.finetune[0], made["candidate"], made["decision"]))
+    write_json(RunLayout(home, "tiny").config, config)
+
+
+def test_a_finished_run_is_reported_without_starting_or_importing_anything_heavy(home, preset, tmp_path):
+    finished_run(home, tmp_path)
+    program = (
+        "import sys; from flows.__main__ import main; code = main(sys.argv[1:]); "
+        f"print([m for m in {LIBRARIES} if m in sys.modules]); sys.exit(code)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program, "run", preset], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "verdict        converged" in done.stdout
+    assert sum("skipped: done" in line for line in done.stderr.splitlines()) == 8
+    assert not (home / "prefect").exists()
+
+
+def test_the_report_of_a_finished_run_can_be_read_by_programs(home, preset, tmp_path, capsys):
+    finished_run(home, tmp_path)
+
+    assert main(["run", preset, "--json"]) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    assert report["finetunes"][0]["metrics"]["candidate_accuracy"] == 0.81
+    assert {"model": "tiny-base", "version": 2, "label": "pretrained", "aliases": []} in report["versions"]
+
+
+def test_status_shows_services_and_runs(home, preset, tmp_path, capsys):
+    finished_run(home, tmp_path)
+
+    assert main(["status"]) == 0
+    said = capsys.readouterr().out
+    assert "prefect   not running" in said
+    assert "Run tiny" in said and "02-pretrain" in said
+
+    assert main(["status", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["services"] == {}
+    assert {stage["state"] for stage in shown["runs"]["tiny"]} == {"done"}
+
+
+def test_stopping_and_ending_what_does_not_run_says_so(home, preset, tmp_path, capsys):
+    finished_run(home, tmp_path)
+
+    assert main(["stop", "tiny"]) == 0
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["nothing of run 'tiny' is running", "nothing was running"]
+
+
+def test_presets_are_listed_with_what_they_are_for(home, capsys):
+    assert main(["presets"]) == 0
+    assert any(line.startswith("demo ") and len(line.split()) > 3 for line in capsys.readouterr().out.splitlines())
+
+
+def test_flows_never_import_a_library_of_machine_learning():
+    program = (
+        "import sys, flows.pipeline, flows.deployments, flows.commands, flows.local_run; "
+        f"print([m for m in {LIBRARIES[1:]} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,102 @@
+import sys
+
+import pytest
+
+from flows.report import markdown_report, own_command, read_report, table_report, text_report
+from tasks.journal import Journal
+from tests.unit.flows.tiny_runs import finish_evaluation, finish_pretraining, tiny_config
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path / "home"))
+    return (tmp_path / "home").resolve()
+
+
+@pytest.fixture
+def config(tmp_path):
+    return tiny_config(tmp_path / "in")
+
+
+@pytest.fixture
+def finished(home, config):
+    _, base = finish_pretraining(home, config, "r")
+    finish_evaluation(home, config, "r", base, "promote")
+    journal = Journal(home / "registry" / "aliases.jsonl", 0)
+    for number, (model, alias, version) in enumerate(
+        [("tiny-base", "pretraining", 1), ("tiny-base", "pretrained", 2), ("tiny-animals", "champion", 1)]
+    ):
+        move = {"model": model, "alias": alias, "from_version": None, "to_version": version, "reason": "", "by": "", "time": ""}
+        journal.append("done", id=str(number), moves=[move])
+    journal.close()
+    return home
+
+
+def test_the_report_says_all_that_the_run_came_to(finished, config):
+    lines = [" ".join(line.split()) for line in text_report(read_report(config, "r", finished)).splitlines()]
+
+    assert "verdict converged: the next round is worth 0.001" in lines
+    assert "bits/byte 3.9000 before, 2.1000 after" in lines
+    for line in (
+        "fine-tuned accuracy 0.8100",
+        "majority accuracy 0.5000",
+        "TF-IDF accuracy 0.7700",
+        "random init accuracy 0.7000",
+    ):
+        assert line in lines
+    assert "gate promote (no champion yet)" in lines
+    assert "tiny-base 2 pretrained pretrained" in lines
+    assert "tiny-animals 1 candidate champion" in lines
+    assert "Once upon a time" in lines
+    assert lines[-1].startswith("Next: ") and "pretune up" in lines[-1]
+
+
+def test_an_alias_is_shown_at_the_version_that_holds_it_now(finished, config):
+    journal = Journal(finished / "registry" / "aliases.jsonl", 0)
+    move = {
+        "model": "tiny-animals",
+        "alias": "champion",
+        "from_version": 1,
+        "to_version": 9,
+        "reason": "",
+        "by": "",
+        "time": "",
+    }
+    journal.append("done", id="later", moves=[move])
+    journal.close()
+
+    versions = {(v.model, v.version): v.aliases for v in read_report(config, "r", finished).versions}
+
+    assert versions["tiny-animals", 1] == ()
+
+
+def test_a_run_that_has_only_begun_has_a_short_report(home, config):
+    report = read_report(config, "r", home)
+
+    assert (report.verdict, report.finetunes, report.versions) == (None, (), ())
+    assert "verdict" not in text_report(report)
+
+
+def test_prefect_gets_the_same_numbers(finished, config):
+    report = read_report(config, "r", finished)
+
+    assert "## Fine-tune animals: promote" in markdown_report(report)
+    assert "| tiny-animals | 1 | candidate | champion |" in markdown_report(report)
+    assert {"stage": "animals", "metric": "candidate_accuracy", "value": 0.81} in table_report(report)
+
+
+def test_the_next_command_can_be_typed_as_it_is(tmp_path, monkeypatch):
+    command = tmp_path / ".venv" / "bin" / "pretune"
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(command)])
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.chdir(tmp_path)
+    assert own_command() == ".venv/bin/pretune"
+
+    monkeypatch.chdir("/")
+    assert own_command() == str(command).removeprefix("/")
+
+    monkeypatch.setenv("PATH", str(command.parent))
+    assert own_command() == "pretune"
