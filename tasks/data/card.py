@@ -88,7 +88,7 @@ def examples_card(request: Request, metrics: Metrics, details: dict[str, Any]) -
     return "\n".join([*lines, ""])
 
 
-def source_lines(source: str, identity: dict[str, Any], changes: str) -> list[str]:
+def source_lines(source: str, identity: dict[str, Any], changes: str = "cleaned") -> list[str]:
     """Where the data came from, under which licence, and what was changed, which CC BY-SA asks to be said."""
     if source == "sample":
         return [
