@@ -79,10 +79,10 @@ def test_the_saved_folder_is_what_transformers_loads(trained, tmp_path):
 def test_a_given_tokenizer_keeps_its_vocabulary_and_its_end_of_text(trained, tmp_path):
     trained.tokenizer.save(str(tmp_path / "tokenizer.json"))
     taken = take_tokenizer(str(tmp_path / "tokenizer.json"))
-    assert (taken.vocab_size, taken.end_of_text, taken.pad) == (400, "<|endoftext|>", "<|endoftext|>")
+    assert (taken.vocab_size, taken.end_of_text, taken.pad, taken.pad_id) == (400, "<|endoftext|>", "<|endoftext|>", 0)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "<|user|>"}, "pad_token": "<|pad|>"}))
     taken = take_tokenizer(str(tmp_path))
-    assert (taken.end_of_text, taken.end_of_text_id, taken.pad) == ("<|user|>", 2, "<|pad|>")
+    assert (taken.end_of_text, taken.end_of_text_id, taken.pad, taken.pad_id) == ("<|user|>", 2, "<|pad|>", 1)
 
 
 def test_added_tokens_count(trained, tmp_path):
