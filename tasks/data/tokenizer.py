@@ -46,10 +46,6 @@ class TextTokenizer:
         return int(self.tokenizer.token_to_id(self.pad))
 
     @property
-    def pad_id(self) -> int:
-        return int(self.tokenizer.token_to_id(self.pad))
-
-    @property
     def vocab_size(self) -> int:
         """Rows that an embedding needs: added tokens and gaps in the numbering included."""
         return max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
