@@ -33,6 +33,10 @@ def database_file(home: Path) -> Path:
     return home / "mlflow" / "mlflow.db"
 
 
+def database_uri(home: Path) -> str:
+    return f"sqlite:///{database_file(home)}"
+
+
 def artifact_folder(home: Path) -> Path:
     """Where this home's experiments keep their artifacts; on the file system of the runs, so that files can be linked."""
     return home / "mlflow" / "artifacts"
@@ -43,7 +47,7 @@ def tracking_uri(home: Path) -> str:
     if given := os.environ.get("MLFLOW_TRACKING_URI"):
         return given
     service = alive(home, "mlflow")
-    return service.url if service and service.url else f"sqlite:///{database_file(home)}"
+    return service.url if service and service.url else database_uri(home)
 
 
 def store_identity(home: Path) -> str:

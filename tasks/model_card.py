@@ -12,6 +12,8 @@ from tasks.data.card import source_lines
 from tasks.manifest import Manifest
 
 MAX_DESCRIPTION = 5000
+NOTE_ROOM = 200
+EXPENDABLE = ("\n## Training", "\n## Made with")
 BARS = "▁▂▃▄▅▆▇█"
 SPARKLINE_WIDTH = 60
 PICTURE = "![Loss curve](data:image/png;base64,"
@@ -63,19 +65,17 @@ def model_card(
 
 
 def card_description(card: str, limit: int = MAX_DESCRIPTION) -> str:
-    """The card without its picture and, if it is still too long, without the sections that no longer fit."""
-    kept: list[str] = []
-    left_out: list[str] = []
-    room = limit - 200
-    for part in ("\n" + card).split("\n## "):
-        text = part if not kept else f"\n## {part}"
-        if PICTURE in part or len(text) > room:
-            left_out.append(part.splitlines()[0])
-            continue
-        kept.append(text)
-        room -= len(text)
+    """The card without its picture and, if it is still too long, without whole sections, the training settings first."""
+    parts = [part if number == 0 else f"\n## {part}" for number, part in enumerate(card.split("\n## "))]
+    room = limit - NOTE_ROOM
+    kept: set[int] = set()
+    for number in sorted(range(len(parts)), key=lambda n: parts[n].startswith(EXPENDABLE)):
+        if PICTURE not in parts[number] and len(parts[number]) <= room:
+            kept.add(number)
+            room -= len(parts[number])
+    left_out = [part.split("\n")[1].removeprefix("## ") for number, part in enumerate(parts) if number not in kept]
     note = f"\n\n*In README.md beside the model's files: {', '.join(left_out)}.*" if left_out else ""
-    return ("".join(kept).strip() + note)[:limit]
+    return ("".join(part for number, part in enumerate(parts) if number in kept).strip() + note)[:limit]
 
 
 def summary(manifest: Manifest, verdict: Mapping[str, Any] | None) -> str:

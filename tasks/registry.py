@@ -5,13 +5,10 @@ manifest digest), everything is looked up by it before it is made, and all of it
 """
 
 import logging
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
 
 from pydantic import Field
 
@@ -20,7 +17,6 @@ from tasks.errors import IntegrityError, TrackingError
 from tasks.manifest import (
     Manifest,
     Record,
-    file_sha256,
     fsync_folder,
     read_json,
     read_request,
@@ -30,6 +26,7 @@ from tasks.manifest import (
 )
 from tasks.mlflow_files import make_private, read_registration, stage_locked, store_identity
 from tasks.model_card import card_description
+from tasks.model_files import local_folder, place_file
 from tasks.run_layout import StageLayout
 from tasks.tracking import answering, connect, ensure_run, in_batches, manifest_metrics, plain
 
@@ -222,39 +219,6 @@ def place_files(client: "MlflowClient", order: Order, model: "LoggedModel") -> N
         write_atomically(target / name, content)
     write_json(target / MANIFEST, order.manifest)
     fsync_folder(target)
-
-
-def place_file(source: Path, target: Path) -> None:
-    """One name more for the same bytes, read-only from now on, since whoever writes to one name writes to both.
-
-    A verified copy only where the two folders are on different file systems.
-    """
-    source.chmod(0o444)
-    if target.exists():
-        if target.samefile(source) or file_sha256(target) == file_sha256(source):
-            return
-        target.unlink()
-    make_private(target.parent)
-    try:
-        os.link(source, target)
-    except OSError as error:
-        log.warning("copying %s (%d bytes) into the registry, it cannot be linked: %s", source, source.stat().st_size, error)
-        temporary = target.with_name(f".{target.name}.copy")
-        shutil.copyfile(source, temporary)
-        if file_sha256(temporary) != file_sha256(source):
-            raise IntegrityError(f"{target} was not copied as {source} is; check the disk and register again") from error
-        temporary.replace(target)
-
-
-def local_folder(location: str) -> Path:
-    """The folder behind an artifact location; TrackingError where it is no folder of this machine."""
-    parts = urlparse(location)
-    if parts.scheme not in ("", "file"):
-        raise TrackingError(
-            f"artifact_location={location!r} is not a folder of this machine, and models are registered by link; use an "
-            "experiment whose artifacts lie in a file:// location that both sides share"
-        )
-    return Path(unquote(parts.path))
 
 
 def finish_logged_model(client: "MlflowClient", order: Order, model: "LoggedModel", run_id: str) -> None:

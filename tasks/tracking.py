@@ -4,6 +4,7 @@ Nothing here is on the path of training: a server that is away costs a `Tracking
 Requests are never retried by the HTTP client, because a repeated POST would create a second run or version.
 """
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -14,7 +15,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,8 @@ from tasks.manifest import Manifest, Request, flatten, read_request, write_json
 from tasks.mlflow_files import (
     Registration,
     artifact_folder,
+    database_file,
+    database_uri,
     default_names,
     locked,
     make_private,
@@ -55,7 +58,7 @@ SYNC_EVERY_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
 
 
-@contextmanager
+@contextlib.contextmanager
 def answering(home: Path, doing: str) -> Iterator[None]:
     """Turn whatever MLflow raises inside the block into a TrackingError that says where and while doing what."""
     import requests
@@ -96,9 +99,8 @@ def connect(home: Path) -> "MlflowClient":
         mlflow.set_tracking_uri(uri)
         if given is None:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
-        if uri.startswith("sqlite:///"):
-            make_private(Path(uri.removeprefix("sqlite:///")).parent)
-            os.close(os.open(uri.removeprefix("sqlite:///"), os.O_RDWR | os.O_CREAT, 0o600))
+        if uri == database_uri(home) and not database_file(home).exists():
+            make_database(home)
         return open_client(uri, os.getpid())
 
 
@@ -110,13 +112,31 @@ def open_client(uri: str, process_id: int) -> "MlflowClient":
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def make_database(home: Path) -> None:
+    """Make this home's database, once however many processes ask for it, readable by its owner only.
+
+    MLflow's 68 migrations are not one transaction, so a maker that was killed would leave a database that nobody can open.
+    It is made under another name; a server that made its own meanwhile keeps it.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    path = database_file(home)
+    with locked(path.with_name("initialise.lock")):
+        if path.exists():
+            return
+        unfinished = path.with_name("unfinished.db")
+        unfinished.unlink(missing_ok=True)
+        os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT, 0o600))
+        store = SqlAlchemyStore(f"sqlite:///{unfinished}", make_private(artifact_folder(home)).as_uri())
+        store.engine.dispose()
+        with contextlib.suppress(FileExistsError):
+            os.link(unfinished, path)
+        unfinished.unlink()
+
+
 def initialise(home: Path) -> str:
-    """Make the database and the artifact folder if they are not there; safe in any number of processes. Returns the address."""
-    with locked(home / "mlflow" / "initialise.lock"):
-        client = connect(home)
-        make_private(artifact_folder(home))
-        with answering(home, "preparing the database"):
-            client.search_experiments(max_results=1)
+    """Make the database if it is not there; safe in any number of processes. Returns the address of the store."""
+    connect(home)
     return tracking_uri(home)
 
 
@@ -304,11 +324,10 @@ def ship_manifest(client: "MlflowClient", run: "Run", manifest: Manifest) -> Non
 
 
 def manifest_metrics(manifest: Manifest, model_id: str | None = None) -> "list[Metric]":
-    from datetime import datetime
-
+    """Final values. Of two at one step MLflow shows the later, and `created_at` is cut to the second, so its end is taken."""
     from mlflow.entities import Metric
 
-    when = round(datetime.fromisoformat(manifest.created_at).timestamp() * 1000) if manifest.created_at else 0
+    when = round(datetime.fromisoformat(manifest.created_at).timestamp() * 1000) + 999 if manifest.created_at else 0
     return [
         Metric(clean_key(key), float(value), when, manifest.step or 0, model_id=model_id)
         for key, value in manifest.metrics.items()

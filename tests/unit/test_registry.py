@@ -1,7 +1,6 @@
 """A model is registered by reference, once, whatever happens on the way."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tasks import registry
-from tasks.errors import ConfigError, IntegrityError, TrackingError
+from tasks.errors import ConfigError, IntegrityError
 from tasks.tracking import connect
 from tests.unit.registered_stages import begun_stage, die, export_tiny_llama, finish, forget, new_home, order, run_in_child
 
@@ -205,26 +204,6 @@ def test_verify_version_finds_damage(home, stage):
     weights.write_bytes(b"y" * weights.stat().st_size)
     with pytest.raises(IntegrityError, match="it is damaged"):
         registry.verify_version(version)
-
-
-def test_file_that_cannot_be_linked_is_copied_and_that_is_said(home, stage, monkeypatch, caplog):
-    manifest = finish(stage)
-
-    def refuse(source, target):
-        raise OSError(18, "Invalid cross-device link")
-
-    monkeypatch.setattr(registry.os, "link", refuse)
-    version = registry.register(**order(home, stage, manifest))
-    assert "copying" in caplog.text
-    assert "Invalid cross-device link" in caplog.text
-    assert (Path(version.path) / "config.json").stat().st_nlink == 1
-    assert registry.verify_version(version) == manifest
-
-
-def test_artifacts_elsewhere_are_refused_by_name():
-    with pytest.raises(TrackingError, match=re.escape("artifact_location='s3://bucket/x' is not a folder of this machine")):
-        registry.local_folder("s3://bucket/x")
-    assert registry.local_folder("file:///a%20b/c") == Path("/a b/c")
 
 
 def test_parent_is_recorded(home, stage):

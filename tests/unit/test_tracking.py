@@ -24,7 +24,7 @@ from tasks.run_layout import REPOSITORY, RunLayout, dataset_stage
 from tasks.service_environment import mlflow_command, mlflow_environment
 from tasks.service_records import ServiceRecord, write_record
 from tasks.tracking import connect, sync
-from tests.unit.registered_stages import begun_stage, finish, new_home, order, run_in_child, write_steps
+from tests.unit.registered_stages import begun_stage, die, finish, new_home, order, run_in_child, write_steps
 
 NAMES = {"run_name": "demo/02-pretrain", "experiment": "demo"}
 
@@ -312,6 +312,21 @@ def test_database_is_private_and_made_once_by_processes_at_once(tmp_path, monkey
     stage = begun_stage(home)
     registry.register(**order(home, stage, finish(stage)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+
+
+def test_database_whose_maker_was_killed_is_made_again(tmp_path, monkeypatch):
+    from mlflow.store.db import utils
+
+    home = tmp_path / "home"
+    with monkeypatch.context() as patch:
+        patch.setattr(utils, "_upgrade_db", lambda engine: die())
+        assert run_in_child(partial(tracking.initialise, home)) == -9
+    assert not database_file(home).exists()
+    run_id = sync(home, begun_stage(home), **NAMES)
+    assert len(points(home, run_id, "loss")) == 10
+    assert not list(database_file(home).parent.glob("unfinished*"))
+    default = connect(home).get_experiment_by_name("Default")
+    assert default.artifact_location.startswith(artifact_folder(home).as_uri())
 
 
 def test_user_given_address_wins_and_ours_does_not_leak_into_the_environment(home, stage, monkeypatch):
