@@ -176,7 +176,10 @@ def check_columns(wanted: tuple[str, ...], present: list[str], where: str) -> No
 
 def missing_column(column: str, present: list[str], where: str) -> DataError:
     shown = ", ".join(repr(name) for name in present[:20]) + (", ..." if len(present) > 20 else "")
-    return DataError(f"column {column!r} is not in {where}, which has {shown or 'none'}; set text_column (or label_column, ...) to one")
+    return DataError(
+        f"column {column!r} is not in {where}, which has {shown or 'none'}; set text_column (or label_column, "
+        "prompt_column, answer_column) to one of them"
+    )
 
 
 def string_at(row: Row, column: str) -> str:
