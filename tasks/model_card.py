@@ -113,9 +113,10 @@ def data_text(dataset: Manifest | None) -> str:
     if dataset is None:
         return ""
     identity = dataset.details.get("source")
-    source = source_lines("sample" if "sample" in identity else "local", identity)[2:] if identity else []
+    source = source_lines("sample" if "sample" in identity else "local", identity, "cleaned and tokenised") if identity else []
     numbers = [(key, count(value)) for key, value in sorted(dataset.metrics.items())]
-    return "\n".join([*source, ""]).lstrip() + "\n" + table(("", ""), [("digest", f"`{dataset.digest}`"), *numbers])
+    text = "\n".join(line for line in source if line and not line.startswith("#"))
+    return f"{text}\n\n".lstrip() + table(("", ""), [("digest", f"`{dataset.digest}`"), *numbers])
 
 
 def loading(manifest: Manifest) -> str:

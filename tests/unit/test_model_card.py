@@ -61,7 +61,9 @@ def test_card_says(line):
 def test_card_names_licence_or_files_of_the_data():
     assert "by Wikipedia contributors, licensed" in card()
     files = Manifest(kind="prepare", request_digest="d", details={"source": {"files": 12, "bytes": 3456, "sha256": "cd"}})
-    assert "12 files of kind `local`, 3,456 bytes" in card(dataset_manifest=files)
+    text = card(dataset_manifest=files)
+    assert "Files of kind `local`: 12, 3,456 bytes, SHA-256 over their digests" in text
+    assert "## Source" not in text
     assert "| digest |" in card(dataset_manifest=files.model_copy(update={"details": {}}))
 
 
