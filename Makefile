@@ -9,7 +9,8 @@ SHELL := bash
 
 PYTHON ?= python3
 VENV ?= .venv
-TORCH ?= pinned
+# An environment that was made with TORCH=own stays so.
+TORCH ?= $(if $(shell grep -s 'site-packages = true' $(VENV)/pyvenv.cfg),own,pinned)
 BIN := $(VENV)/bin
 # Python's own cache of compiled modules saves several seconds per process; some container images turn it off.
 unexport PYTHONDONTWRITEBYTECODE
