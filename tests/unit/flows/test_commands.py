@@ -68,9 +68,9 @@ def test_a_wrong_setting_is_refused_in_one_sentence_and_leaves_nothing(home, pre
 
 
 def test_an_empty_text_is_refused(home, preset, tmp_path, capsys):
-    (tmp_path / "in" / "text.txt").write_text("")
+    (tmp_path / "in" / "text.jsonl").write_text("")
 
-    assert "text.txt" in refusal(capsys, "run", preset)
+    assert "text.jsonl" in refusal(capsys, "run", preset)
 
 
 def test_names_that_do_not_exist_are_refused_with_those_that_do(home, preset, capsys):
@@ -96,9 +96,9 @@ def test_a_dry_run_shows_the_stages_and_starts_nothing(home, preset, capsys):
 def test_relative_paths_mean_the_folder_of_the_command(home, preset, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path / "in")
 
-    assert main(["run", preset, "--dry-run", "--json", "--set", "data.path=text.txt"]) == 0
+    assert main(["run", preset, "--dry-run", "--json", "--set", "data.path=text.jsonl"]) == 0
 
-    assert json.loads(capsys.readouterr().out)["config"]["data"]["path"] == str(tmp_path / "in" / "text.txt")
+    assert json.loads(capsys.readouterr().out)["config"]["data"]["path"] == str(tmp_path / "in" / "text.jsonl")
 
 
 def finished_run(home, tmp_path):

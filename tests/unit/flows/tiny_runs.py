@@ -1,5 +1,6 @@
 """A tiny configuration on real files, and stages that are done because their manifest says so."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ SCORES = {
 def write_inputs(folder: Path) -> None:
     """A text of 120 documents and 80 labelled examples."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "text.txt").write_text("\n\n".join(f"{SENTENCE} {SENTENCE[i % 40 :]} number {i}." for i in range(120)))
+    texts = [json.dumps({"text": f"{SENTENCE} {SENTENCE[i % 40 :]} number {i}."}) for i in range(120)]
+    (folder / "text.jsonl").write_text("\n".join(texts))
     rows = [f'{{"text": "{SENTENCE[i % 60 :]} {i}", "label": "{("cat", "dog")[i % 2]}"}}' for i in range(80)]
     (folder / "animals.jsonl").write_text("\n".join(rows))
 
@@ -54,7 +56,7 @@ def tiny_values(folder: Path) -> dict[str, Any]:
     examples = {"source": "jsonl", "path": str(folder / "animals.jsonl")}
     gate = {"min_above_baseline": -1.0, "beat_random_init": False, "bootstrap_samples": 100}
     return {
-        "data": {"name": "tiny", "source": "text", "path": str(folder / "text.txt"), "heldout_fraction": 0.2},
+        "data": {"name": "tiny", "source": "jsonl", "path": str(folder / "text.jsonl"), "heldout_fraction": 0.2},
         "tokenizer": {"vocab_size": 300},
         "model": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64},
         "pretrain": {
