@@ -9,7 +9,19 @@ import pytest
 from tests.rules.repository import ROOT, imports, module_name, python_files
 
 LAYER_0 = (
-    *("config", "convergence", "errors", "gate", "journal", "manifest", "presets", "progress", "requests", "run_layout"),
+    *(
+        "config",
+        "config_rules",
+        "convergence",
+        "errors",
+        "gate",
+        "journal",
+        "manifest",
+        "presets",
+        "progress",
+        "requests",
+        "run_layout",
+    ),
     "source_identity",
 )
 RANKS = ("tasks/data/", "tasks/training/", "tasks/worker.py")
