@@ -114,9 +114,7 @@ def unknown_labels(
 
 
 def load_classifier(export: Path) -> PreTrainedModel:
-    return AutoModelForSequenceClassification.from_pretrained(
-        export, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
-    )
+    return AutoModelForSequenceClassification.from_pretrained(export, dtype=torch.float32, local_files_only=True)
 
 
 def baselines(

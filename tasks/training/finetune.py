@@ -82,7 +82,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     labels = examples_manifest.details.get("labels") or []
     random_init = request.identity["init"] == "random"
     model = initial_model(config, base / "export", labels, random_init)
-    model.set_attn_implementation(attention_implementation(config.max_length))
+    model.set_attn_implementation(attention_implementation(model, config.max_length))
     train, test = (
         encode(config, base / "export", read_examples(examples, examples_manifest, split), labels)
         for split in ("train", "test")

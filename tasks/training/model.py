@@ -1,5 +1,7 @@
 """From configuration to a `transformers` model: built, initialised, checked, exported."""
 
+import dataclasses
+import difflib
 import logging
 import os
 from contextlib import nullcontext
@@ -7,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from tasks.config import ModelConfig
 from tasks.errors import ConfigError
@@ -17,52 +20,87 @@ from tasks.training.objective import causal_loss_from_logits
 
 SHORT_SEQUENCE = 256
 """Tokens up to which plain attention was faster than the fused kernel on CPU (1.2 to 1.6 times, forward and backward, bf16)."""
+WIDTH_NAMES = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+"""What architectures call the width of the feed-forward layer."""
 
 logger = logging.getLogger("pretune.model")
 
 
-def attention_implementation(sequence_length: int) -> str:
-    """Name of the attention kernel: the fused one, but for short sequences on a CPU. Both keep packed documents apart."""
+def attention_implementation(model: PreTrainedModel, sequence_length: int) -> str:
+    """Name of the attention kernel: the fused one where the model has it, but plain attention for short sequences on a CPU.
+
+    Both keep packed documents apart.
+    """
     on_cpu = os.environ.get("PRETUNE_DEVICE", "cpu") == "cpu"
-    return "eager" if on_cpu and sequence_length <= SHORT_SEQUENCE else "sdpa"
+    return "eager" if on_cpu and sequence_length <= SHORT_SEQUENCE else model.config._attn_implementation
 
 
 def build_model(config: ModelConfig, vocab_size: int, end_of_text_id: int, pad_id: int, seed: int) -> PreTrainedModel:
     """A causal model with random weights, fp32, on the CPU; the same weights for the same seed.
 
     `vocab_size` is the tokenizer's; the embedding has that many rows or `config.vocab_size`.
-    Raises ConfigError for an architecture that transformers does not know or that rejects a setting.
+    Raises ConfigError for an architecture that transformers does not know or that rejects or ignores a setting.
     """
-    values: dict[str, Any] = {
-        "vocab_size": config.vocab_size or vocab_size,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": config.num_hidden_layers,
-        "num_attention_heads": config.num_attention_heads,
-        "max_position_embeddings": config.max_position_embeddings,
-        "tie_word_embeddings": config.tie_word_embeddings,
-        "bos_token_id": end_of_text_id,
-        "eos_token_id": end_of_text_id,
-        "pad_token_id": pad_id,
-    }
-    if config.num_key_value_heads is not None:
-        values["num_key_value_heads"] = config.num_key_value_heads
-    width = config.intermediate_size or (3 * config.hidden_size if config.architecture == "llama" else None)
-    if width is not None:
-        values["n_inner" if config.architecture == "gpt2" else "intermediate_size"] = width
+    special = {"bos_token_id": end_of_text_id, "eos_token_id": end_of_text_id, "pad_token_id": pad_id}
     try:
+        values = architecture_settings(config) | special | {"vocab_size": config.vocab_size or vocab_size}
         transformers_config = AutoConfig.for_model(config.architecture, **values | config.extra)
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(transformers_config, attn_implementation="sdpa")
-    except (ValueError, KeyError, TypeError) as error:
+        model = AutoModelForCausalLM.from_config(transformers_config)
+    except (ValueError, KeyError, TypeError, RuntimeError, StrictDataclassError) as error:
         raise ConfigError(
-            f"model.architecture={config.architecture!r} cannot be built as a causal model: {str(error).splitlines()[0]}; "
+            f"model.architecture={config.architecture!r} cannot be built as a causal model: {shortened(error)}; "
             "choose a causal model_type of transformers, such as llama, qwen3, gpt2, and settings that it knows"
         ) from None
     return model.float()
 
 
+def architecture_settings(config: ModelConfig) -> dict[str, Any]:
+    """The model's shape under the names of its architecture; raises ConfigError for a setting that would have no effect."""
+    values: dict[str, Any] = {
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "max_position_embeddings": config.max_position_embeddings,
+        "tie_word_embeddings": config.tie_word_embeddings,
+    }
+    known = known_settings(config.architecture)
+    if config.num_key_value_heads is not None or "num_key_value_heads" in known:
+        values["num_key_value_heads"] = config.num_key_value_heads or config.num_attention_heads
+    width = config.intermediate_size or (3 * config.hidden_size if config.architecture == "llama" else None)
+    width_name = next((name for name in WIDTH_NAMES if name in known), WIDTH_NAMES[0])
+    if width is not None:
+        values[width_name] = width
+    asked = {f"extra.{key}": (key, value) for key, value in config.extra.items()}
+    if config.num_key_value_heads is not None:
+        asked["num_key_value_heads"] = ("num_key_value_heads", config.num_key_value_heads)
+    if config.intermediate_size is not None:
+        asked["intermediate_size"] = (width_name, config.intermediate_size)
+    for field, (key, value) in asked.items():
+        if known and key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "remove it"
+            raise ConfigError(f"model.{field}={value!r} has no effect on model.architecture={config.architecture!r}; {hint}")
+    return values
+
+
+def known_settings(architecture: str) -> set[str]:
+    """Names that the configuration of an architecture takes; empty where transformers does not say."""
+    config_class = CONFIG_MAPPING.get(architecture, None)
+    if config_class is None or not dataclasses.is_dataclass(config_class):
+        return set()
+    fields = {field.name for field in dataclasses.fields(config_class)} | set(config_class.attribute_map)
+    # Older spellings, which transformers turns into `rope_parameters`.
+    return fields | ({"rope_theta", "rope_scaling", "partial_rotary_factor"} if "rope_parameters" in fields else set())
+
+
+def shortened(error: Exception) -> str:
+    """The first 200 characters of a library's message, on one line."""
+    return " ".join(str(error).split())[:200]
+
+
 def check_isolation(model: PreTrainedModel) -> None:
-    """Raises ConfigError if a token's loss changes with the document before it in a packed sequence."""
+    """Raises ConfigError if a token's loss changes with the document before it in a packed sequence, or cannot be had."""
     model.eval()
     device = next(model.parameters()).device
     positions = torch.arange(8, device=device).repeat(2).expand(1, 16)
@@ -71,8 +109,15 @@ def check_isolation(model: PreTrainedModel) -> None:
     losses = []
     for first in (1, 2):
         ids = torch.tensor([[first] * 8 + list(range(1, 9))], device=device)
-        with torch.no_grad():
-            losses.append(causal_loss_from_logits(model, {"input_ids": ids, "labels": labels, "position_ids": positions}))
+        batch = {"input_ids": ids, "labels": labels, "position_ids": positions}
+        try:
+            with torch.no_grad():
+                losses.append(causal_loss_from_logits(model, batch))
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"model.architecture={model.config.model_type!r} cannot read a packed sequence with these settings: "
+                f"{shortened(error)}; choose an architecture that honours position_ids, such as llama, or another shape"
+            ) from None
     model.train()
     if not torch.allclose(losses[0], losses[1], rtol=1e-6):
         raise ConfigError(
@@ -84,14 +129,14 @@ def check_isolation(model: PreTrainedModel) -> None:
 
 def load_causal(folder: Path) -> PreTrainedModel:
     """An exported causal model, fp32, on the CPU."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
 def random_causal(folder: Path, seed: int) -> PreTrainedModel:
     """The architecture of an exported causal model with random weights, fp32, on the CPU."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").float()
+    return AutoModelForCausalLM.from_config(config).float()
 
 
 def classifier_from(folder: Path, labels: list[str], random_init: bool, seed: int) -> PreTrainedModel:
@@ -105,10 +150,8 @@ def classifier_from(folder: Path, labels: list[str], random_init: bool, seed: in
     }
     if random_init:
         config = AutoConfig.from_pretrained(folder, **settings)
-        return AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa").float()
-    return AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="sdpa", **settings
-    )
+        return AutoModelForSequenceClassification.from_config(config).float()
+    return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **settings)
 
 
 def autocast(device: torch.device, precision: str) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 IGNORED_LABEL = -100
 CHUNK_LOGITS = 2**21
 """Logits held at a time: 8 MiB in fp32, which stays in the cache of a CPU core or costs a GPU nothing."""
+PROBE_SCALE = 2.0**10
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -97,17 +98,26 @@ def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
 
 
 def choose_causal_loss(model: nn.Module) -> Callable[[nn.Module, dict[str, Tensor]], Tensor]:
-    """`causal_loss` if it agrees with the model's own logits on a probe, else `causal_loss_from_logits`."""
+    """`causal_loss` if it agrees with the model's own logits on a probe, else `causal_loss_from_logits`.
+
+    The logits of new weights are so small that soft-capping does not show, so the head is scaled up for the probe, by a power
+    of two and back, which is exact; and a bias that still is zero does not show either, so any bias decides by itself.
+    """
+    head = model.get_output_embeddings()
+    if not isinstance(head, nn.Linear) or head.bias is not None:
+        return causal_loss_from_logits
     device = next(model.parameters()).device
     ids = torch.arange(16, device=device).reshape(2, 8) + 1
     batch = {"input_ids": ids, "labels": ids + 1, "position_ids": torch.arange(8, device=device).expand(2, 8)}
     training = model.training
     model.eval()
     with torch.no_grad():
+        head.weight.mul_(PROBE_SCALE)
         exact = causal_loss_from_logits(model, batch)
         try:
             chunked = causal_loss(model, batch)
         except (AttributeError, NotImplementedError, TypeError):
             chunked = torch.full_like(exact, torch.nan)
+        head.weight.div_(PROBE_SCALE)
     model.train(training)
     return causal_loss if torch.isclose(chunked, exact, rtol=1e-4) else causal_loss_from_logits

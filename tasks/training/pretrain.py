@@ -40,7 +40,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
         tokenizer.pad_id,
         config.seed,
     ).to(ranks.device)
-    model.set_attn_implementation(attention_implementation(config.sequence_length))
+    model.set_attn_implementation(attention_implementation(model, config.sequence_length))
     check_isolation(model)
     heldout = TokenDataset(folder, dataset, "heldout", config.sequence_length)
     recipe = pretraining_recipe(config, request, folder, dataset, heldout, model, ranks)

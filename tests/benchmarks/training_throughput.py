@@ -59,7 +59,7 @@ def measure_pretune(precision: str, steps: int) -> float:
     from tasks.training.schedule import Schedule
 
     data, model = tokens(steps * BATCH), build_model()
-    model.set_attn_implementation(attention_implementation(LENGTH))
+    model.set_attn_implementation(attention_implementation(model, LENGTH))
     positions = torch.arange(LENGTH).expand(BATCH, LENGTH).contiguous()
 
     def read(ids: np.ndarray) -> dict:
