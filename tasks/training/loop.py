@@ -133,10 +133,11 @@ class Trainer:
         state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
         self._stop_asked = stop > 0
         self.log_step(loss, float(grad_norm), learning_rate, recipe.num_tokens(ids), time.perf_counter() - began)
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the training loss at step {state.step} is {loss}; lower the learning rate or raise warmup_steps"
-            )
+        for name, value in (("training loss", loss), ("norm of the gradients", float(grad_norm))):
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"the {name} at step {state.step} is {value}; lower the learning rate or raise warmup_steps"
+                )
 
     def accumulate_gradients(self, ids: np.ndarray, num_targets: int) -> float:
         """Gradients of this rank's micro-batches into the buffer; returns its summed loss.
