@@ -39,6 +39,7 @@ def flow_run_state(api_url: str, flow_run_id: str) -> str | None:
         headers["Authorization"] = "Basic " + base64.b64encode(auth.encode()).decode()
     try:
         answer = httpx.get(f"{api_url.rstrip('/')}/flow_runs/{flow_run_id}", headers=headers, timeout=TIMEOUT_SECONDS)
-        return answer.json().get("state_type") if answer.status_code == 200 else None
-    except (httpx.HTTPError, ValueError):
+        said = answer.json() if answer.status_code == 200 else None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
+    return said.get("state_type") if isinstance(said, dict) else None
