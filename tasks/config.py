@@ -15,7 +15,9 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 Source = Literal["sample", "text", "jsonl", "parquet", "csv", "huggingface"]
@@ -188,6 +190,13 @@ class PretrainConfig(Section):
                 f"{self.global_batch_tokens} tokens, fewer than warmup_steps + decay_steps = "
                 f"{self.warmup_steps} + {self.decay_steps}; set train_tokens to at least "
                 f"{(self.warmup_steps + self.decay_steps) * self.global_batch_tokens} or shorten the phases"
+            )
+        last_stable = self.max_steps - self.decay_steps
+        if self.evaluate_every_steps > last_stable:
+            raise ValueError(
+                f"pretrain.evaluate_every_steps={self.evaluate_every_steps} is later than step {last_stable}, with which the "
+                f"cap of {self.max_steps} steps - decay_steps={self.decay_steps} ends the stable phase, so that nothing would "
+                "start the decay; evaluate more often or raise train_tokens"
             )
         return self
 

@@ -82,13 +82,13 @@ def descend(table: Any, key: str, field: str) -> Any:
     """The sub-table `key`, made where it is missing; elements of a list are found by their `name`."""
     if isinstance(table, list):
         for element in table:
-            if element.get("name") == key:
+            if isinstance(element, dict) and element.get("name") == key:
                 return element
-        names = ", ".join(str(element.get("name")) for element in table)
+        names = ", ".join(str(element.get("name")) for element in table if isinstance(element, dict)) or "none"
         raise ConfigError(f"--set {field}: no element is named {key!r}; there are: {names}")
     if not isinstance(table, dict):
         raise ConfigError(f"--set {field}: {key} lies inside a plain value; address a field of a section")
-    return table.setdefault(key, {})
+    return table.setdefault(key, [] if key == "finetune" else {})
 
 
 def toml_value(text: str) -> Any:
