@@ -64,7 +64,7 @@ def deployment_of(
     made = RunnerDeployment.from_flow(
         flow,
         name=name,
-        description="\n\n".join(part for part in (flow.description, config.description) if part),
+        description="\n\n".join(part for part in ((flow.description or "").split("\n\n")[0], config.description) if part),
         parameters=parameters,
         schedules=[Cron(schedule)] if schedule else None,
         tags=["pretune"],

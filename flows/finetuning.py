@@ -1,9 +1,8 @@
 """Flow: a pre-trained model to registered candidates."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from prefect import flow
-from pydantic import Field
 
 from flows.parameters import FinetuneName, RunName, open_run, stop_stages
 from tasks.config import Config, FinetuneConfig
@@ -14,18 +13,20 @@ from tasks.prepare import prepare_examples
 from tasks.run_layout import RunLayout, home
 from tasks.stages import Result, finetune_named, finetune_work
 
-OnChange = Annotated[
-    Literal["refuse", "new run"],
-    Field(
-        description="When examples, base model or recipe differ from those of the run: refuse, or fine-tune as NAME-DIGEST. "
-        "A schedule wants the second."
-    ),
-]
+OnChange = Literal["refuse", "new run"]
 
 
 @flow(name="finetune", flow_run_name="{name}", on_cancellation=[stop_stages])
 def finetune(config: Config, name: RunName, finetune_name: FinetuneName = None, on_change: OnChange = "refuse") -> list[str]:
-    """Fine-tune the run's pre-trained model and register the candidates; returns the runs that hold them."""
+    """Fine-tune the run's pre-trained model and register the candidates; returns the runs that hold them.
+
+    Args:
+        config: What is trained, on what, and how.
+        name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
+        finetune_name: Name of one fine-tune of the configuration; empty means all of them.
+        on_change: When examples, base model or recipe differ from those of the run: refuse, or fine-tune as run NAME-DIGEST.
+            A schedule wants the second.
+    """
     wanted = config.finetune if finetune_name is None else (finetune_named(config, finetune_name),)
     if on_change == "refuse":
         open_run(config, name)

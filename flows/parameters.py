@@ -16,16 +16,9 @@ from tasks.services import all_stages
 
 logger = logging.getLogger("pretune")
 
-RunName = Annotated[
-    str,
-    Field(
-        pattern=NAME_PATTERN,
-        description="Names the run and its folder. The same name continues or skips what is done: small letters, digits, . _ -",
-    ),
-]
-FinetuneName = Annotated[
-    str | None, Field(pattern=NAME_PATTERN, description="Name of one fine-tune of the configuration; empty means all of them.")
-]
+RunName = Annotated[str, Field(pattern=NAME_PATTERN)]
+FinetuneName = Annotated[str, Field(pattern=NAME_PATTERN)] | None
+"""The sentences of the run form stand in the flows' docstrings, where Prefect looks for them."""
 
 
 def open_run(config: Config, name: str) -> RunLayout:
@@ -33,6 +26,8 @@ def open_run(config: Config, name: str) -> RunLayout:
 
     Raises RequestChangedError, naming the field, before anything is started or changed.
     """
+    if not logger.level:
+        logger.setLevel(logging.INFO)  # a worker's process has no main of ours that would
     plan_run(config, name, home())
     run = RunLayout(home(), name)
     values = config.model_dump(mode="json")

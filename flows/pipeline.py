@@ -20,7 +20,12 @@ logger = logging.getLogger("pretune")
 
 @flow(name="pipeline", flow_run_name="{name}", on_cancellation=[stop_stages])
 def pipeline(config: Config, name: RunName) -> None:
-    """Prepare the text, pre-train until convergence, fine-tune, evaluate, and promote what passes the gate."""
+    """Prepare the text, pre-train until convergence, fine-tune, evaluate, and promote what passes the gate.
+
+    Args:
+        config: What is trained, on what, and how.
+        name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
+    """
     open_run(config, name)
     prepare(config, name)
     pretrain(config, name)

@@ -11,7 +11,12 @@ from tasks.stages import Result
 
 @flow(name="pretrain", flow_run_name="{name}", on_cancellation=[stop_stages])
 def pretrain(config: Config, name: RunName) -> Result:
-    """Train a model from scratch until it has converged; every milestone becomes a version in the registry."""
+    """Train a model from scratch until it has converged; every milestone becomes a version in the registry.
+
+    Args:
+        config: What is trained, on what, and how.
+        name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
+    """
     open_run(config, name)
     base = pretrain_model(config, name, prepare_text(config))
     register_pretrained(config, base)

@@ -16,7 +16,13 @@ from tasks.stages import Result, finetune_named, promoted
 
 @flow(name="promote", flow_run_name="{name}", on_cancellation=[stop_stages])
 def promote(config: Config, name: RunName, finetune_name: FinetuneName = None) -> dict[str, str]:
-    """Compare the run's candidates with their champions and promote those that pass the gate; returns the decisions."""
+    """Compare the run's candidates with their champions and promote those that pass the gate; returns the decisions.
+
+    Args:
+        config: The configuration of the run.
+        name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
+        finetune_name: Name of one fine-tune of the configuration; empty means all of them.
+    """
     wanted = config.finetune if finetune_name is None else (finetune_named(config, finetune_name),)
     return {one.name: promote_one(config, name, one) for one in wanted}
 
