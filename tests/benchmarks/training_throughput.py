@@ -2,12 +2,13 @@
 
     python tests/benchmarks/training_throughput.py [--rounds 5] [--steps 12]
 
-A 5.5 M-parameter Llama (4 layers, 256 wide, 4 heads, feed-forward 768, vocabulary 8192, tied), batch 8 x 256, one process with all
-cores. Each round measures every contender once, in an order that rotates; the first steps of each measurement are left out. A contender's
-figure is the median over rounds, its ratio to the Trainer the median of the ratios within rounds.
+A 5.5 M-parameter Llama (4 layers, 256 wide, 4 heads, feed-forward 768, vocabulary 8192, tied), batch 8 x 256, one process with
+all cores. Each round measures every contender once, in an order that rotates; the first steps of each measurement are left
+out. A contender's figure is the median over rounds, its ratio to the Trainer the median of the ratios within rounds.
 """
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -47,7 +48,7 @@ def rate(times: list[float]) -> float:
 
 
 def measure_pretune(precision: str, steps: int) -> float:
-    """The product's own loop: journal, loss chain, clipping and stop check included; no evaluation, no checkpoint."""
+    """The product's own loop: journal, hash chain, clipping and stop check included; no evaluation, no checkpoint."""
     import numpy as np
     import torch
 
@@ -113,7 +114,7 @@ def measure_trainer(precision: str, steps: int) -> float:
         Trainer(model=build_model(), args=arguments, train_dataset=rows, callbacks=[Clock()]).train()
     # From the begin of one step to the begin of the next: loading is part of the work, as it is in pretune's step.
     begins = [*marks[::2], marks[-1]]
-    return rate([b - a for a, b in zip(begins[:-1], begins[1:], strict=True)])
+    return rate([b - a for a, b in itertools.pairwise(begins)])
 
 
 def measure_bare(precision: str, steps: int) -> float:

@@ -183,7 +183,7 @@ def test_no_intact_checkpoint_is_an_error_that_loses_nothing(home: Path, text: P
     work = stopped_at(home, text, "all-damaged", 7)
     for path in work.stage.checkpoints.glob("step_*"):
         flip_a_bit(path / "optimizer.safetensors")
-    with pytest.raises(IntegrityError, match="no checkpoint in .* is intact"):
+    with pytest.raises(IntegrityError, match=r"no checkpoint in .* is intact"):
         finish(work)
     assert list(work.stage.checkpoints.glob("step_*"))
 
@@ -238,8 +238,18 @@ print(json.dumps({"loss": total / count / length, "text": tokenizer.decode(token
 
 def test_the_export_loads_without_pretune_and_gives_the_recorded_loss(undisturbed: Result, text: Path) -> None:
     dataset = Path(undisturbed.manifest.inputs["dataset"].path)
-    command = [sys.executable, "-c", MEASURE_WITHOUT_PRETUNE, str(undisturbed.stage.export), str(dataset), "32", str(2048 // 32)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False)
+    command = [
+        sys.executable,
+        "-c",
+        MEASURE_WITHOUT_PRETUNE,
+        str(undisturbed.stage.export),
+        str(dataset),
+        "32",
+        str(2048 // 32),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd="/", env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False
+    )
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout.splitlines()[-1])
     assert measured["loss"] == pytest.approx(undisturbed.manifest.metrics["heldout_loss"], abs=1e-4)
