@@ -86,8 +86,7 @@ def architecture_settings(config: ModelConfig) -> dict[str, Any]:
 
 def known_settings(architecture: str) -> set[str]:
     """Names that the configuration of an architecture takes; empty where transformers does not say."""
-    config_class = CONFIG_MAPPING.get(architecture, None)
-    if config_class is None or not dataclasses.is_dataclass(config_class):
+    if architecture not in CONFIG_MAPPING or not dataclasses.is_dataclass(config_class := CONFIG_MAPPING[architecture]):
         return set()
     fields = {field.name for field in dataclasses.fields(config_class)} | set(config_class.attribute_map)
     # Older spellings, which transformers turns into `rope_parameters`.
