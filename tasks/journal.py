@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -27,9 +28,9 @@ class Journal:
 
         `durable` waits until the line is on disk.
         """
-        nonfinite = [k for k, v in values.items() if isinstance(v, float) and v - v != 0.0]
+        nonfinite = [k for k, v in values.items() if isinstance(v, float) and not math.isfinite(v)]
         line = {"kind": kind, "time": round(time.time(), 3), "attempt": self.attempt} | values
-        line |= {key: None for key in nonfinite} | ({"nonfinite": nonfinite} if nonfinite else {})
+        line |= dict.fromkeys(nonfinite) | ({"nonfinite": nonfinite} if nonfinite else {})
         self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n")
         if durable:
             os.fsync(self._file.fileno())
