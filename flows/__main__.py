@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 
 from tasks.errors import USER_ERROR_EXIT_CODE, PretuneError
 
@@ -19,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return getattr(commands, asked.word.replace("-", "_"))(asked)
     except PretuneError as error:
+        if asked.verbose:
+            traceback.print_exc()
         print(f"pretune: {error}", file=sys.stderr)
         return USER_ERROR_EXIT_CODE
     except KeyboardInterrupt:

@@ -9,6 +9,8 @@ from tasks.run_layout import home
 from tasks.services import TemporaryServer, temporary_server, use_running_server
 from tasks.stages import prepare_work
 
+logger = logging.getLogger("pretune")
+
 QUIET_CONSOLE = {"PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL", "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
 """The terminal gets pretune's own lines; Prefect's are kept by its server, with each run."""
 
@@ -17,11 +19,12 @@ DRAIN_SECONDS = 5
 
 def run_flow(config: Config, name: str) -> None:
     """At the Prefect server that the user has set, or that of `pretune up`, or a temporary one of this run's own."""
-    if not logging.getLogger("pretune").isEnabledFor(logging.DEBUG):
+    if not logger.isEnabledFor(logging.DEBUG):
         os.environ.update(QUIET_CONSOLE)
     if os.environ.get("PREFECT_API_URL") or use_running_server(home()):
         call_flow(config, name)
         return
+    logger.info("starting a Prefect server for this run (20 s the first time); the text is prepared meanwhile")
     with temporary_server(home()) as server:
         begin_preparation(config)
         wait_for(server)

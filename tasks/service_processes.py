@@ -83,14 +83,19 @@ def wait_until_it_answers(url: str, is_alive: Callable[[], bool], log: Path) -> 
     """Wait for HTTP 200 at `url`; raises StageError with the log's last line if the process ends or time runs out."""
     deadline = time.monotonic() + READY_SECONDS
     while is_alive() and time.monotonic() < deadline:
-        try:
-            if httpx.get(url, timeout=5.0, trust_env=False).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass  # not listening yet: that is what is waited for
+        if answers(url):
+            return
         time.sleep(0.1)
     what = "did not answer in time" if is_alive() else "ended while it started"
     raise StageError(f"{log.stem} {what}: {last_line(log)}; see {log}")
+
+
+def answers(url: str) -> bool:
+    """Whether the address gives HTTP 200 now."""
+    try:
+        return httpx.get(url, timeout=5.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def last_line(log: Path) -> str:

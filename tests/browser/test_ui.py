@@ -15,7 +15,7 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-SLOW_MILLISECONDS = 180_000
+SLOW_MILLISECONDS = 60_000
 
 pytestmark = [
     pytest.mark.browser,
