@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.config import ConvergenceConfig
 
 VerdictName = Literal["improving", "converged", "diverged", "overfitting"]
-EXPONENTS = tuple(0.05 * 1.12**i for i in range(37))
+EXPONENTS = tuple(0.05 * 1.03**i for i in range(139))
 """0.05 to about 3, evenly spaced in the logarithm; published loss curves lie between 0.05 and 1."""
 
 
@@ -133,5 +133,8 @@ def expected_gain(tokens: Sequence[int], losses: Sequence[float], round_tokens: 
     likelihood = [math.exp(w - top) for w in weights]
     total = sum(likelihood)
     gain = sum(p * g for p, g in zip(likelihood, gains, strict=True)) / total
+    # Each exponent stands for all of its cell of the grid, over which the gain is about uniform: width squared / 12.
+    ahead, behind = [*gains[1:], gains[-1]], [gains[0], *gains[:-1]]
+    variances = [v + ((a - b) / 2) ** 2 / 12 for v, a, b in zip(variances, ahead, behind, strict=True)]
     second = sum(p * (v + (g - gain) ** 2) for p, g, v in zip(likelihood, gains, variances, strict=True)) / total
     return gain, math.sqrt(second), fits[weights.index(top)]

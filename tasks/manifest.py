@@ -232,7 +232,8 @@ def finished(stage: StageLayout, request: Request) -> Manifest | None:
 def first_difference(earlier: Request, later: Request) -> str:
     """`field was X and is now Y` for the first field of the identity or input that differs."""
     sides = [
-        flatten({"identity": r.identity, "input": {k: v.digest[:12] for k, v in r.inputs.items()}}) for r in (earlier, later)
+        flatten(json.loads(canonical({"identity": r.identity, "input": {k: v.digest[:12] for k, v in r.inputs.items()}})))
+        for r in (earlier, later)
     ]
     for key in sorted(sides[0].keys() | sides[1].keys()):
         old, new = sides[0].get(key, "not set"), sides[1].get(key, "not set")

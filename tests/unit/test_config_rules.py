@@ -55,7 +55,8 @@ def test_what_keeps_the_rules_is_taken(values: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "unit", "expected"), [(10, 4, "8, 12"), (3, 4, "4"), (4, 4, "4, 8"), (1, 1000, "1000"), (500_000, 4096, "499712, 503808")]
+    ("value", "unit", "expected"),
+    [(10, 4, "8, 12"), (3, 4, "4"), (4, 4, "4, 8"), (1, 1000, "1000"), (500_000, 4096, "499712, 503808")],
 )
 def test_nearest_gives_the_multiples_on_both_sides_and_never_zero(value: int, unit: int, expected: str) -> None:
     assert nearest(value, unit) == expected

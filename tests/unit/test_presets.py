@@ -58,7 +58,8 @@ def test_a_fine_tune_is_addressed_by_its_name_and_its_neighbour_is_left_alone() 
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("3", 3), ("3e-4", 3e-4), ("true", True), ('"a b"', "a b"), ("gpt2", "gpt2"), ("/data/x.txt", "/data/x.txt"), ("", None),
+        ("3", 3), ("3e-4", 3e-4), ("true", True), ('"a b"', "a b"), ("gpt2", "gpt2"), ("/data/x.txt", "/data/x.txt"),
+        ("", None),
         ("none", None), ("null", None), ("[1, 2]", [1, 2]), ('["a"]', ["a"]), ("{k = 1}", {"k": 1}), ("0 3 * * 1", "0 3 * * 1"),
         ("100_000", 100_000), ("a=b", "a=b"),
     ],
@@ -86,7 +87,8 @@ MISTAKES = [
     ("finetune.topic=1", "--set finetune.topic: finetune is not a section; address a field inside a section"),
     ("pretrain.warmup_steps.x=1",
      "--set pretrain.warmup_steps.x: pretrain.warmup_steps is not a section; address a field inside a section"),
-    ("pretrain.warmup_steps.x.y=1", "--set pretrain.warmup_steps.x.y: x lies inside a plain value; address a field of a section"),
+    ("pretrain.warmup_steps.x.y=1",
+     "--set pretrain.warmup_steps.x.y: x lies inside a plain value; address a field of a section"),
     ("pretrain.seed=-1", "pretrain.seed=-1 is not valid: input should be greater than or equal to 0; see configs/README.md or "
      "--help"),
     ("pretrain=5", "pretrain=5 is not valid: input should be a valid dictionary or instance of PretrainConfig; see "
