@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.config_rules import check_batches, check_lengths, check_source, check_vocabulary, nearest
+from tasks.config_rules import check_batches, check_lengths, check_source, check_test_pages, check_vocabulary, nearest
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
@@ -243,8 +243,9 @@ class ExamplesConfig(Section):
     """Instruction: column with the prompt."""
     answer_column: str = "answer"
     """Instruction: column with the answer, on which alone the loss is taken."""
-    test_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    """Share of the examples frozen for evaluation, chosen by example hash; above 0 and below 0.5."""
+    test_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    """Share of the examples frozen for evaluation, chosen by example hash; above 0 and below 0.5; of the embedded sample
+    at most data.heldout_fraction, so that pre-training has not seen the test pages."""
     max_examples: int | None = Field(None, ge=10)
     """Train on at most this many examples, chosen by example hash; empty means all; the test set is not cut."""
 
@@ -353,7 +354,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for check in (check_lengths, check_batches, check_vocabulary):
+        for check in (check_lengths, check_batches, check_vocabulary, check_test_pages):
             check(self)
         names = [finetune.name for finetune in self.finetune]
         if twice := sorted({name for name in names if names.count(name) > 1} | {n for n in names if n == "base"}):

@@ -57,3 +57,14 @@ def check_vocabulary(config: "Config") -> None:
             f"model.vocab_size={rows} is smaller than tokenizer.vocab_size={entries}; "
             f"leave model.vocab_size empty or set it to at least {entries}"
         )
+
+
+def check_test_pages(config: "Config") -> None:
+    """Raises ValueError where pages of the sample would be both pre-training text and frozen test examples."""
+    for f in config.finetune:
+        if config.data.source == f.examples.source == "sample" and f.examples.test_fraction > config.data.heldout_fraction:
+            raise ValueError(
+                f"finetune[{f.name}].examples.test_fraction={f.examples.test_fraction} is larger than data.heldout_fraction="
+                f"{config.data.heldout_fraction}, so that pre-training would see test pages; set it to at most "
+                f"{config.data.heldout_fraction} or hold out more"
+            )

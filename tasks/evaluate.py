@@ -24,8 +24,10 @@ def evaluate_candidate(config: Config, name: str, finetune: FinetuneConfig, resu
 
 
 def champion(model: str) -> dict[str, Any] | None:
-    """Who holds the place now: name, version, folder and digest."""
-    from tasks.registry import version_by_alias
+    """Who holds the place now: name, version, folder and digest. Raises IntegrityError if its files are damaged."""
+    from tasks.registry import verify_version, version_by_alias
 
     held = version_by_alias(home(), model, "champion")
+    if held is not None:
+        verify_version(held)
     return held.model_dump(mode="json", include={"name", "version", "path", "digest"}) if held else None

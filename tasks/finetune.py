@@ -4,21 +4,20 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config import Config, FinetuneConfig
-from tasks.publish import mirror, publish_candidate
+from tasks.publish import mirror, publish_candidate, run_mirrored
 from tasks.run_layout import RunLayout, home
-from tasks.stage_run import run_stage
 from tasks.stages import Result, finetune_work
 
 
 @task(name="fine-tune", task_run_name="fine-tune {finetune.name}", cache_policy=NO_CACHE)
 def finetune_model(config: Config, name: str, finetune: FinetuneConfig, base: Result, examples: Result) -> Result:
-    return run_stage(finetune_work(RunLayout(home(), name), config, finetune, base, examples))
+    return run_mirrored(finetune_work(RunLayout(home(), name), config, finetune, base, examples))
 
 
 @task(name="fine-tune random weights", task_run_name="fine-tune {finetune.name} from random weights", cache_policy=NO_CACHE)
 def finetune_random_init(config: Config, name: str, finetune: FinetuneConfig, base: Result, examples: Result) -> Result:
     """What the gate compares with, to see whether pre-training helped."""
-    return run_stage(finetune_work(RunLayout(home(), name), config, finetune, base, examples, random_init=True))
+    return run_mirrored(finetune_work(RunLayout(home(), name), config, finetune, base, examples, random_init=True))
 
 
 @task(name="register candidate", task_run_name="register {finetune.name}", cache_policy=NO_CACHE)

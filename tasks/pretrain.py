@@ -5,9 +5,8 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.config import Config
 from tasks.errors import TrackingError
-from tasks.publish import logger, mirror, publish_milestone, publish_pretrained
+from tasks.publish import logger, mirror, publish_milestone, publish_pretrained, run_mirrored
 from tasks.run_layout import RunLayout, StageLayout, home
-from tasks.stage_run import run_stage
 from tasks.stages import Result, pretrain_work
 
 
@@ -23,7 +22,7 @@ def pretrain_model(config: Config, name: str, dataset: Result) -> Result:
             mirror(dataset.stage)  # while the ranks train: making MLflow's database takes seconds
         publish_new(config, work.stage, tried)
 
-    return run_stage(work, on_poll)
+    return run_mirrored(work, on_poll)
 
 
 def publish_new(config: Config, stage: StageLayout, tried: set[str]) -> None:

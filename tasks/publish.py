@@ -1,6 +1,7 @@
 """From a finished stage to a registered version with its card, and to a complete MLflow run. MLflow is imported when needed."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,13 +9,14 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 
 from tasks.config import Config, FinetuneConfig
-from tasks.errors import TrackingError
+from tasks.errors import PretuneError, TrackingError
 from tasks.journal import latest_by_step, read_journal
 from tasks.manifest import Input, Manifest, flatten, read_request
 from tasks.mlflow_files import read_registration
 from tasks.model_card import model_card
 from tasks.run_layout import StageLayout, home
-from tasks.stages import CANDIDATE, PRETRAINED, Result, base_model, finetuned_model, registered_version
+from tasks.stage_run import run_stage
+from tasks.stages import CANDIDATE, PRETRAINED, Result, Work, base_model, finetuned_model, registered_version
 
 if TYPE_CHECKING:
     from tasks.registry import Version
@@ -31,6 +33,16 @@ def mirror(stage: StageLayout) -> None:
         sync(home(), stage, run_name=run_name, experiment=experiment, tags=prefect_links() if is_new(stage) else None)
     except TrackingError as error:
         logger.warning("%s", error)
+
+
+def run_mirrored(work: Work, on_poll: Callable[[], None] | None = None) -> Result:
+    """`run_stage`; where it fails or is stopped, its MLflow run says so."""
+    try:
+        return run_stage(work, on_poll)
+    except PretuneError:
+        if work.stage.journal.exists():
+            mirror(work.stage)
+        raise
 
 
 def is_new(stage: StageLayout) -> bool:

@@ -45,6 +45,7 @@ class Attempt:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     stage = StageLayout(Path(sys.argv[1]))
     signal.signal(signal.SIGTERM, lambda *_: stage.stop.touch())
     signal.signal(signal.SIGINT, signal.SIG_IGN)

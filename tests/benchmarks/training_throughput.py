@@ -91,7 +91,7 @@ def timed(step: Callable[[], None], steps: int) -> list[float]:
 
 
 def measure_trainer(precision: str, steps: int) -> float:
-    """`transformers.Trainer` with its defaults but for batch, clipping, optimizer (fused AdamW) and precision; nothing saved."""
+    """`transformers.Trainer` with its defaults but for batch, optimizer (fused AdamW) and precision; nothing is saved."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     data = tokens(steps * BATCH)[:, :-1]
