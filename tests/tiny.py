@@ -22,7 +22,7 @@ def write_text(path: Path, documents: int = 300, seed: int = 0) -> Path:
             words.append(WORDS[place])
             place = (place * 5 + chance.choice((1, 2, 3))) % len(WORDS)
         lines.append(" ".join(words))
-    path.write_text("\n\n\n".join(lines), encoding="utf-8")
+    path.write_text("\n\n\n\n".join(lines), encoding="utf-8")
     return path
 
 

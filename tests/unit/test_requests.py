@@ -65,8 +65,8 @@ def test_the_data_is_known_by_its_digest() -> None:
     ("values", "found", "expected"),
     [
         ({"model": {"vocab_size": 8192}}, dataset(vocab_size=8193),
-         "model.vocab_size=8192 is smaller than the tokenizer's vocabulary of 8193; leave model.vocab_size empty or set it to at "
-         "least 8193"),
+         "model.vocab_size=8192 is smaller than the tokenizer's vocabulary of 8193; leave model.vocab_size empty or set it to "
+         "at least 8193"),
         ({}, dataset(heldout_tokens=256),
          "pretrain.sequence_length=256 needs more than 256 tokens in the heldout split, which has 256; give more text or set a "
          "shorter sequence"),
