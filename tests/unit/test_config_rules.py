@@ -29,6 +29,9 @@ WRONG = [
     ({"data": {"path": "x.txt"}}, "data.path='x.txt' has no effect with data.source='sample'; remove the path"),
     ({"finetune": [{"examples": {"source": "csv"}}]},
      "examples.path is not set, and examples.source='csv' needs it; set examples.path"),
+    ({"finetune": [{"name": "topic", "examples": {"test_fraction": 0.2}}]},
+     "finetune[topic].examples.test_fraction=0.2 is larger than data.heldout_fraction=0.05, so that pre-training would see test "
+     "pages; set it to at most 0.05 or hold out more"),
 ]  # fmt: skip
 
 
@@ -46,6 +49,8 @@ RIGHT = [
     {"model": {"vocab_size": 8192}},
     {"model": {"vocab_size": 400}, "tokenizer": {"path": "tokenizer.json"}},
     {"data": {"source": "jsonl", "path": "x.jsonl"}},
+    {"data": {"source": "jsonl", "path": "x.jsonl"}, "finetune": [{"examples": {"test_fraction": 0.2}}]},
+    {"data": {"heldout_fraction": 0.2}, "finetune": [{"examples": {"test_fraction": 0.2}}]},
 ]
 
 

@@ -81,7 +81,8 @@ def test_a_holder_to_be_waits_for_an_observer_to_go(stage: StageLayout) -> None:
     stage.path.mkdir()
     stage.lock.touch()
     script = (
-        "import fcntl, sys, time\nfile = open(sys.argv[1], 'rb')\nfcntl.flock(file, fcntl.LOCK_SH)\nprint('looks', flush=True)\n"
+        "import fcntl, sys, time\nfile = open(sys.argv[1], 'rb')\n"
+        "fcntl.flock(file, fcntl.LOCK_SH)\nprint('looks', flush=True)\n"
         "time.sleep(0.4)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(stage.lock)], stdout=subprocess.PIPE) as observer:

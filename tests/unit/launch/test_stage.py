@@ -84,7 +84,7 @@ def test_a_stop_is_asked_only_of_what_has_begun_and_is_not_done(stage: StageLayo
 def test_another_request_is_refused_before_anything_is_touched(stage: StageLayout) -> None:
     write_json(stage.request, REQUEST)
     before = stage.request.read_bytes()
-    with pytest.raises(RequestChangedError, match="pretrain.seed was 0 and is now 1"):
+    with pytest.raises(RequestChangedError, match=r"pretrain\.seed was 0 and is now 1"):
         start_or_attach(stage, Request(kind="pretrain", identity={"pretrain": {"seed": 1}}))
     assert stage.request.read_bytes() == before
     assert sorted(p.name for p in stage.path.iterdir()) == ["request.json"]
