@@ -15,6 +15,7 @@ from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
+from tasks.journal import latest_by_step, read_journal
 from tasks.launch.stage import follow, request_stop, start_or_attach
 from tasks.progress import Progress, ProgressReader, duration
 from tasks.run_layout import StageLayout
@@ -112,10 +113,9 @@ class StageView:
             update_progress_artifact(self._artifact, percent, description=text)
 
     def show_curve(self) -> None:
-        picture = self.stage.path / "curve.png"
-        if picture.exists():
-            data = base64.b64encode(picture.read_bytes()).decode()
-            text = f"`{self._last.line}`\n\n![held-out loss](data:image/png;base64,{data})"
+        chart = loss_chart(self.stage)
+        if chart is not None:
+            text = f"`{self._last.line}`\n\n{chart}"
             what = "Loss curve while it is trained"
             self.create(ArtifactCreate(type="markdown", key=f"{self.key}-curve", data=text, description=what))
 
@@ -138,6 +138,25 @@ class StageView:
         self._last = ProgressReader(self.stage).read()
         self.attempt(self.show_progress)
         self.attempt(self.show_curve)
+
+
+def loss_chart(stage: StageLayout) -> str | None:
+    """The stage's own picture of its loss once it is done; until then a chart of the journal's measurements, from two on."""
+    picture = stage.path / "curve.png"
+    if picture.exists():
+        return f"![held-out loss](data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()})"
+    points = [e for e in latest_by_step(read_journal(stage.journal)[0], "evaluation") if e["heldout_loss"] is not None]
+    if len(points) < 2:
+        return None
+    losses = [e["heldout_loss"] for e in points]
+    low, high = min(losses), max(losses)
+    margin = max(0.05 * (high - low), 0.01)
+    return (
+        '```mermaid\nxychart-beta\n    title "held-out loss, nats/token"\n'
+        f'    x-axis "step" {points[0]["step"]} --> {points[-1]["step"]}\n'
+        f'    y-axis "loss" {low - margin:.3f} --> {high + margin:.3f}\n'
+        f"    line [{', '.join(f'{loss:.4f}' for loss in losses)}]\n```"
+    )
 
 
 def artifact_key(text: str) -> str:
