@@ -137,6 +137,15 @@ def verify(folder: Path, manifest: Manifest) -> None:
             )
 
 
+def input_manifest(request: Request, role: str) -> Manifest:
+    """The manifest of one of the request's inputs; raises IntegrityError if it is no longer the one that was meant."""
+    path = Path(request.inputs[role].path) / "manifest.json"
+    manifest = Manifest.read(path)
+    if manifest.digest != request.inputs[role].digest:
+        raise IntegrityError(f"{path} is not the {role} that was asked for; run the pipeline again")
+    return manifest
+
+
 def fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

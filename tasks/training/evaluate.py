@@ -10,10 +10,9 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from tasks.config import FinetuneConfig, GateConfig
 from tasks.data.examples import read_examples
-from tasks.errors import IntegrityError
 from tasks.gate import Decision, Measured, decide
 from tasks.journal import Journal
-from tasks.manifest import Manifest, Request, file_entries, file_sha256, verify, write_json, write_manifest
+from tasks.manifest import Manifest, Request, file_entries, file_sha256, input_manifest, verify, write_json, write_manifest
 from tasks.run_layout import StageLayout
 from tasks.training.baselines import majority_accuracy, tfidf_accuracy
 from tasks.training.evaluation import answer_losses, as_metrics, classification_metrics, paired_bootstrap, predict_classes
@@ -40,7 +39,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     journal = Journal(stage.journal, attempt)
     gate = GateConfig.model_validate(request.identity["gate"])
     folder = Path(request.inputs["examples"].path)
-    examples_manifest = Manifest.read(folder / "manifest.json")
+    examples_manifest = input_manifest(request, "examples")
     verify(folder, examples_manifest)
     examples = read_examples(folder, examples_manifest, "test")
     found: dict[str, Scored] = {}
@@ -65,10 +64,7 @@ def model_folders(request: Request) -> dict[str, Path]:
         if role == "base" and request.identity["kind"] == "classification":
             continue
         path = Path(request.inputs[role].path)
-        manifest = Manifest.read(path / "manifest.json")
-        if manifest.digest != request.inputs[role].digest:
-            raise IntegrityError(f"{path}/manifest.json is not the {role} that was to be evaluated; run the pipeline again")
-        verify(path, manifest)
+        verify(path, input_manifest(request, role))
         folders[role] = path / "export"
     if champion := request.execution.get("champion"):
         folders["champion"] = Path(champion["path"])

@@ -15,7 +15,7 @@ from tasks.config import FinetuneConfig
 from tasks.data.examples import encode_classification, encode_instruction, read_examples
 from tasks.data.order import samples_of_step
 from tasks.data.tokenizer import load_tokenizer
-from tasks.manifest import Manifest, Request, file_entries, verify, write_manifest
+from tasks.manifest import Manifest, Request, file_entries, input_manifest, verify, write_manifest
 from tasks.run_layout import StageLayout
 from tasks.training.evaluation import (
     Batch,
@@ -75,9 +75,9 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     """The whole stage; returns when its manifest is written. All ranks call it."""
     config = FinetuneConfig.model_validate(request.identity["finetune"])
     base, examples = (Path(request.inputs[role].path) for role in ("base", "examples"))
-    examples_manifest = Manifest.read(examples / "manifest.json")
+    base_manifest, examples_manifest = input_manifest(request, "base"), input_manifest(request, "examples")
     if attempt == 1 and ranks.is_first:
-        verify(base, Manifest.read(base / "manifest.json"))
+        verify(base, base_manifest)
         verify(examples, examples_manifest)
     labels = examples_manifest.details.get("labels") or []
     random_init = request.identity["init"] == "random"

@@ -12,7 +12,7 @@ from tasks.data.order import samples_of_step
 from tasks.data.shards import TokenDataset
 from tasks.data.tokenizer import load_tokenizer
 from tasks.errors import DivergedError
-from tasks.manifest import Manifest, Request, file_entries, fsync_folder, verify, write_json, write_manifest
+from tasks.manifest import Manifest, Request, file_entries, fsync_folder, input_manifest, verify, write_json, write_manifest
 from tasks.run_layout import StageLayout, step_folder
 from tasks.training.checkpoint import discard_after, load_checkpoint
 from tasks.training.evaluation import as_metrics, heldout_metrics, read_text
@@ -29,7 +29,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     """The whole stage; returns when its manifest is written. All ranks call it."""
     config = PretrainConfig.model_validate(request.identity["pretrain"])
     folder = Path(request.inputs["dataset"].path)
-    dataset = Manifest.read(folder / "manifest.json")
+    dataset = input_manifest(request, "dataset")
     if attempt == 1 and ranks.is_first:
         verify(folder, dataset)
     tokenizer = load_tokenizer(folder / "tokenizer")

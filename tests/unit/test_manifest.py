@@ -19,6 +19,7 @@ from tasks.manifest import (
     file_entries,
     finished,
     first_difference,
+    input_manifest,
     read_json,
     verify,
     write_atomically,
@@ -142,6 +143,15 @@ def test_a_manifest_that_is_missing_torn_or_newer_is_an_integrity_error(tmp_path
         path.write_text(wrong)
         with pytest.raises(IntegrityError, match="cannot be read by this version"):
             Manifest.read(path)
+
+
+def test_an_input_that_was_made_anew_is_not_the_one_that_was_meant(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, made(tmp_path))
+    asked = request(inputs={"dataset": manifest.as_input(tmp_path)})
+    assert input_manifest(asked, "dataset") == manifest
+    write_manifest(tmp_path, manifest.model_copy(update={"step": 5}))
+    with pytest.raises(IntegrityError, match=r"manifest.json is not the dataset that was asked for; run the pipeline again"):
+        input_manifest(asked, "dataset")
 
 
 def test_writing_replaces_the_whole_file_and_sets_its_mode(tmp_path: Path) -> None:

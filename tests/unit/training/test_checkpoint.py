@@ -143,7 +143,7 @@ def test_no_intact_checkpoint_is_an_error_that_deletes_nothing(stage: StageLayou
 def test_a_newer_attempt_fences_off_an_older_one(stage: StageLayout) -> None:
     with hold(stage) as lock:
         assert [lock.next_token(), lock.next_token()] == [1, 2]
-        with pytest.raises(LockedError, match="attempt 2 has taken over .*; attempt 1 must not write there"):
+        with pytest.raises(LockedError, match=r"attempt 2 has taken over .*; attempt 1 must not write there"):
             save(stage, 3, attempt=1)
         assert steps(stage) == []
         save(stage, 3, attempt=2)

@@ -1,0 +1,153 @@
+"""Fine-tuning a really pre-trained model: both kinds, from its weights and from random ones."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from tasks.data.order import samples_of_step
+from tasks.errors import IntegrityError
+from tasks.journal import latest_by_step, read_journal
+from tasks.manifest import verify
+from tasks.run_layout import RunLayout
+from tasks.stages import Result, examples_work, finetune_work
+from tasks.training.evaluation import classification_batch, instruction_batch
+from tasks.training.finetune import Encoded
+from tasks.training.objective import IGNORED_LABEL
+from tests.unit.training.prepared_runs import finetune_config, prepared, pretrained_base, run
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def base(home: Path) -> tuple[Any, Result, Result]:
+    return pretrained_base(home)
+
+
+def finetuned(home: Path, base: tuple, kind: str, name: str = "run", random_init: bool = False, **settings: Any) -> Result:
+    config, _, pretrained = base
+    settings = finetune_config(home, kind, **settings)
+    examples = prepared(examples_work(home, settings))
+    return run(finetune_work(RunLayout(home, name), config, settings, pretrained, examples, random_init))
+
+
+@pytest.fixture(scope="module")
+def classifier(home: Path, base: tuple) -> Result:
+    return finetuned(home, base, "classification")
+
+
+@pytest.fixture(scope="module")
+def answerer(home: Path, base: tuple) -> Result:
+    return finetuned(home, base, "instruction")
+
+
+def test_a_classifier_learns_the_topics_and_loads_with_plain_transformers(classifier: Result) -> None:
+    stage, manifest = classifier.stage, classifier.manifest
+    verify(stage.path, manifest)
+    assert manifest.metrics["accuracy"] > 0.6
+    assert manifest.metrics["heldout_loss"] < manifest.metrics["initial_heldout_loss"]
+    assert manifest.details["labels"] == ["animals", "plants", "stones"]
+    assert (manifest.details["kind"], manifest.details["init"]) == ("classification", "base")
+    model = AutoModelForSequenceClassification.from_pretrained(stage.export)
+    tokenizer = AutoTokenizer.from_pretrained(stage.export)
+    texts = {"3: cat and dog": "animals", "4: elm and fern": "plants", "5: opal and flint": "stones"}
+    found = [model.config.id2label[model(**tokenizer(t, return_tensors="pt")).logits.argmax().item()] for t in texts]
+    assert sum(a == b for a, b in zip(found, texts.values(), strict=True)) >= 2
+
+
+def test_instruction_tuning_lowers_the_loss_of_the_answers(answerer: Result) -> None:
+    manifest = answerer.manifest
+    assert manifest.metrics["heldout_loss"] < 0.5 * manifest.metrics["initial_heldout_loss"]
+    assert "accuracy" not in manifest.metrics
+    assert isinstance(manifest.details["sample"], str)
+    AutoModelForCausalLM.from_pretrained(answerer.stage.export)
+
+
+def test_steps_follow_from_epochs_and_the_rate_falls_to_zero(classifier: Result) -> None:
+    lines = latest_by_step(read_journal(classifier.stage.journal)[0], "step")
+    train = len((Path(classifier.manifest.inputs["examples"].path) / "train.jsonl").read_text().splitlines())
+    steps = -(-8 * train // 16)
+    assert classifier.manifest.step == len(lines) == steps
+    warmup = int(steps * 0.05)
+    assert [line["learning_rate"] for line in lines][warmup] < 1e-2
+    assert lines[-1]["learning_rate"] == 0.0
+    assert max(line["learning_rate"] for line in lines) <= 1e-2
+    assert lines[warmup + 1]["phase"] == "decay"
+
+
+def test_only_weights_and_tokenizer_are_exported(classifier: Result, base: tuple) -> None:
+    names = {p.name for p in classifier.stage.export.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= names
+    assert names <= {
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "chat_template.jinja", "generation_config.json",
+    }  # fmt: skip
+    own, given = (r.stage.export / "tokenizer.json" for r in (classifier, base[2]))
+    assert own.read_bytes() == given.read_bytes()
+
+
+def test_the_same_request_gives_the_same_weights_and_random_weights_are_others(
+    home: Path, base: tuple, classifier: Result
+) -> None:
+    again = finetuned(home, base, "classification", name="again")
+    random = finetuned(home, base, "classification", name="again", random_init=True)
+    paths = [r.stage.export / "model.safetensors" for r in (classifier, again, random)]
+    assert paths[0].read_bytes() == paths[1].read_bytes() != paths[2].read_bytes()
+    assert random.stage.path.name == "03-random-init-class"
+    assert random.manifest.details["init"] == "random"
+    pretrained = load_file(base[2].stage.export / "model.safetensors")["model.embed_tokens.weight"]
+    near, far = (load_file(p)["model.embed_tokens.weight"] for p in paths[1:])
+    assert torch.dist(near, pretrained) < torch.dist(far, pretrained)
+
+
+def test_a_base_that_was_damaged_or_replaced_is_not_tuned(home: Path, base: tuple, tmp_path: Path) -> None:
+    config, _, pretrained = base
+    weights = pretrained.stage.export / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    try:
+        with pytest.raises(IntegrityError, match=r"export/model.safetensors has SHA-256"):
+            finetuned(home, base, "classification", name="damaged")
+    finally:
+        weights.write_bytes(content)
+    replaced = Result(pretrained.stage, pretrained.manifest.model_copy(update={"tokens_seen": 1}))
+    with pytest.raises(IntegrityError, match="is not the base that was asked for"):
+        finetuned(home, (config, None, replaced), "classification", name="replaced")
+
+
+def encoded(kind: str) -> Encoded:
+    rows = [np.arange(2, 2 + n) for n in (3, 5, 2)]
+    if kind == "classification":
+        return Encoded(rows, [1, 0, 1], classification_batch, 9)
+    labels = [np.where(np.arange(len(row)) > 0, row, IGNORED_LABEL) for row in rows]
+    return Encoded(rows, labels, instruction_batch, 9)
+
+
+def test_targets_are_examples_or_answer_tokens() -> None:
+    ids = np.array([0, 1])
+    assert encoded("classification").num_targets(ids) == 2
+    assert encoded("instruction").num_targets(ids) == 2 + 4
+    assert encoded("instruction").num_tokens(ids) == 8
+    nothing = Encoded([np.array([1, 2])], [np.full(2, IGNORED_LABEL)], instruction_batch, 9)
+    assert nothing.num_targets(np.array([0])) == 1, "no division by zero"
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_batches_hold_every_example_in_order(size: int) -> None:
+    batches = encoded("classification").batches(size)
+    assert torch.cat([b["labels"] for b in batches]).tolist() == [1, 0, 1]
+    assert [len(b["labels"]) for b in batches] == {1: [1, 1, 1], 2: [2, 1], 5: [3]}[size]
+
+
+def test_every_example_is_seen_once_in_an_epoch(classifier: Result) -> None:
+    train = len((Path(classifier.manifest.inputs["examples"].path) / "train.jsonl").read_text().splitlines())
+    seen = np.concatenate([samples_of_step(step, 16, train, 0) for step in range(-(-train // 16))])[:train]
+    assert sorted(seen.tolist()) == list(range(train))
