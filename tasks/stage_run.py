@@ -27,6 +27,8 @@ LINE_SECONDS = 10.0
 ARTIFACT_SECONDS = 3.0
 CURVE_SECONDS = 30.0
 CANCELLATION_SECONDS = 5.0
+CHART_STYLE = '%%{init: {"themeVariables": {"xyChart": {"plotColorPalette": "#1f77b4"}}}}%%'
+"""Mermaid's own first colour cannot be seen on the page's background."""
 SERVER_ERRORS = (httpx.HTTPError, PrefectException, OSError)
 """What talking to a Prefect server that is away can raise. It costs a picture of the training, never the training."""
 
@@ -152,7 +154,7 @@ def loss_chart(stage: StageLayout) -> str | None:
     low, high = min(losses), max(losses)
     margin = max(0.05 * (high - low), 0.01)
     return (
-        '```mermaid\nxychart-beta\n    title "held-out loss, nats/token"\n'
+        f'```mermaid\n{CHART_STYLE}\nxychart-beta\n    title "held-out loss, nats/token"\n'
         f'    x-axis "step" {points[0]["step"]} --> {points[-1]["step"]}\n'
         f'    y-axis "loss" {low - margin:.3f} --> {high + margin:.3f}\n'
         f"    line [{', '.join(f'{loss:.4f}' for loss in losses)}]\n```"

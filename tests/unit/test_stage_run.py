@@ -16,7 +16,7 @@ def test_the_chart_of_a_running_stage_shows_every_measurement_as_last_written(tm
     journal.append("evaluation", step=20, heldout_loss=5.5)
     journal.append("evaluation", step=20, heldout_loss=6.0)
     chart = loss_chart(stage)
-    assert chart is not None and chart.startswith("```mermaid\nxychart-beta\n")
+    assert chart is not None and chart.startswith("```mermaid\n") and "\nxychart-beta\n" in chart
     assert 'x-axis "step" 0 --> 20' in chart
     assert "line [8.0000, 7.0000, 6.0000]" in chart
     assert 'y-axis "loss" 5.900 --> 8.100' in chart
