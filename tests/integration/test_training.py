@@ -163,6 +163,7 @@ def test_a_second_start_joins_the_first_and_a_finished_stage_starts_nothing(home
     start_or_attach(work.stage, work.request)
     assert owner(work.stage)["pid"] == first["pid"]
     follow(work.stage, lambda progress: None)
+    wait_until_gone(work.stage)
     begun = work.stage.journal.read_bytes()
     start_or_attach(work.stage, work.request)
     assert owner(work.stage) is None
@@ -260,7 +261,7 @@ def test_milestones_are_whole_models_with_their_verdict(home: Path, text: Path) 
     config = tiny_config(
         text,
         pretrain={"milestone_every_steps": 10},
-        convergence={"min_gain": 1000.0, "round_tokens": 512, "min_evaluations": 5},
+        convergence={"min_gain": 1000.0, "round_tokens": 512, "min_evaluations": 6},
     )
     result = pretrained(home, config, "milestones")
     milestones = [(m["label"], m["step"]) for m in result.manifest.details["milestones"]]
