@@ -39,7 +39,9 @@ def decide(measured: Measured, gate: GateConfig) -> Decision:
     """Apply every rule; a rule that does not apply (no champion yet, no random-init comparison asked for) is named as such."""
     rules = [above_baseline(measured, gate), above_random_init(measured, gate), no_regression(measured, gate)]
     kept = all(ok for ok, _ in rules)
-    return Decision(decision="promote" if kept else "reject", reasons=tuple(f"{'✓' if ok else '✗'} {text}" for ok, text in rules))
+    return Decision(
+        decision="promote" if kept else "reject", reasons=tuple(f"{'✓' if ok else '✗'} {text}" for ok, text in rules)
+    )
 
 
 def above_baseline(measured: Measured, gate: GateConfig) -> tuple[bool, str]:
@@ -48,7 +50,9 @@ def above_baseline(measured: Measured, gate: GateConfig) -> tuple[bool, str]:
     if measured.kind == "classification":
         subject = f"accuracy {measured.candidate:.4f} is {gain:+.4f} from the majority class's {measured.baseline:.4f}"
     else:
-        subject = f"answer loss {-measured.candidate:.4f} is {-gain:+.4f} nats/token from {-measured.baseline:.4f} before tuning"
+        subject = (
+            f"answer loss {-measured.candidate:.4f} is {-gain:+.4f} nats/token from {-measured.baseline:.4f} before tuning"
+        )
     return ok, f"{subject}; at least {gate.min_above_baseline} better was asked for"
 
 
