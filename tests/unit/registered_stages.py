@@ -17,6 +17,7 @@ from tasks.manifest import Input, Manifest, Request, file_entries, write_json, w
 from tasks.mlflow_files import database_file, make_private
 from tasks.registry import Version
 from tasks.run_layout import RunLayout, StageLayout
+from tasks.tracking import connect
 
 
 @functools.cache
@@ -132,3 +133,15 @@ def die() -> None:
 
 def forget(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+NAMES = {"run_name": "demo/02-pretrain", "experiment": "demo"}
+
+
+def points(home: Path, run_id: str, key: str) -> list[tuple[int, float]]:
+    """(step, value) of every point of a metric, as MLflow has them."""
+    return sorted((m.step, m.value) for m in connect(home).get_metric_history(run_id, key))
+
+
+def run_of(home: Path, run_id: str):
+    return connect(home).get_run(run_id)

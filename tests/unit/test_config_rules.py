@@ -30,8 +30,8 @@ WRONG = [
     ({"finetune": [{"examples": {"source": "csv"}}]},
      "examples.path is not set, and examples.source='csv' needs it; set examples.path"),
     ({"finetune": [{"name": "topic", "examples": {"test_fraction": 0.2}}]},
-     "finetune[topic].examples.test_fraction=0.2 is larger than data.heldout_fraction=0.05, so that pre-training would see test "
-     "pages; set it to at most 0.05 or hold out more"),
+     "finetune[topic].examples.test_fraction=0.2 is larger than data.heldout_fraction=0.05, so that pre-training would see "
+     "test pages; set it to at most 0.05 or hold out more"),
 ]  # fmt: skip
 
 
