@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 IGNORED_LABEL = -100
-CHUNK_LOGITS = 2**21
-"""Logits held at a time: 8 MiB in fp32, which stays in the cache of a CPU core or costs a GPU nothing."""
+CHUNK_LOGITS = 2**22
+"""Logits held at a time, 16 MiB in fp32: the fastest of 2^19 to 2^24 on a CPU, in bf16 and in fp32."""
 PROBE_SCALE = 2.0**10
 
 
@@ -36,7 +36,10 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None and grad_weight is not None:
                 delta = probabilities_minus_target.to(hidden.dtype)
                 torch.mm(delta, compute_weight, out=grad_hidden[start : start + rows])
-                grad_weight += delta.T @ part
+                if delta.dtype == grad_weight.dtype:
+                    grad_weight.addmm_(delta.T, part)
+                else:
+                    grad_weight += delta.T @ part
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight.dtype
         return total
@@ -52,9 +55,11 @@ def cross_entropy_with_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor,
     counted = labels != IGNORED_LABEL
     index = labels.clamp_min(0).unsqueeze(1)
     target = logits.gather(1, index).squeeze(1)
-    normaliser = logits.logsumexp(1)
-    loss = ((normaliser - target) * counted).sum()
-    gradient = logits.sub_(normaliser.unsqueeze(1)).exp_()
+    highest = logits.amax(1)
+    gradient = logits.sub_(highest.unsqueeze(1)).exp_()
+    total = gradient.sum(1)
+    loss = ((total.log() + highest - target) * counted).sum()
+    gradient *= total.reciprocal().unsqueeze(1)
     gradient.scatter_add_(1, index, gradient.new_full(index.shape, -1.0))
     if not bool(counted.all()):
         gradient *= counted.unsqueeze(1)
