@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tasks.config import LaunchConfig
+from tasks.errors import ConfigError
 from tasks.run_layout import REPOSITORY, StageLayout
 
 ACCELERATE = REPOSITORY / "configs" / "accelerate"
@@ -52,6 +53,17 @@ def available_cpus() -> int:
 def uses_gpu(launch: LaunchConfig) -> bool:
     """Whether ranks compute on GPUs: as told, or, for `auto`, if there is one for each rank."""
     return launch.device == "gpu" or (launch.device == "auto" and num_gpus() >= launch.num_processes)
+
+
+def check_devices(launch: LaunchConfig) -> None:
+    """Raises ConfigError where GPUs are asked for and there are fewer than ranks."""
+    if launch.device == "gpu" and (there := num_gpus()) < launch.num_processes:
+        raise ConfigError(
+            f"launch.device='gpu' needs one GPU for each of launch.num_processes={launch.num_processes} ranks, and this machine "
+            f"has {there}; set launch.num_processes to at most {there} or launch.device='cpu'"
+            if there
+            else f"launch.device='gpu' needs {launch.num_processes} GPUs and this machine has none; set launch.device='cpu'"
+        )
 
 
 def num_gpus() -> int:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tasks.config import LaunchConfig
 from tasks.errors import StageError, StoppedError, error_named
+from tasks.launch.local import check_devices
 from tasks.launch.lock import owner
 from tasks.manifest import Manifest, Request, finished, read_json, read_request, write_json
 from tasks.progress import Progress, ProgressReader
@@ -19,10 +21,12 @@ def start_or_attach(stage: StageLayout, request: Request, orchestrator: dict[str
     """See to it that one supervisor works on the request: none if it is done, the live one if there is one, else a new one.
 
     `orchestrator` says which flow run waits (`flow_run_id`, `api_url`): its cancellation stops the stage.
-    Raises RequestChangedError if the folder was begun with another request.
+    Raises RequestChangedError if the folder was begun with another request, ConfigError for more GPUs than there are.
     """
     if finished(stage, request):
         return
+    if launch := request.execution.get("launch"):
+        check_devices(LaunchConfig.model_validate(launch))
     stage.path.mkdir(parents=True, exist_ok=True)
     running = owner(stage) is not None
     if not stage.request.exists() or (not running and read_request(stage) != request):

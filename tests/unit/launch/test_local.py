@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tasks.config import LaunchConfig
-from tasks.launch.local import ACCELERATE, available_cpus, data_command, num_gpus, training_command, uses_gpu
+from tasks.errors import ConfigError
+from tasks.launch.local import ACCELERATE, available_cpus, check_devices, data_command, num_gpus, training_command, uses_gpu
 from tasks.run_layout import StageLayout
 
 STAGE = StageLayout(Path("/stage"))
@@ -65,3 +66,16 @@ def test_preparation_is_a_module_with_the_folder_as_its_only_argument() -> None:
 
 def test_available_cpus_are_those_of_this_process() -> None:
     assert 1 <= available_cpus() <= os.cpu_count()
+
+
+def test_more_gpus_than_there_are_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    check_devices(LaunchConfig(num_processes=2, device="gpu"))
+    check_devices(LaunchConfig(num_processes=4, device="auto"))
+    with pytest.raises(
+        ConfigError, match=r"num_processes=4 ranks, and this machine has 2; set launch.num_processes to at most 2"
+    ):
+        check_devices(LaunchConfig(num_processes=4, device="gpu"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ConfigError, match=r"needs 1 GPUs and this machine has none; set launch.device='cpu'"):
+        check_devices(LaunchConfig(num_processes=1, device="gpu"))
