@@ -59,7 +59,7 @@ def check_devices(launch: LaunchConfig) -> None:
     """Raises ConfigError where GPUs are asked for and there are fewer than ranks."""
     if launch.device == "gpu" and (there := num_gpus()) < launch.num_processes:
         raise ConfigError(
-            f"launch.device='gpu' needs one GPU for each of launch.num_processes={launch.num_processes} ranks, and this machine "
+            f"launch.device='gpu' needs a GPU for each of launch.num_processes={launch.num_processes} ranks, and this machine "
             f"has {there}; set launch.num_processes to at most {there} or launch.device='cpu'"
             if there
             else f"launch.device='gpu' needs {launch.num_processes} GPUs and this machine has none; set launch.device='cpu'"
