@@ -91,6 +91,7 @@ def show_states(config: Config, name: str, states: list[StageState], as_json: bo
 def up(asked: argparse.Namespace) -> int:
     from tasks.services import start_servers, start_worker, use_running_server
 
+    check_ports(asked.prefect_port, asked.mlflow_port)
     with services_lock(home()):
         running = all(alive(home(), name) for name in SERVICES if name != "worker" or not asked.no_worker)
         if not running:
@@ -106,6 +107,15 @@ def up(asked: argparse.Namespace) -> int:
     for line in addresses():
         print(line)
     return 0
+
+
+def check_ports(prefect: int | None, mlflow: int | None) -> None:
+    """Raises ConfigError for a port that is none, and for one that is asked for twice."""
+    for flag, port in (("--prefect-port", prefect), ("--mlflow-port", mlflow)):
+        if port is not None and not 1 <= port <= 65535:
+            raise ConfigError(f"{flag}={port} is not a port; give a number from 1 to 65535, or leave it out")
+    if prefect is not None and prefect == mlflow:
+        raise ConfigError(f"--prefect-port and --mlflow-port are both {prefect}; give two different ports, or leave one out")
 
 
 def addresses() -> Iterator[str]:

@@ -230,12 +230,20 @@ def finished(stage: StageLayout, request: Request) -> Manifest | None:
     if not stage.request.exists():
         return None
     earlier = read_request(stage)
+    if earlier.digest != request.digest and refused(stage):
+        return None
     if earlier.digest != request.digest:
         raise RequestChangedError(
             f"{stage.path.name} was run with another request: {first_difference(earlier, request)}; "
             "choose another --name, or set it back"
         )
     return Manifest.read(stage.manifest) if stage.manifest.exists() else None
+
+
+def refused(stage: StageLayout) -> bool:
+    """Whether the stage ended with a user's mistake before it made anything: a corrected request may have its folder."""
+    made = stage.manifest.exists() or any(stage.checkpoints.glob("step_*"))
+    return stage.error.exists() and not made
 
 
 def first_difference(earlier: Request, later: Request) -> str:

@@ -59,9 +59,11 @@ def start_worker(home: Path) -> None:
 
 
 def use_running_server(home: Path) -> bool:
-    """Point this process at the Prefect server of `pretune up`, if that runs."""
+    """Point this process at the Prefect server of `pretune up`, if that runs; one that is starting is waited for."""
     server = alive(home, "prefect")
     if server is not None and server.port is not None:
+        url = f"http://127.0.0.1:{server.port}{HEALTH['prefect']}"
+        wait_until_it_answers(url, lambda: server.process() is not None, log_file(home, "prefect"))
         use_server(home, server.port)
     return server is not None
 

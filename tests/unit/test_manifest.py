@@ -213,3 +213,14 @@ def test_the_environment_names_versions_commit_and_hardware() -> None:
     head = subprocess.run(["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"], capture_output=True, text=True)
     assert found["commit"] == (head.stdout.strip() or None)
     json.dumps(found)
+
+
+def test_a_stage_that_was_refused_before_it_made_anything_takes_a_corrected_request(tmp_path: Path) -> None:
+    stage = StageLayout(tmp_path)
+    wrong, right = (Request(kind="pretrain", identity={"architecture": name}) for name in ("bert", "llama"))
+    write_json(stage.request, wrong)
+    write_json(stage.error, {"error": "ConfigError", "message": "no causal model"})
+    assert finished(stage, right) is None
+    (stage.checkpoints / "step_00000010").mkdir(parents=True)
+    with pytest.raises(RequestChangedError, match="architecture was 'bert' and is now 'llama'"):
+        finished(stage, right)

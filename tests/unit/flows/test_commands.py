@@ -170,3 +170,17 @@ def test_flows_never_import_a_library_of_machine_learning():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--prefect-port", "99999"], "--prefect-port=99999 is not a port; give a number from 1 to 65535"),
+        (["--mlflow-port", "0"], "--mlflow-port=0 is not a port"),
+        (["--prefect-port", "14501", "--mlflow-port", "14501"], "are both 14501; give two different ports"),
+    ],
+)
+def test_ports_that_cannot_be_are_refused_before_anything_starts(home, capsys, flags, sentence):
+    assert main(["up", *flags]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (home / "services").exists() or not list((home / "services").glob("prefect*.json"))
