@@ -78,43 +78,46 @@ def instruction_batch(input_ids: Sequence[np.ndarray], labels: Sequence[np.ndarr
     }
 
 
-def predict_classes(model: PreTrainedModel, batches: Sequence[Batch], ranks: Ranks) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted class and loss (nats) of every example, both (examples,). All ranks call it and get all of it."""
-    count = sum(len(b["labels"]) for b in batches)
-    found = torch.zeros(2, count, dtype=torch.float64, device=ranks.device)
-    start = 0
-    for number, batch in enumerate(batches):
-        end = start + len(batch["labels"])
-        if number % ranks.world_size == ranks.rank:
-            there = {k: v.to(ranks.device) for k, v in batch.items()}
-            logits = model(input_ids=there["input_ids"], attention_mask=there["attention_mask"], use_cache=False).logits.float()
-            found[0, start:end] = logits.argmax(1)
-            found[1, start:end] = torch.nn.functional.cross_entropy(logits, there["labels"], reduction="none")
-        start = end
-    ranks.sum_(found)
-    return found[0].cpu().numpy().astype(np.int64), found[1].cpu().numpy()
-
-
-def answer_losses(model: PreTrainedModel, batches: Sequence[Batch], ranks: Ranks) -> tuple[np.ndarray, np.ndarray]:
-    """Summed loss (nats) and number of answer tokens of every example, both (examples,). All ranks call it."""
+def over_examples(
+    batches: Sequence[Batch], ranks: Ranks, measure: Callable[[Batch], tuple[Tensor, Tensor]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two numbers of every example, both (examples,), each batch measured by one rank. All ranks call it and get all of it."""
     count = sum(len(b["input_ids"]) for b in batches)
     found = torch.zeros(2, count, dtype=torch.float64, device=ranks.device)
     start = 0
     for number, batch in enumerate(batches):
         end = start + len(batch["input_ids"])
         if number % ranks.world_size == ranks.rank:
-            there = {k: v.to(ranks.device) for k, v in batch.items()}
-            inputs = {k: there[k] for k in ("input_ids", "position_ids")}
-            logits = model(**inputs, attention_mask=None, use_cache=False).logits.float()
-            targets = there["labels"]
-            losses = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
-            )
-            found[0, start:end] = losses.view_as(targets).sum(1)
-            found[1, start:end] = (targets != IGNORED_LABEL).sum(1)
+            found[0, start:end], found[1, start:end] = measure({k: v.to(ranks.device) for k, v in batch.items()})
         start = end
     ranks.sum_(found)
     return found[0].cpu().numpy(), found[1].cpu().numpy()
+
+
+def predict_classes(model: PreTrainedModel, batches: Sequence[Batch], ranks: Ranks) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted class and loss (nats) of every example, both (examples,). All ranks call it and get all of it."""
+
+    def measure(batch: Batch) -> tuple[Tensor, Tensor]:
+        inputs = {k: batch[k] for k in ("input_ids", "attention_mask")}
+        logits = model(**inputs, use_cache=False).logits.float()
+        return logits.argmax(1), torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="none")
+
+    classes, losses = over_examples(batches, ranks, measure)
+    return classes.astype(np.int64), losses
+
+
+def answer_losses(model: PreTrainedModel, batches: Sequence[Batch], ranks: Ranks) -> tuple[np.ndarray, np.ndarray]:
+    """Summed loss (nats) and number of answer tokens of every example, both (examples,). All ranks call it."""
+
+    def measure(batch: Batch) -> tuple[Tensor, Tensor]:
+        inputs = {k: batch[k] for k in ("input_ids", "position_ids")}
+        logits = model(**inputs, attention_mask=None, use_cache=False).logits.float()
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED_LABEL, reduction="none"
+        )
+        return losses.view_as(batch["labels"]).sum(1), (batch["labels"] != IGNORED_LABEL).sum(1)
+
+    return over_examples(batches, ranks, measure)
 
 
 def classification_metrics(predicted: np.ndarray, losses: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, float]:

@@ -56,7 +56,10 @@ RIGHT = [
 
 @pytest.mark.parametrize("values", RIGHT, ids=range(len(RIGHT)))
 def test_what_keeps_the_rules_is_taken(values: dict) -> None:
-    parse_config(values)
+    taken = parse_config(values).model_dump(mode="json")
+    for section, settings in values.items():
+        if isinstance(settings, dict):
+            assert {key: taken[section][key] for key in settings} == settings
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,10 @@ def test_data_that_does_not_fit_the_model_is_refused(values: dict, found: Manife
 
 
 def test_data_that_just_fits_is_taken() -> None:
-    pretrain_request(parse_config({"model": {"vocab_size": 8192}}), DATASET, dataset(train_tokens=257, heldout_tokens=257))
+    config = parse_config({"model": {"vocab_size": 8192}})
+    request = pretrain_request(config, DATASET, dataset(train_tokens=257, heldout_tokens=257))
+    assert request.identity["model"]["vocab_size"] == 8192
+    assert request.inputs == {"dataset": DATASET}
 
 
 def test_prepared_text_is_known_by_its_content_not_its_path() -> None:
