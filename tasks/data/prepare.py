@@ -16,7 +16,8 @@ from tasks.config import DataConfig, TokenizerConfig
 from tasks.data.card import dataset_card
 from tasks.data.cleaning import Counts, Document, clean_documents
 from tasks.data.hub import read_huggingface
-from tasks.data.shards import TOKEN_BYTES_FILE, ShardWriter, index_name, token_dtype
+from tasks.data.shard_writer import ShardWriter, index_name, token_dtype
+from tasks.data.shards import TOKEN_BYTES_FILE
 from tasks.data.sources import Meter, read_rows, read_text, string_at
 from tasks.data.tokenizer import TextTokenizer, save_tokenizer, take_tokenizer, token_bytes, train_tokenizer
 from tasks.errors import DataError

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tasks.data.shards import TOKEN_BYTES_FILE, ShardWriter, TokenDataset, token_dtype
+from tasks.data.shard_writer import ShardWriter
+from tasks.data.shards import TOKEN_BYTES_FILE, TokenDataset
 from tasks.manifest import Manifest
 
 VOCAB = 70_000
@@ -86,7 +87,3 @@ def test_a_text_shorter_than_a_sequence_has_none(tmp_path):
     manifest = write(tmp_path, [[1, 2, 3]], "uint16", 100)
     assert TokenDataset(tmp_path, manifest, "train", 4).num_sequences == 0
     assert TokenDataset(tmp_path, manifest, "train", 3).num_sequences == 1
-
-
-def test_the_type_of_a_token_holds_the_vocabulary():
-    assert [token_dtype(size) for size in (300, 65_536, 65_537)] == ["uint16", "uint16", "uint32"]

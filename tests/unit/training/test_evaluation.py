@@ -8,7 +8,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 
-from tasks.data.shards import TOKEN_BYTES_FILE, ShardWriter, TokenDataset
+from tasks.data.shard_writer import ShardWriter
+from tasks.data.shards import TOKEN_BYTES_FILE, TokenDataset
 from tasks.manifest import Manifest
 from tasks.training.evaluation import (
     answer_losses,
