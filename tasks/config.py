@@ -6,56 +6,11 @@ does the vocabulary fit) is checked where the request of the stage is built.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from tasks.config_rules import check_batches, check_lengths, check_source, check_test_pages, check_vocabulary, nearest
-
-Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
-    )
-
-
-Source = Literal["sample", "text", "jsonl", "parquet", "csv", "huggingface"]
-
-
-class DataConfig(Section):
-    model_config = ConfigDict(title="Pre-training text")
-
-    name: str = Field("sample", pattern=NAME_PATTERN)
-    """First part of the data set's folder name."""
-    source: Source = "sample"
-    """Where the text comes from: the embedded sample, local files of one kind, or a Hugging Face data set."""
-    path: str | None = None
-    """File, folder or glob of the source; for `huggingface` a local folder or the name of a data set on the hub."""
-    text_column: str = "text"
-    """Column or key that holds the text (not used by `text` and `sample`)."""
-    huggingface_config: str | None = None
-    """Configuration name of the hub data set; empty means its default."""
-    huggingface_split: str = "train"
-    """Split of the hub data set."""
-    heldout_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
-    """Share of the documents kept out of training, chosen by document hash; above 0 and below 0.5."""
-    min_characters: int = Field(1, ge=1)
-    """Documents with fewer characters after cleaning are dropped."""
-    max_documents: int | None = Field(None, ge=1)
-    """Read at most this many documents; empty means all."""
-    shard_tokens: int = Field(100_000_000, ge=1_000)
-    """Tokens per shard file."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_source("data", self.source, self.path)
-        if self.huggingface_config is not None and self.source != "huggingface":
-            raise ValueError(
-                f"data.huggingface_config={self.huggingface_config!r} has no effect with data.source={self.source!r}; "
-                "remove it or set data.source='huggingface'"
-            )
-        return self
+from tasks.data_config import DataConfig, PreparationConfig
+from tasks.section import NAME_PATTERN, Fraction, Section
 
 
 class TokenizerConfig(Section):
@@ -66,7 +21,7 @@ class TokenizerConfig(Section):
     vocab_size: int | None = Field(None, ge=300, le=1_000_000)
     """Entries of the byte-level BPE to train, special tokens included; from 300; empty means 8192."""
     training_characters: int = Field(50_000_000, ge=1_000)
-    """The tokenizer is trained on the first so many characters of the training text."""
+    """The tokenizer is trained on about so many characters of the training text, chosen by document hash."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -251,7 +206,7 @@ class ExamplesConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_source("examples", self.source, self.path)
+        check_source("examples", self)
         return self
 
 
@@ -351,6 +306,8 @@ class Config(Section):
     """Where its versions are recorded."""
     launch: LaunchConfig = LaunchConfig()
     """How training processes are started."""
+    preparation: PreparationConfig = PreparationConfig()
+    """Where the text is prepared."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -3,15 +3,34 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.config import Config
+    from tasks.config import Config, ExamplesConfig
+    from tasks.data_config import DataConfig, TextSource
 
 
-def check_source(section: str, source: str, path: str | None) -> None:
-    """Raises ValueError unless `path` is given exactly where the source needs one."""
-    if source == "sample" and path is not None:
-        raise ValueError(f"{section}.path={path!r} has no effect with {section}.source='sample'; remove the path")
-    if source != "sample" and path is None:
-        raise ValueError(f"{section}.path is not set, and {section}.source={source!r} needs it; set {section}.path")
+def check_source(section: str, given: "TextSource | ExamplesConfig") -> None:
+    """Raises ValueError unless `path` is given exactly where the source needs one, and no setting is without effect."""
+    if given.source == "sample" and given.path is not None:
+        raise ValueError(f"{section}.path={given.path!r} has no effect with {section}.source='sample'; remove the path")
+    if given.source != "sample" and given.path is None:
+        raise ValueError(f"{section}.path is not set, and {section}.source={given.source!r} needs it; set {section}.path")
+    name = getattr(given, "huggingface_config", None)
+    if name is not None and given.source != "huggingface":
+        raise ValueError(
+            f"{section}.huggingface_config={name!r} has no effect with {section}.source={given.source!r}; "
+            "remove it or set source='huggingface'"
+        )
+
+
+def check_mixture(data: "DataConfig") -> None:
+    """Raises ValueError for sources of one name, weights that only some sources have, and settings of one source alone."""
+    names = data.source_names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"data.mixture.name={twice!r} is used twice (data.name counts too); choose another name")
+    if not data.mixture and data.weight is not None:
+        raise ValueError(f"data.weight={data.weight} has no effect without data.mixture; remove it or add sources")
+    without = [name for name, source in zip(names, data.sources, strict=True) if source.weight is None]
+    if without and len(without) < len(names):
+        raise ValueError(f"weight is not set for source {without[0]!r} and is for others; give every source a weight, or none")
 
 
 def nearest(value: int, unit: int) -> str:
@@ -62,7 +81,8 @@ def check_vocabulary(config: "Config") -> None:
 def check_test_pages(config: "Config") -> None:
     """Raises ValueError where pages of the sample would be both pre-training text and frozen test examples."""
     for f in config.finetune:
-        if config.data.source == f.examples.source == "sample" and f.examples.test_fraction > config.data.heldout_fraction:
+        sample = any(source.source == "sample" for source in config.data.sources)
+        if sample and f.examples.source == "sample" and f.examples.test_fraction > config.data.heldout_fraction:
             raise ValueError(
                 f"finetune[{f.name}].examples.test_fraction={f.examples.test_fraction} is larger than data.heldout_fraction="
                 f"{config.data.heldout_fraction}, so that pre-training would see test pages; set it to at most "

@@ -13,6 +13,7 @@ LAYER_0 = (
         "config",
         "config_rules",
         "convergence",
+        "data_config",
         "errors",
         "gate",
         "journal",
@@ -21,6 +22,7 @@ LAYER_0 = (
         "progress",
         "requests",
         "run_layout",
+        "section",
     ),
     "source_identity",
 )
