@@ -2,32 +2,62 @@
 
 from typing import Any
 
-from tasks.config import Config, FinetuneConfig
+from tasks.config import Config, FinetuneConfig, TokenizerConfig
+from tasks.data_config import DataConfig
 from tasks.errors import ConfigError
 from tasks.manifest import Input, Manifest, Request
 from tasks.source_identity import located
 
-PREPARE_FORMAT = 1
+PREPARE_FORMAT = 2
 """Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
 
 Identity = dict[str, Any]
 
 
-def prepare_request(config: Config, source: Identity, tokenizer: Identity | None) -> Request:
-    """`source` and `tokenizer` are content digests (`tasks.source_identity`); paths are not part of the identity."""
+PLACES = {"path": True, "weight": True, "max_epochs": True}
+"""Of a source: where it lies is execution, and how often it is drawn from is the training's business, not the data set's."""
+
+
+def prepare_request(config: Config, identity: Identity, tokenizer: Identity | None, against: dict[str, Input]) -> Request:
+    """`identity` and `tokenizer` are content digests (`tasks.source_identity`); paths are not part of the identity.
+
+    `against` are earlier data sets, whose documents are not taken again.
+    """
+    data = config.data
+    places = PLACES | {
+        "mixture": {"__all__": PLACES},
+        "decontamination": {"evaluations": {"__all__": {"path": True}}},
+        "duplicates": {"against": True},
+    }
     return Request(
         kind="prepare",
         identity={
             "format": PREPARE_FORMAT,
-            "data": config.data.model_dump(mode="json", exclude={"path"}),
+            "data": data.model_dump(mode="json", exclude=places),
             "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"path"}),
-            "source": source,
+            "source": identity,
             "tokenizer_source": tokenizer,
         },
+        inputs=against,
         execution={
-            "data_path": located(config.data.source, config.data.path),
+            "paths": [located(source.source, source.path) for source in data.sources],
+            "evaluation_paths": [located(e.source, e.path) for e in data.decontamination.evaluations],
             "tokenizer_path": located("tokenizer", config.tokenizer.path),
+            "preparation": config.preparation.model_dump(mode="json"),
         },
+    )
+
+
+def prepare_settings(request: Request) -> tuple[DataConfig, TokenizerConfig]:
+    """The configuration as it was: its identity and the paths, which are not part of that."""
+    values, paths = dict(request.identity["data"]), request.execution["paths"]
+    values["mixture"] = [s | {"path": path} for s, path in zip(values["mixture"], paths[1:], strict=True)]
+    sets = zip(values["decontamination"]["evaluations"], request.execution["evaluation_paths"], strict=True)
+    values["decontamination"] = values["decontamination"] | {"evaluations": [e | {"path": path} for e, path in sets]}
+    values["duplicates"] = values["duplicates"] | {"against": [i.path for i in request.inputs.values()]}
+    return (
+        DataConfig(path=paths[0], **values),
+        TokenizerConfig(path=request.execution["tokenizer_path"], **request.identity["tokenizer"]),
     )
 
 
@@ -53,10 +83,21 @@ def pretrain_request(config: Config, dataset: Input, dataset_manifest: Manifest)
             "model": config.model.model_dump(mode="json"),
             "pretrain": config.pretrain.model_dump(mode="json"),
             "convergence": config.convergence.model_dump(mode="json"),
-        },
+        }
+        | mixture_identity(config.data),
         inputs={"dataset": dataset},
         execution={"launch": config.launch.model_dump(mode="json")},
     )
+
+
+def mixture_identity(data: DataConfig) -> Identity:
+    """How often each source is drawn from, where that is set."""
+    shares = [
+        {"name": n, "weight": s.weight, "max_epochs": s.max_epochs}
+        for n, s in zip(data.source_names, data.sources, strict=True)
+    ]
+    chosen = any(share["weight"] or share["max_epochs"] for share in shares)
+    return {"mixture": shares} if chosen else {}
 
 
 def check_dataset(config: Config, dataset: Manifest) -> None:
