@@ -5,6 +5,7 @@ import os
 
 from tasks.config import Config
 from tasks.launch.stage import start_or_attach
+from tasks.preparation_parts import in_one_part
 from tasks.run_layout import home
 from tasks.services import TemporaryServer, temporary_server, use_running_server
 from tasks.stages import prepare_work
@@ -32,9 +33,10 @@ def run_flow(config: Config, name: str) -> None:
 
 
 def begin_preparation(config: Config) -> None:
-    """Start the first stage, if it is not done, while the server starts; the flow joins it."""
+    """Start the first stage, if it is small and not done, while the server starts; the flow joins it."""
     work = prepare_work(home(), config)
-    start_or_attach(work.stage, work.request)
+    if in_one_part(work.request, config.preparation):
+        start_or_attach(work.stage, work.request)
 
 
 def wait_for(server: TemporaryServer) -> None:

@@ -4,8 +4,11 @@ from prefect import flow
 
 from flows.parameters import RunName, open_run, stop_stages
 from tasks.config import Config
-from tasks.prepare import prepare_examples, prepare_text
-from tasks.stages import Result
+from tasks.preparation_parts import in_one_part
+from tasks.preparation_run import prepare_parts, task_runner
+from tasks.prepare import finish_text, prepare_examples
+from tasks.run_layout import home
+from tasks.stages import Result, prepare_work
 
 
 @flow(name="prepare", flow_run_name="{name}", on_cancellation=[stop_stages])
@@ -22,3 +25,17 @@ def prepare(config: Config, name: RunName) -> Result:
     for one in config.finetune:
         prepare_examples(one)
     return prepare_text(config)
+
+
+def prepare_text(config: Config) -> Result:
+    """The data set: in parts on the configured task runner where it is big, and the rest in one process."""
+    work = prepare_work(home(), config)
+    if work.result() is None and not in_one_part(work.request, config.preparation):
+        text_in_parts.with_options(task_runner=task_runner(config.preparation))(config)
+    return finish_text(config)
+
+
+@flow(name="prepare text in parts", on_cancellation=[stop_stages])
+def text_in_parts(config: Config) -> None:
+    """Extract, clean, de-duplicate and tokenise, every part a task of its own."""
+    prepare_parts(prepare_work(home(), config))

@@ -3,8 +3,8 @@
 from prefect import flow
 
 from flows.parameters import RunName, open_run, stop_stages
+from flows.preparation import prepare_text
 from tasks.config import Config
-from tasks.prepare import prepare_text
 from tasks.pretrain import pretrain_model, register_pretrained
 from tasks.stages import Result
 

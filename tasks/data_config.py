@@ -165,7 +165,16 @@ class PreparationConfig(Section):
     model_config = ConfigDict(title="Preparation")
 
     num_processes: int | None = Field(None, ge=1)
-    """Parts prepared at the same time; empty means one per CPU of this machine, or of the Ray cluster."""
+    """Parts prepared at the same time; empty means one per CPU."""
     ray_address: str | None = None
     """Address of a Ray cluster (ray://host:10001 or host:6379) that prepares the parts; its machines must share PRETUNE_HOME
     and the input; needs `pip install 'pretune[ray]'`; empty means processes on this machine."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.ray_address is not None and self.num_processes is not None:
+            raise ValueError(
+                f"preparation.num_processes={self.num_processes} has no effect with preparation.ray_address="
+                f"{self.ray_address!r}, whose cluster knows its own CPUs; remove one of the two"
+            )
+        return self

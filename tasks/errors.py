@@ -15,6 +15,10 @@ class DataError(PretuneError):
     """An input file is missing, empty, unreadable, or does not have what the configuration says it has."""
 
 
+class DiskFullError(PretuneError):
+    """Nothing more can be written; what is done is kept, and the same command continues when there is space."""
+
+
 class IntegrityError(PretuneError):
     """A file is not what its manifest says: its size or SHA-256 differs, or it is gone."""
 

@@ -203,14 +203,19 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_manifest(stage_path: Path, manifest: Manifest) -> Manifest:
-    """Stamp the manifest with environment and time and commit it as `manifest.json`; the stage is done with this."""
-    stamped = manifest.model_copy(
+def stamp(manifest: Manifest) -> Manifest:
+    """The manifest with where and when it was made."""
+    return manifest.model_copy(
         update={
             "environment": environment() | manifest.environment,
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
+
+
+def write_manifest(stage_path: Path, manifest: Manifest) -> Manifest:
+    """Stamp the manifest and commit it as `manifest.json`; the stage is done with this."""
+    stamped = stamp(manifest)
     write_json(stage_path / "manifest.json", stamped)
     return stamped
 

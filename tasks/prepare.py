@@ -10,8 +10,8 @@ from tasks.stages import Result, examples_work, prepare_work
 
 
 @task(name="prepare text", cache_policy=NO_CACHE)
-def prepare_text(config: Config) -> Result:
-    """Raises DataError for input that cannot be used."""
+def finish_text(config: Config) -> Result:
+    """The data set; whatever of it is not prepared yet is. Raises DataError for input that cannot be used."""
     return run_stage(prepare_work(home(), config))
 
 

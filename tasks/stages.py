@@ -17,7 +17,8 @@ from tasks.requests import (
     promote_request,
 )
 from tasks.run_layout import RunLayout, StageLayout, dataset_stage
-from tasks.source_identity import data_identity, examples_identity, tokenizer_identity
+from tasks.source_identity import examples_identity, tokenizer_identity
+from tasks.text_identity import earlier_datasets, text_identity
 
 PRETRAINED, CANDIDATE = "pretrained", "candidate"
 """Labels of the two versions that a run always registers."""
@@ -50,7 +51,8 @@ class Work:
 
 def prepare_work(home: Path, config: Config) -> Work:
     """Raises DataError for input that is missing or empty."""
-    request = prepare_request(config, data_identity(home, config.data), tokenizer_identity(home, config.tokenizer))
+    identity, earlier = text_identity(home, config.data), earlier_datasets(home, config.data)
+    request = prepare_request(config, identity, tokenizer_identity(home, config.tokenizer), earlier)
     return Work(dataset_stage(home, config.data.name, request.digest), request)
 
 

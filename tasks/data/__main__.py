@@ -1,7 +1,8 @@
-"""`python -m tasks.data STAGE_FOLDER`: the process that prepares a data set or a set of examples.
+"""`python -m tasks.data STAGE_FOLDER [STEP INDEX]`: the process that prepares a data set or a set of examples.
 
-Everything is made in a sub-folder and moved into the stage's folder when it is whole; the manifest follows. What an earlier,
-killed process left there is removed first, and a mistake of the user's leaves nothing but the record of it.
+With a step and an index it does that part of a preparation of text, as one of several processes; without, it does whatever
+is left, one part after the other, and puts the results in their place. Examples are made at once, in a sub-folder that is
+moved into the stage's folder when it is whole. A mistake of the user's leaves nothing but the record of it.
 """
 
 import logging
@@ -12,52 +13,112 @@ import time
 from pathlib import Path
 
 from tasks.data.example_preparation import examples_settings, prepare_examples
-from tasks.data.prepare import CARD_FILE, TOKENIZER_FOLDER, prepare_dataset, prepare_settings
-from tasks.data.shards import TOKEN_BYTES_FILE
-from tasks.errors import USER_ERROR_EXIT_CODE, DataError, PretuneError, StoppedError
+from tasks.data.steps import Preparation, do_part
+from tasks.errors import USER_ERROR_EXIT_CODE, DataError, DiskFullError, PretuneError, StoppedError
 from tasks.journal import Journal, read_journal
 from tasks.manifest import Manifest, Request, fsync_folder, read_request, write_json, write_manifest
+from tasks.preparation_parts import SHARES, STEPS, Part, WorkLayout, clear_leftovers
 from tasks.run_layout import StageLayout
-from tasks.source_identity import data_identity, examples_identity, tokenizer_identity
+from tasks.source_identity import examples_identity
 
 STOPPED_EXIT_CODE = 3
-WORK_FOLDER = "partial"
-PAYLOAD = (
-    WORK_FOLDER, TOKENIZER_FOLDER, TOKEN_BYTES_FILE, CARD_FILE, "train-*.bin", "train-*.documents.npy",
-    "heldout-*.bin", "heldout-*.documents.npy", "train.jsonl", "test.jsonl", ".manifest.json.*", ".error.json.*",
-)  # fmt: skip
+EXAMPLES_FOLDER = "partial"
+EXAMPLES_PAYLOAD = (EXAMPLES_FOLDER, "train.jsonl", "test.jsonl", "data_card.md")
 REPORT_EVERY_SECONDS = 0.5
 
 log = logging.getLogger("tasks.data")
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0 after writing the manifest, 2 after writing error.json, 3 when asked to stop."""
+    """Exit code 0 when done, 2 after writing down the user's mistake, 3 when asked to stop."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     stage = StageLayout(Path(arguments[0]).resolve())
     if stage.manifest.exists():
         return 0
-    stage.error.unlink(missing_ok=True)
-    remove_payload(stage)
-    journal = Journal(stage.journal, next_attempt(stage))
+    if len(arguments) == 3:
+        return run_part(stage, Part(arguments[1], int(arguments[2])))
+    return run_stage(stage)
+
+
+def run_part(stage: StageLayout, part: Part) -> int:
+    """One part. Its mistake is recorded in the work folder: another part may have made one too."""
+    work = WorkLayout(stage)
+    work.error(part).unlink(missing_ok=True)
     try:
-        manifest = prepare(stage, Reporter(stage, journal))
+        do_part(Preparation.of(stage), part, PartReporter(work, part))
     except StoppedError as stopped:
-        remove_payload(stage)
         log.info("%s", stopped)
         return STOPPED_EXIT_CODE
     except PretuneError as error:
-        remove_payload(stage)
+        write_json(work.error(part), {"error": type(error).__name__, "message": str(error)})
+        log.error("%s", error)
+        return USER_ERROR_EXIT_CODE
+    return 0
+
+
+def run_stage(stage: StageLayout) -> int:
+    """Everything that is left."""
+    stage.error.unlink(missing_ok=True)
+    journal = Journal(stage.journal, next_attempt(stage))
+    request = read_request(stage)
+    do = prepare_text if request.kind == "prepare" else write_examples
+    started = time.monotonic()
+    try:
+        manifest = do(stage, request, Reporter(stage, journal))
+    except StoppedError as stopped:
+        log.info("%s", stopped)
+        return STOPPED_EXIT_CODE
+    except PretuneError as error:
+        if not isinstance(error, DiskFullError):
+            remove_payload(stage)
         write_json(stage.error, {"error": type(error).__name__, "message": str(error)})
         log.error("%s", error)
         return USER_ERROR_EXIT_CODE
-    except BaseException:
-        remove_payload(stage)
-        raise
-    write_manifest(stage.path, manifest)
+    numbers = ", ".join(f"{name} {value:,}" for name, value in manifest.metrics.items() if isinstance(value, int))
+    log.info("%s: %s in %.1f s", stage.path.name, numbers, time.monotonic() - started)
     journal.append("done", durable=True)
     journal.close()
     return 0
+
+
+def prepare_text(stage: StageLayout, request: Request, report: "Reporter") -> Manifest:
+    """Every part that is missing, then the data set."""
+    from tasks.data.finish import complete, finish
+
+    preparation = Preparation(stage, request)
+    work = preparation.work
+    if not work.finished.exists():
+        clear_leftovers(work)
+        for step in STEPS:
+            for part in work.pending(step):
+                do_part(preparation, part, StepReporter(report, work, part))
+        report(0.98, "finishing")
+        finish(preparation)
+    return complete(work)
+
+
+def write_examples(stage: StageLayout, request: Request, report: "Reporter") -> Manifest:
+    """Make the payload in a folder of its own and move it to its place; the manifest follows."""
+    remove_payload(stage)
+    folder = stage.path / EXAMPLES_FOLDER
+    folder.mkdir()
+    try:
+        manifest = prepare_examples(request, folder, report)
+        if request.identity["source"] != examples_identity(stage.path.parent.parent, examples_settings(request)):
+            raise DataError(
+                f"the files of {request.execution['data_path'] or 'the sample'} were changed while they were read; run the "
+                "same command again when nothing writes to them"
+            )
+    except BaseException:
+        remove_payload(stage)
+        raise
+    for path in folder.rglob("*"):
+        fsync_folder(path)
+    for entry in sorted(folder.iterdir()):
+        entry.rename(stage.path / entry.name)
+    folder.rmdir()
+    fsync_folder(stage.path)
+    return write_manifest(stage.path, manifest)
 
 
 class Reporter:
@@ -72,51 +133,45 @@ class Reporter:
             return
         self._next, self._work = now + REPORT_EVERY_SECONDS, work
         self.journal.append("progress", fraction=round(fraction, 4), message=message)
-        if self.stage.stop.exists():
-            raise StoppedError(f"{self.stage.path.name} was asked to stop at {fraction:.0%}; the same command starts it anew")
+        check_stop(self.stage, fraction)
 
 
-def prepare(stage: StageLayout, report: Reporter) -> Manifest:
-    """Make the payload in the work folder and move it to its place; the manifest is returned, not written."""
-    request = read_request(stage)
-    work = stage.path / WORK_FOLDER
-    work.mkdir()
-    makers = {"prepare": prepare_dataset, "examples": prepare_examples}
-    started = time.monotonic()
-    manifest = makers[request.kind](request, work, report)
-    check_unchanged(stage, request)
-    for path in work.rglob("*"):
-        fsync_folder(path)
-    for entry in sorted(work.iterdir()):
-        entry.rename(stage.path / entry.name)
-    work.rmdir()
-    fsync_folder(stage.path)
-    numbers = ", ".join(f"{name} {value:,}" for name, value in manifest.metrics.items() if isinstance(value, int))
-    log.info("%s: %s in %.1f s", stage.path.name, numbers, time.monotonic() - started)
-    return manifest
+class StepReporter:
+    """Turns how far a part is into how far the whole preparation is."""
+
+    def __init__(self, report: Reporter, work: WorkLayout, part: Part) -> None:
+        self.report, self.before = report, work.fraction(part.step)
+        self.share = SHARES[part.step] / len(work.parts(part.step))
+
+    def __call__(self, fraction: float, message: str) -> None:
+        self.report(self.before + self.share * fraction, message)
 
 
-def check_unchanged(stage: StageLayout, request: Request) -> None:
-    """Raises DataError if what was read is not what the request was made for. A commit of the hub cannot change."""
-    if "revision" in request.identity["source"]:
-        return
-    home = stage.path.parent.parent
-    if request.kind == "prepare":
-        data, tokenizer = prepare_settings(request)
-        now = [data_identity(home, data), tokenizer_identity(home, tokenizer)]
-        then = [request.identity["source"], request.identity["tokenizer_source"]]
-    else:
-        now, then = [examples_identity(home, examples_settings(request))], [request.identity["source"]]
-    if now != then:
-        raise DataError(
-            f"the files of {request.execution['data_path'] or 'the sample'} were changed while they were read; run the same "
-            "command again when nothing writes to them"
-        )
+class PartReporter:
+    """Writes how far a part's own process is where the others can see it, and obeys the stop file."""
+
+    def __init__(self, work: WorkLayout, part: Part) -> None:
+        self.stage, self.path, self._next = work.stage, work.progress(part), 0.0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, fraction: float, message: str) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + REPORT_EVERY_SECONDS
+        self.path.write_text(f"{fraction:.4f}")
+        check_stop(self.stage, fraction)
+
+
+def check_stop(stage: StageLayout, fraction: float) -> None:
+    if stage.stop.exists():
+        raise StoppedError(f"{stage.path.name} was asked to stop at {fraction:.0%}; the same command continues it")
 
 
 def remove_payload(stage: StageLayout) -> None:
     """Remove what this process makes, by name, whole or half-made; nothing else in the folder is touched."""
-    for pattern in PAYLOAD:
+    from tasks.data.finish import payload_patterns
+
+    for pattern in (*EXAMPLES_PAYLOAD, *payload_patterns(), ".manifest.json.*", ".error.json.*"):
         for path in stage.path.glob(pattern):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -18,6 +18,7 @@ LAYER_0 = (
         "gate",
         "journal",
         "manifest",
+        "preparation_parts",
         "presets",
         "progress",
         "requests",
@@ -25,6 +26,7 @@ LAYER_0 = (
         "section",
     ),
     "source_identity",
+    "text_identity",
 )
 RANKS = ("tasks/data/", "tasks/training/", "tasks/worker.py")
 MLFLOW_MODULES = {"tasks/aliases.py", "tasks/registry.py", "tasks/tracking.py"}

@@ -1,0 +1,238 @@
+"""The end of a preparation: the results of its parts get their final names, the card and the manifest are written."""
+
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tasks.data.card import CARD_FILE, CARD_PLOT, dataset_card
+from tasks.data.card_plot import draw_card
+from tasks.data.cleaning import Counts
+from tasks.data.shard_writer import token_dtype
+from tasks.data.shards import TOKEN_BYTES_FILE
+from tasks.data.steps import Preparation
+from tasks.errors import DataError
+from tasks.manifest import Manifest, file_entries, fsync_folder, stamp, write_json
+from tasks.preparation_parts import Part, WorkLayout
+from tasks.source_identity import files_listing
+from tasks.text_identity import text_identity
+
+SPLITS = ("train", "heldout")
+SUFFIXES = (".bin", ".documents.npy", ".digests.npy")
+"""Of a shard: its tokens, where its documents start, and the first 16 bytes of the SHA-256 of each document's text."""
+SOURCES_FILE = "sources.json"
+QUARANTINE_FILE = "quarantine.jsonl"
+TOKENIZER_FOLDER = "tokenizer"
+TOKENIZER_PART = Part("tokenizer", 0)
+
+
+def payload_patterns() -> tuple[str, ...]:
+    """Everything that a preparation leaves in the stage's folder before its manifest."""
+    shards = tuple(f"{split}-*{suffix}" for split in SPLITS for suffix in SUFFIXES)
+    files = (TOKEN_BYTES_FILE, CARD_FILE, CARD_PLOT, SOURCES_FILE, QUARANTINE_FILE)
+    return ("work", "manifest.json.finished", TOKENIZER_FOLDER, *files, *shards)
+
+
+@dataclass
+class Gathered:
+    """What the parts found, added up in their order."""
+
+    counts: Counts = field(default_factory=Counts)
+    splits: dict[str, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
+    languages: Counter[str] = field(default_factory=Counter)
+    lengths: Counter[int] = field(default_factory=Counter)
+    """Kept documents by the number of binary digits of their length in characters."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """What was cut out of documents that were kept, by what it was."""
+    contamination: dict[str, Counter[str]] = field(default_factory=dict)
+    source_documents: Counter[int] = field(default_factory=Counter)
+    source_tokens: Counter[int] = field(default_factory=Counter)
+    table_bytes: int = 0
+    engines: set[str] = field(default_factory=set)
+    heldout_seen: np.ndarray | None = None
+
+
+def finish(preparation: Preparation) -> None:
+    """Put the payload in its place and leave the manifest beside it; what a killed attempt had put there is replaced."""
+    work = preparation.work
+    folder = work.path / "finish"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    gathered = gather(work)
+    check_unchanged(preparation)
+    check_split(preparation, gathered)
+    shards = place_shards(work, folder)
+    place_rest(preparation, folder)
+    manifest = describe(preparation, folder, gathered, shards)
+    for entry in sorted(folder.iterdir()):
+        target = preparation.stage.path / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        entry.rename(target)
+    fsync_folder(preparation.stage.path)
+    write_json(work.finished, stamp(manifest))
+
+
+def complete(work: WorkLayout) -> Manifest:
+    """Remove the work folder and give the manifest its name: the last two things, in this order."""
+    if work.path.exists():
+        shutil.rmtree(work.path)
+    work.finished.rename(work.stage.manifest)
+    fsync_folder(work.stage.path)
+    return Manifest.read(work.stage.manifest)
+
+
+def gather(work: WorkLayout) -> Gathered:
+    gathered = Gathered()
+    for part in work.parts("extract"):
+        result = work.result(part)
+        gathered.counts.merge(Counts.from_json(result["counts"]))
+        gathered.changes.update(result["changes"])
+        for name, numbers in result["contamination"].items():
+            gathered.contamination.setdefault(name, Counter()).update(numbers)
+    duplicates = work.result(Part("deduplicate", 0))
+    for reason, number in duplicates["dropped"].items():
+        gathered.counts.dropped[reason] += number
+        gathered.counts.kept -= number
+    gathered.counts.examples |= duplicates["examples"]
+    gathered.changes.update(duplicates["changes"])
+    for part, file in zip(work.parts("encode"), work.encoded_files, strict=True):
+        result = work.result(part)
+        for split, numbers in result["splits"].items():
+            gathered.splits[split].update(numbers)
+            gathered.source_documents[file.source] += numbers["documents"]
+            gathered.source_tokens[file.source] += numbers["tokens"]
+        gathered.languages.update(result["languages"])
+        gathered.lengths.update({int(digits): number for digits, number in result["lengths"].items()})
+        gathered.table_bytes += result["table_bytes"]
+        gathered.engines.add(result["engine"])
+        seen = np.load(work.folder(part) / "heldout_seen.npy")
+        gathered.heldout_seen = seen if gathered.heldout_seen is None else gathered.heldout_seen | seen
+    gathered.counts.check()
+    return gathered
+
+
+def check_unchanged(preparation: Preparation) -> None:
+    """Raises DataError if what was read is not what the request was made for."""
+    if preparation.request.identity["source"] != text_identity(preparation.home, preparation.data):
+        places = ", ".join(path or "the sample" for path in preparation.request.execution["paths"])
+        raise DataError(
+            f"the files of {places} were changed while they were read; run the same command again when nothing writes to them"
+        )
+
+
+def check_split(preparation: Preparation, gathered: Gathered) -> None:
+    """Raises DataError if nothing is left, or one side of the split is empty."""
+    data, counts = preparation.data, gathered.counts
+    where = "the sample" if data.path is None else f"data.path={data.path!r}"
+    if counts.kept == 0:
+        dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.dropped.items())) or "none dropped"
+        raise DataError(
+            f"{where} has nothing left after cleaning: {counts.read} documents read ({dropped}), 0 kept; "
+            f"give other text, or lower data.min_characters={data.min_characters} and loosen data.quality"
+        )
+    train, held_out = (gathered.splits[split]["documents"] for split in SPLITS)
+    if not (held_out and train):
+        raise DataError(
+            f"{where} has too few documents to split: {counts.kept} kept documents with data.heldout_fraction="
+            f"{data.heldout_fraction} give {train} to train on and {held_out} to hold out, and each needs at least 1; "
+            "give more documents or change data.heldout_fraction"
+        )
+
+
+def place_shards(work: WorkLayout, folder: Path) -> list[dict[str, list[str]]]:
+    """Hard-link every shard under its final name, numbered in the order of the documents; names by source and split."""
+    sources = 1 + max((file.source for file in work.encoded_files), default=0)
+    names: list[dict[str, list[str]]] = [{split: [] for split in SPLITS} for _ in range(sources)]
+    numbers = Counter[str]()
+    for part, file in zip(work.parts("encode"), work.encoded_files, strict=True):
+        for split in SPLITS:
+            for made in work.result(part)["shards"][split]:
+                stem = f"{split}-{numbers[split]:05d}"
+                numbers[split] += 1
+                for suffix in SUFFIXES:
+                    os.link(work.folder(part) / (made.removesuffix(".bin") + suffix), folder / (stem + suffix))
+                names[file.source][split].append(stem + ".bin")
+    return names
+
+
+def place_rest(preparation: Preparation, folder: Path) -> None:
+    """Tokenizer, table of token bytes, quarantine, and the list of files that were read."""
+    work = preparation.work
+    made = work.folder(TOKENIZER_PART)
+    shutil.copytree(made / TOKENIZER_FOLDER, folder / TOKENIZER_FOLDER, copy_function=os.link)
+    os.link(made / TOKEN_BYTES_FILE, folder / TOKEN_BYTES_FILE)
+    with (folder / QUARANTINE_FILE).open("wb") as out:
+        for part in work.parts("extract"):
+            quarantined = work.folder(part) / QUARANTINE_FILE
+            if quarantined.exists():
+                with quarantined.open("rb") as rows:
+                    shutil.copyfileobj(rows, out)
+        out.flush()
+        os.fsync(out.fileno())
+    sources = [
+        {"name": name, "files": files_listing(preparation.home, source)}
+        for name, source in zip(preparation.data.source_names, preparation.data.sources, strict=True)
+    ]
+    write_json(folder / SOURCES_FILE, sources)
+
+
+def describe(preparation: Preparation, folder: Path, gathered: Gathered, shards: list[dict[str, list[str]]]) -> Manifest:
+    """The data card, and the manifest that lists everything in `folder`."""
+    request, tokenizer = preparation.request, preparation.work.result(TOKENIZER_PART)
+    num_bytes = sum(numbers["bytes"] for numbers in gathered.splits.values())
+    num_tokens = sum(numbers["tokens"] for numbers in gathered.splits.values())
+    metrics: dict[str, float | int | None] = {
+        "vocab_size": tokenizer["vocab_size"],
+        "read_documents": gathered.counts.read,
+        "kept_documents": gathered.counts.kept,
+        "dropped_documents": gathered.counts.dropped.total(),
+        "quarantined_documents": gathered.counts.quarantined.total(),
+        "bytes_per_token": num_bytes / num_tokens,
+        "token_bytes_error": gathered.table_bytes / num_bytes - 1.0,
+        "heldout_overlap": heldout_overlap(gathered),
+    }
+    for split, numbers in gathered.splits.items():
+        metrics |= {f"{split}_{what}": numbers[what] for what in ("tokens", "documents", "bytes", "characters")}
+    details = {
+        "dtype": token_dtype(tokenizer["vocab_size"]),
+        "shards": {split: [name for source in shards for name in source[split]] for split in SPLITS},
+        "sources": [
+            {"name": name, "documents": gathered.source_documents[n], "tokens": gathered.source_tokens[n], "shards": shards[n]}
+            for n, name in enumerate(preparation.data.source_names)
+            if n < len(shards)
+        ],
+        "end_of_text_id": tokenizer["end_of_text_id"],
+        "end_of_text": tokenizer["end_of_text"],
+        "pad": tokenizer["pad"],
+        "token_bytes": "exact" if gathered.table_bytes == num_bytes else "approximate",
+        "dropped": dict(sorted(gathered.counts.dropped.items())),
+        "quarantined": dict(sorted(gathered.counts.quarantined.items())),
+        "changes": dict(sorted(gathered.changes.items())),
+        "contamination": {name: dict(sorted(numbers.items())) for name, numbers in sorted(gathered.contamination.items())},
+        "languages": dict(sorted(gathered.languages.items(), key=lambda item: (-item[1], item[0]))),
+        "lengths": {str(digits): number for digits, number in sorted(gathered.lengths.items())},
+        "duplicates": preparation.work.result(Part("deduplicate", 0))["clusters"],
+        "source": request.identity["source"],
+    }
+    card = dataset_card(request, metrics, details, gathered.counts.examples, tokenizer["report"], sorted(gathered.engines))
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    draw_card(folder / CARD_PLOT, metrics, details)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return Manifest(
+        kind=request.kind,
+        request_digest=request.digest,
+        inputs=request.inputs,
+        files=file_entries(folder, files),
+        metrics=metrics,
+        details=details,
+    )
+
+
+def heldout_overlap(gathered: Gathered) -> float | None:
+    """Share of a sample of the held-out n-grams that the training text has too."""
+    seen = gathered.heldout_seen
+    return None if seen is None or not len(seen) else float(seen.mean())

@@ -1,0 +1,40 @@
+"""Step 1: cut the input into parts, the same on every machine and for any number of processes."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tasks.data.steps import Preparation, Report
+from tasks.data.units import input_units
+from tasks.manifest import Manifest
+from tasks.preparation_parts import Part
+
+MEGABYTE = 1 << 20
+
+
+def plan_parts(preparation: Preparation, part: Part, folder: Path, report: Report) -> dict[str, Any]:
+    """The units of every part: earlier data sets first, then the sources in their order; a part has units of one source."""
+    data = preparation.data
+    parts: list[list[dict[str, Any]]] = [[unit] for unit in reference_units(preparation)]
+    for number, source in enumerate(data.sources):
+        report(number / len(data.sources), "looking at the input")
+        size = 0
+        room = None
+        for unit in input_units(source, data.part_megabytes * MEGABYTE):
+            values = asdict(unit) | {"source": number}
+            if room is None or (size + unit.bytes > data.part_megabytes * MEGABYTE and source.max_documents is None):
+                room, size = [], 0
+                parts.append(room)
+            room.append(values)
+            size += unit.bytes
+    return {"parts": parts}
+
+
+def reference_units(preparation: Preparation) -> list[dict[str, Any]]:
+    """The training and held-out shards of the earlier data sets."""
+    units = []
+    for given in preparation.request.inputs.values():
+        manifest = Manifest.read(Path(given.path) / "manifest.json")
+        for split in ("train", "heldout"):
+            units += [{"source": -1, "dataset": given.path, "shard": name} for name in manifest.details["shards"][split]]
+    return units

@@ -1,0 +1,130 @@
+"""Doing the steps of a preparation: each part in a temporary folder that is renamed when it is whole."""
+
+import errno
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tasks.config import TokenizerConfig
+from tasks.data_config import DataConfig
+from tasks.errors import DiskFullError
+from tasks.manifest import Request, fsync_folder, read_request, write_json
+from tasks.preparation_parts import RESULT_FILE, STEPS, Part, WorkLayout
+from tasks.requests import prepare_settings
+from tasks.run_layout import StageLayout
+
+Report = Callable[[float, str], None]
+"""Takes how far the work is, from 0 to 1, and what it is; raises StoppedError where it is to end."""
+
+NOTHING_FREE_BYTES = 1 << 20
+TEXT_PER_INPUT = {"compressed": 6.0, "plain": 1.2}
+"""Bytes of intermediate files for a byte of input: bzip2 takes prose to a fifth."""
+TOKENS_PER_TEXT = 0.8
+"""Bytes of shards for a byte of text: two bytes for about four characters, the index, and room."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What every step gets to know."""
+
+    stage: StageLayout
+    request: Request
+
+    @classmethod
+    def of(cls, stage: StageLayout) -> "Preparation":
+        return cls(stage, read_request(stage))
+
+    @cached_property
+    def settings(self) -> tuple[DataConfig, TokenizerConfig]:
+        return prepare_settings(self.request)
+
+    @property
+    def data(self) -> DataConfig:
+        return self.settings[0]
+
+    @property
+    def tokenizer(self) -> TokenizerConfig:
+        return self.settings[1]
+
+    @property
+    def home(self) -> Path:
+        return self.stage.path.parent.parent
+
+    @cached_property
+    def work(self) -> WorkLayout:
+        return WorkLayout(self.stage)
+
+
+Maker = Callable[[Preparation, Part, Path, Report], dict[str, Any]]
+"""Makes a part in an empty folder and returns its result, which is stored there as JSON."""
+
+
+def makers() -> dict[str, Maker]:
+    """Imported when needed: a process that plans does not load what encodes."""
+    from tasks.data.deduplicate import deduplicate
+    from tasks.data.encode import encode_part
+    from tasks.data.extract import extract_part
+    from tasks.data.plan import plan_parts
+    from tasks.data.tokenizer_step import make_tokenizer
+
+    return dict(zip(STEPS, (plan_parts, extract_part, deduplicate, make_tokenizer, encode_part), strict=True))
+
+
+def do_part(preparation: Preparation, part: Part, report: Report) -> None:
+    """Make the part unless it is there. Raises DiskFullError where nothing more can be written; what is done stays."""
+    final = preparation.work.folder(part)
+    if final.is_dir():
+        return
+    partial = final.with_name(f".{final.name}.{socket.gethostname()}-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        result = makers()[part.step](preparation, part, partial, report)
+        write_json(partial / RESULT_FILE, result)
+        for path in sorted(partial.rglob("*")):
+            fsync_folder(path)
+        fsync_folder(partial)
+        commit(partial, final)
+    except OSError as error:
+        raise disk_full(preparation, part, error) if is_disk_full(error, preparation.stage.path) else error from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def commit(partial: Path, final: Path) -> None:
+    """Rename; where another process was faster, its result, which has the same bytes, stays."""
+    try:
+        partial.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    fsync_folder(final.parent)
+
+
+def is_disk_full(error: OSError, folder: Path) -> bool:
+    """NumPy writes fewer bytes than it should and gives no error number, so the free space is looked at too."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or shutil.disk_usage(folder).free < NOTHING_FREE_BYTES
+
+
+def disk_full(preparation: Preparation, part: Part, error: OSError) -> DiskFullError:
+    free = shutil.disk_usage(preparation.stage.path).free
+    return DiskFullError(
+        f"{preparation.stage.path} is on a disk that is full: {part.name} needs about {needed_bytes(preparation, part):,} bytes "
+        f"and {free:,} are free ({error.strerror or error}); make space and run the same command again, what is done is kept"
+    )
+
+
+def needed_bytes(preparation: Preparation, part: Part) -> int:
+    """About what a part writes, from what it reads."""
+    work = preparation.work
+    if part.step == "extract":
+        units = work.plan[part.index]
+        sizes = [unit.get("bytes", 0) * TEXT_PER_INPUT["compressed" if unit.get("compressed") else "plain"] for unit in units]
+        return max(NOTHING_FREE_BYTES, int(sum(sizes)))
+    if part.step == "encode":
+        return max(NOTHING_FREE_BYTES, int(work.encoded_files[part.index].bytes * TOKENS_PER_TEXT))
+    return NOTHING_FREE_BYTES

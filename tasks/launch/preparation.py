@@ -1,0 +1,49 @@
+"""One part of a preparation in a process of its own, on the machine that calls this. Used by Prefect tasks; knows no library."""
+
+import logging
+import os
+import subprocess
+import time
+
+from tasks.errors import StageError, StoppedError, error_named
+from tasks.launch.local import data_command
+from tasks.launch.supervisor import die_with_parent
+from tasks.manifest import read_json
+from tasks.preparation_parts import Part, WorkLayout
+from tasks.run_layout import REPOSITORY, StageLayout
+
+logger = logging.getLogger("pretune")
+POLL_SECONDS = 0.1
+
+
+def run_part(stage: StageLayout, part: Part) -> None:
+    """Do the part, if it is not done; the process dies with the caller.
+
+    Raises the user's mistake that the process left, StoppedError, or StageError if it ended in any other way.
+    """
+    work = WorkLayout(stage)
+    if stage.manifest.exists() or work.folder(part).is_dir():
+        return
+    command, environment = data_command(stage)
+    log = stage.path / "logs" / "parts" / f"{part.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*command, part.step, str(part.index)], env=os.environ | environment, cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=die_with_parent,
+        )  # fmt: skip
+    try:
+        while process.poll() is None:
+            time.sleep(POLL_SECONDS)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode == 0 and work.folder(part).is_dir():
+        return
+    if work.error(part).exists():
+        error = read_json(work.error(part))
+        raise error_named(error["error"])(error["message"])
+    if stage.stop.exists():
+        raise StoppedError(f"{stage.path.name} was asked to stop; the same command continues it")
+    raise StageError(f"{stage.path.name} {part.name} ended with exit code {process.returncode}; its log is {log}")

@@ -1,0 +1,34 @@
+"""What a configuration's pre-training text is made of, by content: its sources, evaluation sets and earlier data sets."""
+
+from pathlib import Path
+from typing import Any
+
+from tasks.data_config import DataConfig
+from tasks.errors import DataError
+from tasks.manifest import Input, Manifest
+from tasks.run_layout import StageLayout
+from tasks.source_identity import data_identity, files_identity, resolve_files
+
+
+def text_identity(home: Path, data: DataConfig) -> dict[str, Any]:
+    """Content digests of every source and evaluation set; raises DataError if one is missing or empty."""
+    evaluations = []
+    for one in data.decontamination.evaluations:
+        field = f"data.decontamination.evaluations[{one.name}].path"
+        evaluations.append(files_identity(home, resolve_files(one.source, one.path, field)))
+    return {"sources": [data_identity(home, source) for source in data.sources], "evaluations": evaluations}
+
+
+def earlier_datasets(home: Path, data: DataConfig) -> dict[str, Input]:
+    """The finished data sets whose documents are not taken again; raises DataError for one that is not there."""
+    found = {}
+    for number, given in enumerate(data.duplicates.against):
+        folders = [Path(given).expanduser(), home / "datasets" / given]
+        stage = next((StageLayout(f.resolve()) for f in folders if (f / "manifest.json").is_file()), None)
+        if stage is None or (manifest := Manifest.read(stage.manifest)).kind != "prepare":
+            raise DataError(
+                f"data.duplicates.against={given!r} is no finished data set, as a folder or below {home / 'datasets'}; "
+                "name the folder of one"
+            )
+        found[f"against-{number:02d}"] = manifest.as_input(stage.path)
+    return found
