@@ -5,6 +5,7 @@ below `size` makes it a bijection of [0, size) (Black and Rogaway, "Ciphers with
 """
 
 import hashlib
+from functools import lru_cache
 from typing import overload
 
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 ROUNDS = 8
 MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 """Of splitmix64's finaliser (Steele, Lea and Flood, 2014), the round function."""
+CHUNK = 4096
+"""Positions permuted at once: numpy's fixed cost is shared by several steps, and a chunk takes only 32 KiB."""
 
 
 @overload
@@ -66,10 +69,24 @@ def samples_of_step(step: int, global_batch_size: int, num_samples: int, seed: i
     Every sample is seen once in each epoch, and a batch may reach into the next epoch; no step has to be run to know
     what a later one sees.
     """
-    positions = np.arange(step * global_batch_size, (step + 1) * global_batch_size, dtype=np.int64)
-    epochs, places = positions // num_samples, positions % num_samples
-    samples = np.empty_like(positions)
-    for epoch in np.unique(epochs):
-        chosen = epochs == epoch
-        samples[chosen] = permute(places[chosen], num_samples, seed, int(epoch))
-    return samples
+    return walk(step * global_batch_size, global_batch_size, num_samples, seed)
+
+
+def walk(first: int, count: int, size: int, seed: int) -> np.ndarray:
+    """The samples at positions [first, first + count) of the endless walk through range(size), a new permutation each epoch."""
+    parts, position = [np.empty(0, dtype=np.int64)], first
+    while position < first + count:
+        epoch, place = divmod(position, size)
+        chunk = permuted_chunk(place // CHUNK, size, seed, epoch)
+        parts.append(chunk[place % CHUNK :][: first + count - position])
+        position += len(parts[-1])
+    return np.concatenate(parts)
+
+
+@lru_cache(maxsize=256)
+def permuted_chunk(number: int, size: int, seed: int, epoch: int) -> np.ndarray:
+    """Where the places [number x CHUNK, (number + 1) x CHUNK) go; read-only, as it is shared."""
+    places = np.arange(number * CHUNK, min((number + 1) * CHUNK, size), dtype=np.int64)
+    chunk = permute(places, size, seed, epoch)
+    chunk.flags.writeable = False
+    return chunk
