@@ -113,8 +113,8 @@ def is_disk_full(error: OSError, folder: Path) -> bool:
 def disk_full(preparation: Preparation, part: Part, error: OSError) -> DiskFullError:
     free = shutil.disk_usage(preparation.stage.path).free
     return DiskFullError(
-        f"{preparation.stage.path} is on a disk that is full: {part.name} needs about {needed_bytes(preparation, part):,} bytes "
-        f"and {free:,} are free ({error.strerror or error}); make space and run the same command again, what is done is kept"
+        f"{preparation.stage.path} is on a disk that is full: {part.name} needs about {needed_bytes(preparation, part):,} bytes"
+        f" and {free:,} are free ({error.strerror or error}); make space and run the same command again, what is done is kept"
     )
 
 

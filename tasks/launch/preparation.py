@@ -1,4 +1,4 @@
-"""One part of a preparation in a process of its own, on the machine that calls this. Used by Prefect tasks; knows no library."""
+"""One part of a preparation in a process of its own, on the machine that calls this. Knows no library."""
 
 import logging
 import os

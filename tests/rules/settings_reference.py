@@ -40,6 +40,8 @@ def section_of(field: FieldInfo) -> type[Section] | None:
 
 def default(field: FieldInfo) -> str:
     """As it is written in TOML; empty for a setting that is off or derived."""
+    if field.is_required():
+        return "to be given"
     value = field.get_default(call_default_factory=True)
     if value is None or value in ("", (), {}):
         return ""
