@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -115,7 +115,7 @@ class Phase:
         if self.totals is not None and self.block_of(places) < block:
             return self.totals
         rounded = [places * cumulative // sum(self.shares) for cumulative in (0, *accumulate(self.shares))]
-        return tuple(high - low for low, high in zip(rounded, rounded[1:], strict=False))
+        return tuple(high - low for low, high in pairwise(rounded))
 
 
 def phases(shares: Sequence[int], limits: Sequence[int | None]) -> list[Phase]:

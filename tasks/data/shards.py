@@ -34,9 +34,7 @@ class TokenDataset:
     All documents are one stream, or those of each source are one; sequences are numbered stream after stream.
     """
 
-    def __init__(
-        self, folder: Path, manifest: Manifest, split: str, sequence_length: int, by_source: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, split: str, sequence_length: int, by_source: bool = False) -> None:
         """With `by_source` no sequence reaches from one of the manifest's sources into the next."""
         self.sequence_length = sequence_length
         dtype = np.dtype(manifest.details["dtype"]).newbyteorder("<")
@@ -106,9 +104,9 @@ def copy(source: np.ndarray, target: np.ndarray) -> None:
 
 
 @numba.njit(cache=True)
-def count_up(first: int, target: np.ndarray) -> None:
+def count_up(target: np.ndarray) -> None:
     for i in range(len(target)):
-        target[i] = first + i
+        target[i] = i
 
 
 @numba.njit(cache=True)
@@ -129,7 +127,7 @@ def copy_rows(
     firsts: np.ndarray, base: int, shard: np.ndarray, starts: np.ndarray, input_ids: np.ndarray, labels: np.ndarray,
     position_ids: np.ndarray,
 ) -> None:  # fmt: skip
-    """Fill in what one shard has of each row; a row that began in an earlier shard was begun there.
+    """Fill in what one shard, which begins with a document, has of each row.
 
     Row r holds the tokens from place `firsts[r]` on; the shard's first token is at place `base`, and its documents start
     at `starts` (int64, counted within the shard). The last three are (batch, sequence), as in `Batch`.
@@ -144,10 +142,8 @@ def copy_rows(
         stop, target = min(high, length - shift), max(low, 1 - shift)
         copy(shard[low:stop], input_ids[row, low + shift : stop + shift])
         copy(shard[target:high], labels[row, target + shift - 1 : high + shift - 1])
-        document, position = first_from(starts, low), 0
-        if 0 < low + shift < length:
-            position = position_ids[row, low + shift - 1] + 1
+        document = first_from(starts, low + 1)
         while low < stop:
             end = min(starts[document], stop) if document < len(starts) else stop
-            count_up(position, position_ids[row, low + shift : end + shift])
-            low, position, document = end, 0, document + 1
+            count_up(position_ids[row, low + shift : end + shift])
+            low, document = end, document + 1

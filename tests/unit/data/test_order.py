@@ -1,9 +1,11 @@
 """The order of samples is a bijection, differs by seed and epoch, is well mixed, and can be asked for at any step."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from tasks.data.order import permute, samples_of_step
+from tasks.data.order import CHUNK, permute, samples_of_step, walk
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 63, 64, 65, 1000, 1023, 1024, 1025, 4095, 4097, 65537]
 
@@ -84,3 +86,83 @@ def test_a_step_does_not_depend_on_how_the_steps_before_were_cut():
     far = samples_of_step(10**9, 512, 10**7, seed=1)
     assert far.shape == (512,)
     assert far.max() < 10**7
+
+
+def test_the_order_of_a_run_is_the_same_in_every_version():
+    assert samples_of_step(0, 8, 1000, seed=0).tolist() == [838, 337, 309, 507, 687, 478, 72, 491]
+    assert samples_of_step(10**9, 4, 10**7, seed=3).tolist() == [7117498, 1875930, 385964, 4225011]
+
+
+@pytest.mark.parametrize("size", [1, 3, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
+def test_a_walk_is_one_permutation_after_the_other_wherever_it_is_cut(size):
+    whole = np.concatenate([permute(np.arange(size), size, 4, epoch) for epoch in range(3)])
+    cuts = sorted({0, 1, size // 3, CHUNK, size, 2 * size, 3 * size} & set(range(3 * size + 1)))
+    for first, end in itertools.pairwise(cuts):
+        assert walk(first, end - first, size, 4).tolist() == whole[first:end].tolist()
+    assert walk(5, 0, size, 4).shape == (0,)
+
+
+def test_a_batch_belongs_to_its_caller():
+    batch = samples_of_step(0, 4, 100, seed=0)
+    kept = batch.tolist()
+    batch[:] = 0
+    assert samples_of_step(0, 4, 100, seed=0).tolist() == kept
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+def test_the_ranks_share_the_same_global_batches(ranks):
+    """Rank r of n reads every n-th micro-batch; together they have read what one rank reads, each sample once."""
+    alone = samples_of_step(17, 48, 1000, seed=2).reshape(-1, 2)
+    shared = [samples_of_step(17, 48, 1000, seed=2).reshape(-1, 2)[rank::ranks] for rank in range(ranks)]
+    assert sorted(np.concatenate(shared).tolist()) == sorted(alone.tolist())
+
+
+def chi_squared(counts: np.ndarray) -> float:
+    """In standard deviations from its expectation, for cells that are equally likely."""
+    freedom = counts.size - 1
+    return float((((counts - counts.mean()) ** 2).sum() / counts.mean() - freedom) / np.sqrt(2 * freedom))
+
+
+ORDERS = [(size, seed) for size in (4096, 50_000, 65_536) for seed in (0, 1, 12345)]
+
+
+@pytest.mark.parametrize(("size", "seed"), ORDERS)
+def test_neighbours_of_the_order_are_any_pair(size, seed):
+    order = permute(np.arange(size), size, seed, epoch=0)
+    bucket = order * 16 // size
+    for lag in (1, 2, 7, 64):
+        pairs = np.bincount(bucket[:-lag] * 16 + bucket[lag:], minlength=256)
+        assert abs(chi_squared(pairs)) < 5
+        assert abs(np.corrcoef(order[:-lag], order[lag:])[0, 1]) < 4.5 / np.sqrt(size)
+
+
+@pytest.mark.parametrize(("size", "seed"), ORDERS)
+def test_no_sample_stays_near_its_place(size, seed):
+    """A position's bucket says nothing of its sample's, and how far a sample moves is as for any shuffle."""
+    order = permute(np.arange(size), size, seed, epoch=0)
+    cells = np.bincount(np.arange(size) * 16 // size * 16 + order * 16 // size, minlength=256)
+    assert abs(chi_squared(cells)) < 5
+    moved = np.abs(order - np.arange(size)) / size
+    assert moved.mean() == pytest.approx(1 / 3, abs=4.5 * np.sqrt(1 / 18 / size)), "the mean of |a - b| is a third"
+    assert np.mean(moved < 0.01) == pytest.approx(0.0199, abs=4.5 * np.sqrt(0.02 / size))
+    assert (order == np.arange(size)).sum() < 8, "a shuffle keeps one in place on average"
+
+
+@pytest.mark.parametrize(("one", "other"), [((0, 0), (0, 1)), ((0, 0), (1, 0)), ((0, 1), (1, 0)), ((7, 3), (7, 4))])
+def test_epochs_and_seeds_are_independent(one, other):
+    size = 50_000
+    a, b = (permute(np.arange(size), size, seed, epoch) for seed, epoch in (one, other))
+    assert abs(np.corrcoef(a, b)[0, 1]) < 4.5 / np.sqrt(size)
+    assert abs(chi_squared(np.bincount(a * 16 // size * 16 + b * 16 // size, minlength=256))) < 5
+    places = np.empty(size, dtype=np.int64)
+    places[a] = np.arange(size)
+    assert abs(np.corrcoef(places[b[:-1]], places[b[1:]])[0, 1]) < 4.5 / np.sqrt(size), "neighbours of one in the other"
+
+
+def test_low_bits_are_as_random_as_high_ones():
+    size = 1 << 16
+    order = permute(np.arange(size), size, 5, epoch=0)
+    for bit in range(16):
+        ones = (order >> bit) & 1
+        runs = int((ones[1:] != ones[:-1]).sum())
+        assert abs(runs - size / 2) < 4.5 * np.sqrt(size / 4)
