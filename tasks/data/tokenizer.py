@@ -5,14 +5,16 @@ template, so that the exported model behaves with plain `transformers` as it was
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, processors
 
+from tasks.data.bpe_training import first_characters, train_bpe, write_sample
 from tasks.errors import DataError
 from tasks.manifest import write_json
 from tasks.source_identity import first_line, tokenizer_files
@@ -51,34 +53,18 @@ class TextTokenizer:
         return max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, characters: int) -> TextTokenizer:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, characters: int, work: Path | None = None, threads: int | None = None
+) -> TextTokenizer:
     """A byte-level BPE trained on the first `characters` of `texts`; equal texts give an equal tokenizer.
 
-    The vocabulary is smaller than `vocab_size` where the text has too few pairs that occur twice.
+    The vocabulary is smaller than `vocab_size` where the text has too few pairs that occur twice. The sample is held in a
+    temporary file in the folder `work` (as large as its text), not in memory; for `threads` see `train_bpe`.
     """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = [AddedToken(text, special=True, normalized=False) for text in (END_OF_TEXT, PAD, USER, ASSISTANT)]
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=2,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(first_characters(texts, characters), trainer)
-    return finish(tokenizer, END_OF_TEXT, PAD)
-
-
-def first_characters(texts: Iterable[str], characters: int) -> Iterator[str]:
-    """`texts` until so many characters have gone by; the last one is cut."""
-    left = characters
-    for text in texts:
-        yield text[:left]
-        left -= len(text)
-        if left <= 0:
-            return
+    with TemporaryDirectory(dir=work) as folder:
+        sample = Path(folder) / "sample.txt"
+        write_sample(first_characters(texts, characters), sample)
+        return finish(train_bpe(sample, vocab_size, (END_OF_TEXT, PAD, USER, ASSISTANT), threads), END_OF_TEXT, PAD)
 
 
 def take_tokenizer(path: str) -> TextTokenizer:
