@@ -176,6 +176,6 @@ def text_buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
     """The bytes and the offsets of an array of texts without nulls, as the kernels take them, without a copy."""
     _, offsets, data = texts.buffers()
     if not len(texts):
-        return np.empty(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+        return np.frombuffer(b"", dtype=np.uint8), np.frombuffer(bytes(8), dtype=np.int64)
     found = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.frombuffer(data, dtype=np.uint8) if data else np.empty(0, dtype=np.uint8), found
+    return np.frombuffer(data or b"", dtype=np.uint8), found
