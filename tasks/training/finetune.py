@@ -1,8 +1,9 @@
 """Fine-tuning an exported model, or the same model from random weights, on labelled examples."""
 
+import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from transformers import PreTrainedModel
 from tasks.config import FinetuneConfig
 from tasks.data.examples import encode_classification, encode_instruction, read_examples
 from tasks.data.order import samples_of_step
+from tasks.data.packing import pack
 from tasks.data.tokenizer import load_tokenizer
+from tasks.errors import ConfigError
 from tasks.manifest import Manifest, Request, file_entries, input_manifest, verify, write_manifest
 from tasks.run_layout import StageLayout
 from tasks.training.evaluation import (
@@ -30,6 +33,7 @@ from tasks.training.generate import sample_text
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.model import (
     attention_implementation,
+    check_isolation,
     classifier_from,
     export_model,
     load_causal,
@@ -43,6 +47,8 @@ from tasks.training.schedule import Schedule
 
 SAMPLE_QUESTION = "What is music?"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+logger = logging.getLogger("pretune.finetune")
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,9 @@ def finetuning_recipe(
     steps = -(-config.epochs * len(train.rows) // config.batch_size)
     warmup = int(steps * config.warmup_fraction)
     test_batches = test.batches(config.micro_batch_size)
-    classifies = config.kind == "classification"
+    loss = classification_loss if config.kind == "classification" else choose_causal_loss(model)
+    if config.kind == "instruction" and keeps_examples_apart(model):
+        train = replace(train, make=packed_batch)
     return Recipe(
         request_digest=request.digest,
         seed=config.seed,
@@ -136,10 +144,26 @@ def finetuning_recipe(
         read=train.batch,
         num_targets=train.num_targets,
         num_tokens=train.num_tokens,
-        loss=classification_loss if classifies else choose_causal_loss(model),
+        loss=loss,
         evaluate=lambda m: measure(m, test, test_batches, ranks),
         on_evaluation=partial(start_decay, warmup=warmup),
     )
+
+
+def packed_batch(input_ids: Sequence[np.ndarray], labels: Sequence[np.ndarray], pad_id: int) -> Batch:
+    """The examples of `instruction_batch` in fewer rows, kept apart by `position_ids`."""
+    batch = pack(input_ids, labels, pad_id)
+    return {name: torch.from_numpy(getattr(batch, name)) for name in ("input_ids", "labels", "position_ids")}
+
+
+def keeps_examples_apart(model: PreTrainedModel) -> bool:
+    """Whether examples can share a row; says so in the log where they cannot."""
+    try:
+        check_isolation(model)
+    except ConfigError as error:
+        logger.warning("every example has a row of its own, which takes longer: %s", error)
+        return False
+    return True
 
 
 def start_decay(trainer: Trainer, warmup: int) -> None:

@@ -1,5 +1,6 @@
 """Fine-tuning a really pre-trained model: both kinds, from its weights and from random ones."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from tasks.manifest import verify
 from tasks.run_layout import RunLayout
 from tasks.stages import Result, examples_work, finetune_work
 from tasks.training.evaluation import classification_batch, instruction_batch
-from tasks.training.finetune import Encoded
-from tasks.training.objective import IGNORED_LABEL
+from tasks.training.finetune import Encoded, keeps_examples_apart, packed_batch
+from tasks.training.objective import IGNORED_LABEL, causal_loss, causal_loss_from_logits
+from tasks.training.ranks import Ranks
 from tests.unit.training.prepared_runs import finetune_config, prepared, pretrained_base, run
+from tests.unit.training.tiny_models import ALONE, VOCABULARY, tiny_model
+from tests.unit.training.tiny_trainer import trainer
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +155,88 @@ def test_every_example_is_seen_once_in_an_epoch(classifier: Result) -> None:
     train = len((Path(classifier.manifest.inputs["examples"].path) / "train.jsonl").read_text().splitlines())
     seen = np.concatenate([samples_of_step(step, 16, train, 0) for step in range(-(-train // 16))])[:train]
     assert sorted(seen.tolist()) == list(range(train))
+
+
+def answers(count: int = 16, seed: int = 0) -> Encoded:
+    """Examples of 4 to 30 random tokens, the answer from the middle on."""
+    random = np.random.default_rng(seed)
+    rows = [random.integers(2, VOCABULARY, random.integers(4, 31)) for _ in range(count)]
+    labels = [np.where(np.arange(len(row)) >= len(row) // 2, row, IGNORED_LABEL) for row in rows]
+    return Encoded(rows, labels, instruction_batch, 1)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen3"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_packed_examples_have_the_loss_and_the_gradients_of_padded_ones(
+    tmp_path: Path, architecture: str, attention: str, world_size: int
+) -> None:
+    """One step's gradients, summed over the ranks, each of which has some of the micro-batches."""
+    padded, found = answers(), {}
+    for name, data in {"padded": padded, "packed": replace(padded, make=packed_batch)}.items():
+        ids, loss, total = np.random.default_rng(1).permutation(16), 0.0, 0.0
+        for rank in range(world_size):
+            run = trainer(
+                tmp_path / f"{name}-{rank}", scaled(tiny_model(architecture), attention), Ranks(rank, world_size, ALONE.device),
+                read=data.batch, micro_batch_size=8, num_targets=data.num_targets,
+            )  # fmt: skip
+            loss += run.accumulate_gradients(ids, data.num_targets(ids)) / data.num_targets(ids)
+            total = total + run.gradients.buffer.clone()
+        found[name] = (loss, total)
+    assert found["packed"][0] == pytest.approx(found["padded"][0], rel=1e-6)
+    assert found["padded"][1].norm() > 0.1
+    error = (found["packed"][1] - found["padded"][1]).norm() / found["padded"][1].norm()
+    assert error < 2e-6
+    sizes = [len(data.batch(ids[:8])["input_ids"]) for data in (padded, replace(padded, make=packed_batch))]
+    assert sizes[1] < sizes[0] == 8, "fewer rows"
+
+
+def scaled(model: torch.nn.Module, attention: str) -> torch.nn.Module:
+    """Weights as large as trained ones, so that attention shows in the loss; no dropout."""
+    model.set_attn_implementation(attention)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(6.0)
+    return model.eval()
+
+
+def test_a_wrong_position_or_a_missing_boundary_would_be_noticed() -> None:
+    """The comparison above is sensitive: without restarting positions the loss of the same rows is another one."""
+    model, batch = scaled(tiny_model(), "eager"), answers()
+    packed = packed_batch(batch.rows, batch.labels, 1)
+    mixed = packed | {"position_ids": torch.arange(packed["input_ids"].shape[1]).expand_as(packed["input_ids"])}
+    with torch.no_grad():
+        good, bad = causal_loss(model, packed).item(), causal_loss(model, mixed).item()
+    assert abs(good - bad) > 1e-3 * good
+
+
+def test_an_architecture_that_mixes_packed_examples_is_given_padded_ones(caplog: pytest.LogCaptureFixture) -> None:
+    assert keeps_examples_apart(tiny_model())
+    assert caplog.messages == []
+    leaking = scaled(tiny_model("bloom", intermediate_size=None), "eager")
+    assert not keeps_examples_apart(leaking)
+    (message,) = (record.getMessage() for record in caplog.records if record.name == "pretune.finetune")
+    assert message.startswith("every example has a row of its own, which takes longer: model.architecture='bloom' lets")
+    data = answers()
+    leaking.eval()
+    with torch.no_grad():
+        padded, packed = (
+            causal_loss_from_logits(leaking, make(data.rows, data.labels, 1)).item()
+            for make in (instruction_batch, packed_batch)
+        )
+    assert abs(padded - packed) > 1e-4 * padded, "packed they would have had another loss"
+
+
+def test_fine_tuning_on_packed_examples_takes_the_steps_of_padded_ones(
+    home: Path, base: tuple, answerer: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.training.finetune.keeps_examples_apart", lambda model: False)
+    padded = finetuned(home, base, "instruction", name="padded")
+    monkeypatch.undo()
+    lines = [latest_by_step(read_journal(result.stage.journal)[0], "step") for result in (answerer, padded)]
+    assert len(lines[0]) == len(lines[1]) == padded.manifest.step
+    assert padded.manifest.tokens_seen == answerer.manifest.tokens_seen
+    assert lines[0][0]["loss"] == pytest.approx(lines[1][0]["loss"], rel=1e-6)
+    for packed, other in zip(*lines, strict=True):
+        assert packed["loss"] == pytest.approx(other["loss"], rel=2e-2), "rounding grows with the steps"
