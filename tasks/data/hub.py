@@ -10,7 +10,8 @@ from tasks.data.quarantine import Place
 from tasks.data.rows import Reading, Row
 from tasks.data_config import TextSource
 from tasks.errors import DataError
-from tasks.input_files import check_allowed, first_line, is_url, visible_files
+from tasks.input_files import check_allowed, check_url_allowed, first_line, is_url, visible_files
+from tasks.source_identity import HUB_PREFIX
 
 
 def read_huggingface(reading: Reading, data: TextSource, revision: str | None) -> Iterator[Row]:
@@ -61,7 +62,8 @@ def open_rows(data: TextSource, revision: str | None) -> Iterator[dict[str, Any]
         path, revision = snapshot_download(path, repo_type="dataset", revision=revision, local_files_only=True), None
         place = path
     else:
-        place = f"hf://datasets/{path}@{revision}/"
+        check_url_allowed(f"{HUB_PREFIX}{path}", "data.path")
+        place = f"{HUB_PREFIX}{path}@{revision}/"
     builder = load_dataset_builder(path, data.huggingface_config, revision=revision)
     check_data_files(builder.config.data_files or {}, data.path or "", place)
     return iter(builder.as_streaming_dataset(split=split))

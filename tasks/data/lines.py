@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tasks.data.compression import HEAD_BYTES, compression_of
+from tasks.data.quarantine import EXCERPT_BYTES
 from tasks.data.streams import WIDE_MARKS, InputStream, Limits, Meter, open_input, open_raw
 
 SKIP_BYTES = 1 << 20
@@ -33,7 +34,7 @@ def read_lines(stream: InputStream, limits: Limits) -> Iterator[Line]:
         number += 1
         size = len(raw)
         if size > longest and not raw.endswith(b"\n"):
-            raw = raw[: HEAD_BYTES * 16]
+            raw = raw[: min(EXCERPT_BYTES, longest)]
             while more := stream.readline(SKIP_BYTES):
                 size += len(more)
                 if more.endswith(b"\n"):

@@ -6,6 +6,7 @@ Offsets count the bytes of the unpacked stream; of UTF-16 and UTF-32 those of th
 
 import codecs
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ WIDE_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 """Byte-order marks in the order in which they are looked for: that of UTF-32 begins with that of UTF-16."""
+XML_ENCODING = re.compile(r"^(<\?xml[^>]*encoding=[\"'])[^\"']+")
+"""Of an XML declaration, which would no longer be true."""
 
 
 @dataclass(frozen=True)
@@ -293,8 +296,10 @@ class TranscodedStream(io.RawIOBase):
                     f"{self._stream.where} is not valid {self._encoding} after about {self._read} unpacked bytes "
                     f"({error.reason}); write it again, for example with `iconv -c -f {self._encoding} -t utf-8`"
                 ) from None
-            self._read += len(data)
+            if not self._read:
+                text = XML_ENCODING.sub(r"\1UTF-8", text)
             self._ready = memoryview(text.encode("utf-8", "surrogatepass"))
+            self._read += len(data)
             if not data:
                 break
         size = min(len(view), len(self._ready))
