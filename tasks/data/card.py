@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tasks.data.card_text import code, excerpt, most_first, report_blocks, share_lines, table, table_of
+from tasks.data.card_text import code, escaped, excerpt, most_first, report_blocks, share_lines, table, table_of
 from tasks.data.quality_rules import known_thresholds
 from tasks.manifest import Input, Request
 
 CARD_FILE, CARD_PLOT = "data_card.md", "data_card.png"
 Metrics = dict[str, float | int | None]
-Examples = Mapping[str, Sequence[str]]
-"""Texts that were dropped, by the reason for it."""
+Examples = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Documents that were dropped, by the reason for it: `where` they are, with `beginning`, or `duplicate_of` and `jaccard`."""
 
 PLOT_LINK = f"]({CARD_PLOT})"
 PLOT_TEXT = "Lengths, languages, drops by reason, sources by tokens"
@@ -21,8 +21,6 @@ REASONS = {
     "too_short": "fewer characters than `min_characters`",
     "duplicate": "the same cleaned text came before",
     "near_duplicate": "an earlier document has nearly the same words",
-    "known": "an earlier data set has the text",
-    "contaminated": "it shares words in a row with an evaluation set",
     "language": "in a language that is not wanted, or none that could be identified",
     "no_topic": "the page has no topic (`Uncategorized`)",
     "conflicting_label": "the same text came before with another label",
@@ -35,6 +33,16 @@ REASONS = {
 }
 """What the reasons for a drop mean. The rules for quality are named by their thresholds and listed with them."""
 
+DUPLICATES = {
+    "exact": "documents equal to an earlier one, dropped",
+    "near": "near-duplicates of an earlier one, dropped",
+    "of_references": "of these, documents that an earlier data set has",
+    "verified_pairs": "pairs whose similarity was measured",
+    "uncompared": "documents not compared with all others of their bucket",
+    "unsettled": "documents kept although what they are like was dropped",
+}
+"""The numbers that de-duplication reports."""
+
 
 def dataset_card(
     request: Request,
@@ -46,8 +54,7 @@ def dataset_card(
 ) -> str:
     """The card of a data set: a pure function of what is in it, so it has no time, no host and no path.
 
-    `details` are those of the manifest; `examples` are texts that were dropped, by reason; `engines` are the programs that
-    tokenised, by name and version.
+    `details` are those of the manifest, `engines` the names and versions of what tokenised.
     """
     data = request.identity["data"]
     parts = [
@@ -108,7 +115,7 @@ def read_lines(noun: str, metrics: Metrics, details: dict[str, Any]) -> list[str
     lines = [f"{read:,} {noun} read = {kept:,} kept + {dropped:,} dropped + {quarantined:,} quarantined."]
     rows = [[reason, number, meaning(reason)] for reason, number in most_first(details["dropped"])]
     rows += [
-        [f"quarantined: {reason}", number, "in quarantine.jsonl, with its place"]
+        [reason, number, "quarantined: in quarantine.jsonl, with its place"]
         for reason, number in most_first(details["quarantined"])
     ]
     if rows:
@@ -119,13 +126,19 @@ def read_lines(noun: str, metrics: Metrics, details: dict[str, Any]) -> list[str
 
 
 def meaning(reason: str) -> str:
-    return "below or above the threshold in *Rules*" if "." in reason else REASONS.get(reason, "")
+    if reason.startswith("contaminated."):
+        return "it has words in a row that are in this evaluation set"
+    return "the wrong side of the threshold in *Rules*" if "." in reason else REASONS.get(reason, "")
 
 
 def example_lines(examples: Examples) -> Iterator[str]:
-    for reason, texts in sorted(examples.items()):
-        for text in texts[:EXAMPLES_PER_REASON]:
-            yield f"- {code(reason)}: “{excerpt(text)}”"
+    for reason, found in sorted(examples.items()):
+        for one in found[:EXAMPLES_PER_REASON]:
+            place = f"- {code(reason)}, {escaped(one['where'])}: "
+            if "duplicate_of" in one:
+                yield f"{place}like {escaped(one['duplicate_of'])}, Jaccard similarity {one['jaccard']}"
+            else:
+                yield f"{place}“{excerpt(one['beginning'])}”"
 
 
 def duplicate_lines(settings: dict[str, Any], earlier: Mapping[str, Input], details: dict[str, Any]) -> list[str]:
@@ -139,7 +152,11 @@ def duplicate_lines(settings: dict[str, Any], earlier: Mapping[str, Input], deta
         lines += [f"Paragraphs of {settings['paragraph_min_characters']:,} characters or more that came before are cut out."]
     for role, given in sorted(earlier.items()):
         lines += ["", f"- not taken again ({role}): what is in the data set with digest `{given.digest}`"]
-    return lines + [line for block in report_blocks(details["duplicates"], "clusters") for line in ("", block)]
+    found = details["duplicates"]
+    rows = [[meaning, f"{found[key]:,}"] for key, meaning in DUPLICATES.items() if found.get(key)]
+    sizes = [[size, f"{number:,}"] for size, number in found.get("cluster_sizes", {}).items()]
+    lines += ["", table(["", "number"], rows)] if rows else []
+    return lines + (["", table(["documents in a cluster, the kept one included", "clusters"], sizes)] if sizes else [])
 
 
 def contamination_lines(settings: dict[str, Any], details: dict[str, Any], overlap: float | int | None) -> list[str]:
@@ -191,15 +208,15 @@ def rule_lines(data: dict[str, Any]) -> list[str]:
         lines += [f"Languages: {wanted}, identified with a probability of {quality['min_language_probability']} or more.", ""]
     chosen, own = tuple(f"{name}." for name in quality["filters"]), quality["thresholds"]
     rows = [
-        [
-            code(name),
-            "off" if (value := own.get(name, default)) is None else f"{value:g}",
-            "" if name not in own else f"{default}",
-        ]
-        for name, default in known_thresholds().items()
+        [code(name), threshold(own.get(name, published)), threshold(published)]
+        for name, published in known_thresholds().items()
         if name.startswith(chosen)
     ]
     return [*lines, table(["rule", "threshold", "published"], rows)] if rows else lines
+
+
+def threshold(value: float | None) -> str:
+    return "off" if value is None else f"{value:g}"
 
 
 def tokenizer_lines(

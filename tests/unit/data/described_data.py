@@ -34,16 +34,26 @@ DETAILS = {
         {"name": "mixed", "documents": 700, "tokens": 20_000, "shards": {}},
         {"name": "novels", "documents": 300, "tokens": 5_600, "shards": {}},
     ],
-    "dropped": {"duplicate": 5, "empty": 1, "gopher_quality.min_words": 4, "near_duplicate": 2},
+    "dropped": {"contaminated.quiz": 1, "duplicate": 4, "empty": 1, "gopher_quality.min_words": 4, "near_duplicate": 2},
     "quarantined": {"invalid_utf8": 3},
     "changes": {"boilerplate_lines": 7},
-    "contamination": {"quiz": {"documents": 1, "items": 2}},
+    "contamination": {"quiz": {"documents": 1, "ngrams": 2}},
     "languages": {"en": 990, "": 10},
     "lengths": {"5": 100, "10": 900},
-    "duplicates": {"exact": {"2": 3, "3": 1}, "near": {"2": 2}},
+    "duplicates": {
+        "documents": 1007, "exact": 5, "near": 2, "of_references": 1, "unsettled": 0, "cluster_sizes": {"2": 5, "3-4": 1},
+        "examples": [], "first_numbers": [0, 500],
+    },
     "source": SOURCE,
 }  # fmt: skip
-EXAMPLES = {"gopher_quality.min_words": ["Too short | `by` far.", "two", "three", "four"], "empty": ["<script>"]}
+EXAMPLES = {
+    "gopher_quality.min_words": [
+        {"where": "a.xml page '[[Stub]]'", "beginning": "Too short | `by` far."},
+        *({"where": f"a.xml page {n}", "beginning": n} for n in ("two", "three", "four")),
+    ],
+    "empty": [{"where": "b.txt", "beginning": "<script>"}],
+    "near_duplicate": [{"where": "c.txt", "duplicate_of": "b.txt line 2", "jaccard": 0.95}],
+}
 REPORT = {"bytes_per_token": 3.9, "language": {"en": {"tokens_per_word": 1.31, "documents": 990}}}
 
 

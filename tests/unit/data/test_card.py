@@ -18,11 +18,16 @@ def card(metrics=METRICS, examples=EXAMPLES, report=REPORT, engines=("gigatoken 
         f"| `mixed` | mediawiki | 2 | 4,096 | `{'a' * 64}` | 700 | 20,000 |",
         f"| `novels` | text | 90 | 123,456 | `{'b' * 64}` | 300 | 5,600 |",
         "1,015 documents read = 1,000 kept + 12 dropped + 3 quarantined.",
-        f"| `duplicate` | 5 | 0.49% | {REASONS['duplicate']} |",
-        "| `gopher_quality.min_words` | 4 | 0.39% | below or above the threshold in *Rules* |",
-        "| quarantined\\: invalid\\_utf8 | 3 | 0.30% | in quarantine.jsonl, with its place |",
-        "- `gopher_quality.min_words`: “Too short \\| \\`by\\` far.”",
-        "- `empty`: “\\<script\\>”",
+        f"| `duplicate` | 4 | 0.39% | {REASONS['duplicate']} |",
+        "| `gopher_quality.min_words` | 4 | 0.39% | the wrong side of the threshold in *Rules* |",
+        "| `contaminated.quiz` | 1 | 0.10% | it has words in a row that are in this evaluation set |",
+        "| `invalid_utf8` | 3 | 0.30% | quarantined: in quarantine.jsonl, with its place |",
+        "- `gopher_quality.min_words`, a.xml page '\\[\\[Stub\\]\\]': “Too short \\| \\`by\\` far.”",
+        "- `empty`, b.txt: “\\<script\\>”",
+        "- `near_duplicate`, c.txt: like b.txt line 2, Jaccard similarity 0.95",
+        "| documents equal to an earlier one, dropped | 5 |",
+        "| of these, documents that an earlier data set has | 1 |",
+        "| 3-4 | 1 |",
         "0.8 or more, found by MinHash and verified exactly, the first one is kept.",
         f"- not taken again (against-00): what is in the data set with digest `{'f' * 64}`",
         "Documents that share 13 words in a row with `quiz` are dropped.",
@@ -33,7 +38,7 @@ def card(metrics=METRICS, examples=EXAMPLES, report=REPORT, engines=("gigatoken 
         "| 512 to 1,023 | 900 | 90.00% |",
         "| `boilerplate_lines` | 7 | 100.00% |",
         "| `gopher_quality.min_words` | 10 | 50 |",
-        "| `gopher_quality.max_words` | 100000 |  |",
+        "| `gopher_quality.max_words` | 100000 | 100000 |",
         "| `en` | 1.31 | 990 |",
     ],
 )
@@ -58,9 +63,9 @@ def test_every_number_that_was_dropped_is_in_the_table():
 
 
 def test_three_examples_of_a_reason_each_cut_and_on_one_line():
-    text = card(examples={"too_short": ["a\n\n# b" + "x" * 300, "2", "3", "4"]})
+    text = card(examples={"too_short": [{"where": "f", "beginning": text} for text in ("a\n\n# b" + "x" * 300, "2", "3", "4")]})
     lines = [line for line in text.splitlines() if line.startswith("- `too_short`")]
-    assert lines[0] == "- `too_short`: “a \\# b" + "x" * 154 + "…”"
+    assert lines[0] == "- `too_short`, f: “a \\# b" + "x" * 154 + "…”"
     assert len(lines) == 3
 
 
