@@ -5,22 +5,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from tasks.config import ConvergenceConfig, PretrainConfig
+from tasks.config import ConvergenceConfig, ModelConfig, PretrainConfig
+from tasks.data.shards import TOKEN_BYTES_FILE, TokenDataset
 from tasks.errors import ConfigError, DivergedError, IntegrityError
 from tasks.journal import read_journal
-from tasks.manifest import Manifest, read_json, verify
+from tasks.manifest import Manifest, Request, read_json, verify
 from tasks.run_layout import RunLayout
 from tasks.stages import Result, prepare_work, pretrain_work
 from tasks.training.checkpoint import committed_checkpoints, load_checkpoint
-from tasks.training.loop import Trainer
+from tasks.training.loop import Recipe, Trainer
 from tasks.training.optimizer import build_optimizer
-from tasks.training.pretrain import judge_progress, num_heldout_sequences, stable_evaluations
+from tasks.training.pretrain import judge_progress, mixture_of, num_heldout_sequences, pretraining_recipe, stable_evaluations
 from tests.tiny import write_text
 from tests.unit.training.prepared_runs import prepared, pretrained_base, run, small_config
-from tests.unit.training.tiny_models import tiny_model
+from tests.unit.training.tiny_models import ALONE, tiny_model
 from tests.unit.training.tiny_trainer import same_weights, trainer
 
 CONFIG = PretrainConfig(
@@ -273,3 +275,82 @@ def test_a_real_model_that_overfits_few_documents_goes_back_to_its_best(tmp_path
     assert result.manifest.step == rollback["step"] + config.pretrain.decay_steps
     worst = max(line["heldout_loss"] for line in lines if line["kind"] == "evaluation" and line["step"] > rollback["step"])
     assert result.manifest.metrics["heldout_loss"] < worst
+
+
+def two_sources(folder: Path, shares: list[dict[str, Any]] | None) -> Recipe:
+    """The recipe for 1200 tokens of 3s and 2400 of 4s, 12 tokens a sequence: 99 and 199 sequences."""
+    for name, token, count in (("train-00000", 3, 1200), ("train-00001", 4, 2400), ("heldout-00000", 3, 100)):
+        np.full(count, token, dtype="<u2").tofile(folder / f"{name}.bin")
+        np.save(folder / f"{name}.documents.npy", np.array([0], dtype="<u8"))
+    np.save(folder / TOKEN_BYTES_FILE, np.ones(10, dtype=np.uint16))
+    sources = [{"name": name, "shards": {"train": [f"train-0000{i}.bin"]}} for i, name in enumerate(("books", "web"))]
+    details = {
+        "dtype": "uint16",
+        "shards": {"train": ["train-00000.bin", "train-00001.bin"], "heldout": ["heldout-00000.bin"]},
+        "sources": sources,
+    }
+    dataset = Manifest(kind="prepare", request_digest="", details=details)
+    identity = {"model": ModelConfig().model_dump(mode="json"), "convergence": ConvergenceConfig().model_dump(mode="json")}
+    request = Request(kind="pretrain", identity=identity | ({"mixture": shares} if shares else {}))
+    heldout = TokenDataset(folder, dataset, "heldout", 12)
+    return pretraining_recipe(CONFIG, request, folder, dataset, heldout, tiny_model(), ALONE)
+
+
+def share(name: str, weight: float | None = None, max_epochs: float | None = None) -> dict[str, Any]:
+    return {"name": name, "weight": weight, "max_epochs": max_epochs}
+
+
+def test_sources_are_drawn_from_by_weight_until_their_limit(tmp_path: Path) -> None:
+    recipe = two_sources(tmp_path, [share("books", 0.75, 1.0), share("web", 0.25)])
+    batches = [recipe.read(recipe.sample_ids(step)) for step in range(40)]
+    tokens = torch.stack([batch["input_ids"] for batch in batches]).reshape(320, 12)
+    assert tokens.unique().tolist() == [3, 4]
+    assert (tokens == tokens[:, :1]).all(), "no sequence has both"
+    books = (tokens[:, 0] == 3).reshape(-1)
+    assert int(books.sum()) == int(books[:132].sum()) == 99, "99 sequences once, within 99 / 0.75 positions"
+    assert int(books[:66].sum()) == pytest.approx(0.75 * 66, abs=10)
+
+
+def test_without_weights_the_sources_are_one_stream(tmp_path: Path) -> None:
+    recipe = two_sources(tmp_path, None)
+    ids = np.concatenate([recipe.sample_ids(step) for step in range(40)])
+    assert sorted(ids[:299].tolist()) == list(range(299)), "3600 tokens, a sequence from one source into the next among them"
+    row = recipe.read(np.array([99]))["labels"][0]
+    assert row.tolist() == [3] * 11 + [4]
+
+
+def test_a_horizon_beyond_the_limits_is_refused_with_the_longest_that_is_possible() -> None:
+    shares = [share("books", 1.0, 1.0), share("web", 1.0, 0.5)]
+    assert mixture_of(CONFIG, shares, [300, 40]).num_samples == 320 == CONFIG.max_steps * CONFIG.global_batch_size
+    with pytest.raises(ConfigError) as error:
+        mixture_of(CONFIG, shares, [299, 40])
+    assert str(error.value) == (
+        "pretrain.train_tokens=3840 is more than the sources ['books', 'web'] have within max_epochs=[1.0, 0.5], 3828 tokens; "
+        "set it to at most 3744 or raise max_epochs"
+    )
+    assert mixture_of(CONFIG.model_copy(update={"train_tokens": 3744}), shares, [299, 40]).num_samples == 319
+
+
+@pytest.mark.parametrize(
+    ("shares", "sizes", "message"),
+    [
+        (
+            [share("books", 1.0), share("web", 1.0)],
+            [30, 0],
+            "source 'web' has no training sequence of pretrain.sequence_length=12 tokens; give it more text",
+        ),
+        (
+            [share("books", 1.0), share("web", 1.0)],
+            [30],
+            r"data.mixture has the sources \['books', 'web'\], and the data set 1; prepare it with these sources",
+        ),
+        (
+            [share("books", 1.0), share("web", 1e-8)],
+            [30, 30],
+            r"the sources \['books', 'web'\] cannot be mixed: the smallest of the shares .* is below one in a million; change",
+        ),
+    ],
+)
+def test_sources_that_cannot_be_mixed_are_refused(shares: list[dict[str, Any]], sizes: list[int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        mixture_of(CONFIG, shares, sizes)
