@@ -5,12 +5,14 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tasks.data.card import CARD_FILE, CARD_PLOT, dataset_card
 from tasks.data.card_plot import draw_card
 from tasks.data.cleaning import Counts
+from tasks.data.extract import QUARANTINE_FILE, TOUCHED_FILE
 from tasks.data.shard_writer import token_dtype
 from tasks.data.shards import TOKEN_BYTES_FILE
 from tasks.data.steps import Preparation
@@ -24,9 +26,8 @@ SPLITS = ("train", "heldout")
 SUFFIXES = (".bin", ".documents.npy", ".digests.npy")
 """Of a shard: its tokens, where its documents start, and the first 16 bytes of the SHA-256 of each document's text."""
 SOURCES_FILE = "sources.json"
-QUARANTINE_FILE = "quarantine.jsonl"
 TOKENIZER_FOLDER = "tokenizer"
-TOKENIZER_PART = Part("tokenizer", 0)
+TOKENIZER_PART, DUPLICATES_PART = Part("tokenizer", 0), Part("deduplicate", 0)
 
 
 def payload_patterns() -> tuple[str, ...]:
@@ -47,7 +48,12 @@ class Gathered:
     """Kept documents by the number of binary digits of their length in characters."""
     changes: Counter[str] = field(default_factory=Counter)
     """What was cut out of documents that were kept, by what it was."""
-    contamination: dict[str, Counter[str]] = field(default_factory=dict)
+    contamination: Counter[str] = field(default_factory=Counter)
+    """Documents dropped, by evaluation set."""
+    touched: np.ndarray | None = None
+    """Which items of the evaluation sets were found."""
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """Each evaluation set's name, items, and those that are long enough to be looked for; in the order of `touched`."""
     source_documents: Counter[int] = field(default_factory=Counter)
     source_tokens: Counter[int] = field(default_factory=Counter)
     table_bytes: int = 0
@@ -89,15 +95,18 @@ def gather(work: WorkLayout) -> Gathered:
     gathered = Gathered()
     for part in work.parts("extract"):
         result = work.result(part)
+        if result["counts"] is None:
+            continue  # documents of an earlier data set
         gathered.counts.merge(Counts.from_json(result["counts"]))
         gathered.changes.update(result["changes"])
-        for name, numbers in result["contamination"].items():
-            gathered.contamination.setdefault(name, Counter()).update(numbers)
-    duplicates = work.result(Part("deduplicate", 0))
+        gathered.contamination.update(result["contamination"])
+        touched = np.load(work.folder(part) / TOUCHED_FILE)
+        gathered.touched = touched if gathered.touched is None else gathered.touched | touched
+        gathered.evaluations = result["evaluations"]
+    duplicates = work.result(DUPLICATES_PART)
     for reason, number in duplicates["dropped"].items():
         gathered.counts.dropped[reason] += number
         gathered.counts.kept -= number
-    gathered.counts.examples |= duplicates["examples"]
     gathered.changes.update(duplicates["changes"])
     for part, file in zip(work.parts("encode"), work.encoded_files, strict=True):
         result = work.result(part)
@@ -109,6 +118,9 @@ def gather(work: WorkLayout) -> Gathered:
         gathered.lengths.update({int(digits): number for digits, number in result["lengths"].items()})
         gathered.table_bytes += result["table_bytes"]
         gathered.engines.add(result["engine"])
+        if result["blank"]:
+            gathered.counts.dropped["repeated_paragraphs"] += result["blank"]
+            gathered.counts.kept -= result["blank"]
         seen = np.load(work.folder(part) / "heldout_seen.npy")
         gathered.heldout_seen = seen if gathered.heldout_seen is None else gathered.heldout_seen | seen
     gathered.counts.check()
@@ -212,10 +224,10 @@ def describe(preparation: Preparation, folder: Path, gathered: Gathered, shards:
         "dropped": dict(sorted(gathered.counts.dropped.items())),
         "quarantined": dict(sorted(gathered.counts.quarantined.items())),
         "changes": dict(sorted(gathered.changes.items())),
-        "contamination": {name: dict(sorted(numbers.items())) for name, numbers in sorted(gathered.contamination.items())},
+        "contamination": contamination(gathered),
         "languages": dict(sorted(gathered.languages.items(), key=lambda item: (-item[1], item[0]))),
         "lengths": {str(digits): number for digits, number in sorted(gathered.lengths.items())},
-        "duplicates": preparation.work.result(Part("deduplicate", 0))["clusters"],
+        "duplicates": preparation.work.result(DUPLICATES_PART)["summary"],
         "source": request.identity["source"],
     }
     card = dataset_card(request, metrics, details, gathered.counts.examples, tokenizer["report"], sorted(gathered.engines))
@@ -230,6 +242,21 @@ def describe(preparation: Preparation, folder: Path, gathered: Gathered, shards:
         metrics=metrics,
         details=details,
     )
+
+
+def contamination(gathered: Gathered) -> dict[str, dict[str, int]]:
+    """What was found of each evaluation set."""
+    found, first = {}, 0
+    for one in gathered.evaluations:
+        end = first + one["items"]
+        found[one["name"]] = {
+            "items": one["items"],
+            "items looked for": one["searched"],
+            "items found": int(gathered.touched[first:end].sum()),
+            "documents dropped": gathered.contamination[one["name"]],
+        }
+        first = end
+    return found
 
 
 def heldout_overlap(gathered: Gathered) -> float | None:

@@ -10,7 +10,8 @@ import pytest
 from tasks.config import Config, FinetuneConfig
 from tasks.requests import examples_request, prepare_request
 from tasks.run_layout import StageLayout, dataset_stage
-from tasks.source_identity import data_identity, examples_identity, tokenizer_identity
+from tasks.source_identity import examples_identity, tokenizer_identity
+from tasks.text_identity import earlier_datasets, text_identity
 from tests.unit.data.prepared_stages import start
 
 
@@ -37,8 +38,8 @@ def prepared(home: Path) -> Callable[..., tuple[int, StageLayout]]:
 
     def run(data: dict[str, Any], tokenizer: dict[str, Any] | None = None) -> tuple[int, StageLayout]:
         config = Config.model_validate({"data": data, "tokenizer": tokenizer or {"vocab_size": 300}})
-        source, given = data_identity(home, config.data), tokenizer_identity(home, config.tokenizer)
-        request = prepare_request(config, source, given)
+        source, given = text_identity(home, config.data), tokenizer_identity(home, config.tokenizer)
+        request = prepare_request(config, source, given, earlier_datasets(home, config.data))
         return start(dataset_stage(home, config.data.name, request.digest), request)
 
     return run

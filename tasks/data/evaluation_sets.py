@@ -1,0 +1,27 @@
+"""The items of evaluation sets as texts."""
+
+from collections import Counter
+
+from tasks.data.quarantine import Quarantine
+from tasks.data.rows import Row
+from tasks.data.sources import read_rows, read_source, string_at
+from tasks.data.streams import Limits, Meter
+from tasks.data_config import DecontaminationConfig, EvaluationSet, TextSource
+
+
+def read_evaluations(decontamination: DecontaminationConfig) -> dict[str, list[str]]:
+    """The text of every item, by name of its set. Evaluation sets are small: they are held in memory."""
+    return {one.name: read_items(one) for one in decontamination.evaluations}
+
+
+def read_items(evaluation: EvaluationSet) -> list[str]:
+    field = f"data.decontamination.evaluations[{evaluation.name}].path"
+    if evaluation.source == "text":
+        texts = TextSource(source="text", path=evaluation.path)
+        return [found.text for found in read_source(texts, Limits(), Quarantine(None, "fail"), Meter(), Counter(), field)]
+    rows = read_rows(evaluation.source, evaluation.path, evaluation.text_columns, field, Meter())
+    return [item_text(row, evaluation.text_columns) for row in rows]
+
+
+def item_text(row: Row, columns: tuple[str, ...]) -> str:
+    return "\n".join(string_at(row, column) for column in columns)
