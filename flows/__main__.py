@@ -75,6 +75,15 @@ def parser() -> argparse.ArgumentParser:
     rollback = words.add_parser("rollback", help="give the champion's place back to the version before")
     rollback.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
 
+    lineage = words.add_parser("lineage", help="which data sets, checkpoints and served models contain this file or document")
+    what = lineage.add_mutually_exclusive_group(required=True)
+    what.add_argument("--source", metavar="FILE", help="a file that data sets were made from, or its SHA-256")
+    what.add_argument(
+        "--document", metavar="FILE", help="a file with the text of one document, or the SHA-256 of its cleaned text"
+    )
+    what.add_argument("--dataset", metavar="NAME", help="a data set: its folder's name, or the name before the digest")
+    lineage.add_argument("--json", action="store_true", help="print it as JSON; `datasets` is empty where nothing contains it")
+
     generate = words.add_parser("generate", help="continue a text with the run's pre-trained model")
     generate.add_argument("name", metavar="NAME", help="name of the run")
     generate.add_argument("prompt", metavar="PROMPT")
