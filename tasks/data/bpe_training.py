@@ -2,9 +2,9 @@
 
 Both see the same sample: a file with one text per line, in which a line end within a text is a vertical tab. gigabpe takes
 every line for a text of its own, and white space across lines (a blank line before an indented one) can only become a token
-if the line goes on. Nothing else changes by the exchange: the bytes 0x0A and 0x0B are neighbours in the byte alphabet, so ties between pairs fall the same way,
-and both are white space to the pattern that splits words. A vertical tab in the text itself counts as a line end, and white
-space at the end of a text is left out, because the end of the line would become part of it.
+if the line goes on. Nothing else changes by the exchange: the bytes 0x0A and 0x0B are neighbours in the byte alphabet, so
+ties between pairs fall the same way, and both are white space to the pattern that splits words. A vertical tab in the text
+itself counts as a line end, and white space at the end of a text is left out: the end of the line would become part of it.
 """
 
 import logging

@@ -2,15 +2,17 @@
 
 A document is written as [end-of-text, t1 .. tn]: so every token of its text is a target within its own context, and its
 end is the target of its last token. `SPLIT-00000.bin` holds the tokens (little-endian), `SPLIT-00000.documents.npy` the
-place of each document's first token (uint64).
+place of each document's first token (uint64) and, where digests are given, `SPLIT-00000.digests.npy` the first 16 bytes of
+the SHA-256 of each document's text (uint8, (documents, 16)).
 """
 
 import os
-from array import array
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+DIGEST_BYTES = 16
 
 
 def token_dtype(vocab_size: int) -> str:
@@ -22,6 +24,10 @@ def index_name(shard: str) -> str:
     return shard.removesuffix(".bin") + ".documents.npy"
 
 
+def digests_name(shard: str) -> str:
+    return shard.removesuffix(".bin") + ".digests.npy"
+
+
 class ShardWriter:
     """Writes one split; a shard ends at a document boundary before it would exceed `shard_tokens`."""
 
@@ -31,30 +37,61 @@ class ShardWriter:
         self.shards: list[str] = []
         self.num_tokens = self.num_documents = 0
         self._file: BinaryIO | None = None
-        self._starts, self._in_shard = array("Q"), 0
+        self._in_shard = 0
+        self._starts: list[np.ndarray] = []
+        self._digests: list[np.ndarray] = []
 
     def add(self, tokens: np.ndarray) -> None:
         """Append one document, its end-of-text token included."""
-        if self._file is None or (self._in_shard and self._in_shard + len(tokens) > self.shard_tokens):
-            self.close()
+        self.add_batch(tokens, np.array([0, len(tokens)], dtype=np.int64))
+
+    def add_batch(self, tokens: np.ndarray, offsets: np.ndarray, digests: np.ndarray | None = None) -> None:
+        """Append documents, their end-of-text tokens included: document i is `tokens[offsets[i]:offsets[i + 1]]`.
+
+        `offsets` is int64 of shape (documents + 1,). `digests` is uint8 of shape (documents, 16): for all documents or none.
+        """
+        done, documents = 0, len(offsets) - 1
+        while done < documents:
+            room = offsets[done] + self.shard_tokens - self._in_shard
+            end = int(np.searchsorted(offsets, room, side="right")) - 1
+            if end <= done:
+                if self._in_shard:
+                    self.close()
+                    continue
+                end = done + 1  # a document that is longer than a shard has one of its own
+            self._append(tokens, offsets[done : end + 1], None if digests is None else digests[done:end])
+            done = end
+
+    def _append(self, tokens: np.ndarray, offsets: np.ndarray, digests: np.ndarray | None) -> None:
+        if self._file is None:
             self.shards.append(f"{self.split}-{len(self.shards):05d}.bin")
             self._file = (self.folder / self.shards[-1]).open("wb")
-        self._starts.append(self._in_shard)
-        self._file.write(tokens.astype(self.dtype).tobytes())
-        self._in_shard += len(tokens)
-        self.num_tokens += len(tokens)
-        self.num_documents += 1
+        first, last = int(offsets[0]), int(offsets[-1])
+        self._starts.append(offsets[:-1] + (self._in_shard - first))
+        if digests is not None:
+            self._digests.append(np.array(digests, dtype=np.uint8))
+        self._file.write(np.ascontiguousarray(tokens[first:last], dtype=self.dtype).data)
+        self._in_shard += last - first
+        self.num_tokens += last - first
+        self.num_documents += len(offsets) - 1
 
     def close(self) -> None:
         """Finish the shard that is open, if one is."""
         if self._file is None:
             return
         sync_and_close(self._file)
-        with (self.folder / index_name(self.shards[-1])).open("wb") as index:
-            np.save(index, np.frombuffer(self._starts, dtype=np.uint64).astype("<u8"))
-            index.flush()
-            os.fsync(index.fileno())
-        self._file, self._starts, self._in_shard = None, array("Q"), 0
+        write_index(self.folder / index_name(self.shards[-1]), np.concatenate(self._starts).astype("<u8"))
+        if self._digests:
+            write_index(self.folder / digests_name(self.shards[-1]), np.concatenate(self._digests))
+        self._file, self._in_shard, self._starts, self._digests = None, 0, [], []
+
+
+def write_index(path: Path, array: np.ndarray) -> None:
+    """Write an array as .npy and wait until it is on disk."""
+    with path.open("wb") as file:
+        np.save(file, array)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_and_close(file: BinaryIO) -> None:
