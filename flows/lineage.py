@@ -24,7 +24,7 @@ def headline(lineage: Lineage) -> str:
     )
     if lineage.asked == "dataset":
         stages = sum(len(dataset.stages) for dataset in lineage.datasets)
-        return f"{asked}: {stages} training{'s' if stages != 1 else ''} were given it."
+        return f"{asked}: {stages} {'training was' if stages == 1 else 'trainings were'} given it."
     if not lineage.datasets:
         return f"{asked} is in none of the {lineage.num_datasets} finished data sets."
     return f"{asked} is in {len(lineage.datasets)} of the {lineage.num_datasets} finished data sets."

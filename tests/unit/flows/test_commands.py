@@ -5,10 +5,12 @@ import sys
 import pytest
 
 from flows.__main__ import main
-from tasks.manifest import write_json
+from tasks.manifest import Input, write_json
 from tasks.run_layout import RunLayout
 from tasks.stages import promote_work
 from tests.unit.flows.tiny_runs import finish, finish_evaluation, finish_pretraining, tiny_values, write_inputs
+from tests.unit.prepared_data import finetuning, prepared, pretraining
+from tests.unit.registered_stages import finish as finish_training
 
 LIBRARIES = ("prefect", "mlflow", "torch", "transformers", "datasets")
 
@@ -184,3 +186,65 @@ def test_ports_that_cannot_be_are_refused_before_anything_starts(home, capsys, f
     assert main(["up", *flags]) == 2
     assert sentence in capsys.readouterr().err
     assert not (home / "services").exists() or not list((home / "services").glob("prefect*.json"))
+
+
+@pytest.fixture
+def traced(home, tmp_path):
+    """A file, a data set made from it, a model trained on that, and a fine-tune that is not finished."""
+    file = tmp_path / "zoo.txt"
+    file.write_text("the zoo")
+    base = pretraining(home, "run", prepared(home, "animals", ["The cat sat."], ["An owl."], {"zoo": file}))
+    finetuning(home, "run", finish_training(base).as_input(base.path), Input(path="elsewhere", digest="0" * 64))
+    return file
+
+
+def test_lineage_is_a_tree_from_the_file_to_the_models(home, traced, capsys):
+    assert main(["lineage", "--source", str(traced)]) == 0
+
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"File {traced} (SHA-256 ") and said[0].endswith(") is in 1 of the 1 finished data sets.")
+    assert said[2].startswith("data set animals-") and "(split train and heldout, digest " in said[2]
+    assert said[3:] == [
+        "  as zoo: zoo.txt",
+        "  pre-training runs/run/02-pretrain: trained on it, done at step 10, 1,000 tokens",
+        "    checkpoints: step_00000010, step_00000020",
+        "    milestones: step_00000020",
+        "    model: runs/run/02-pretrain/export",
+        "    fine-tune runs/run/03-finetune-topic: starts from it, not finished",
+        "      checkpoints: step_00000010, step_00000020",
+        "      milestones: step_00000020",
+    ]
+
+
+def test_lineage_can_be_read_by_programs(home, traced, tmp_path, capsys):
+    (tmp_path / "document").write_text("An owl.")
+
+    assert main(["lineage", "--document", str(tmp_path / "document"), "--json"]) == 0
+
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["datasets"][0]["splits"] == ["heldout"]
+    assert shown["datasets"][0]["stages"][0]["use"] == "measured on it"
+
+
+def test_lineage_of_what_is_nowhere_is_one_sentence_and_no_failure(home, traced, capsys):
+    assert main(["lineage", "--source", "0" * 64]) == 0
+    assert capsys.readouterr().out == f"File {'0' * 64} is in none of the 1 finished data sets.\n"
+
+
+def test_lineage_refuses_what_is_no_question(home, capsys):
+    assert "--source='nowhere' does not exist, and is no SHA-256" in refusal(capsys, "lineage", "--source", "nowhere")
+    assert "--dataset='plants' is no finished data set" in refusal(capsys, "lineage", "--dataset", "plants")
+    with pytest.raises(SystemExit) as ended:
+        main(["lineage", "--source", "a", "--document", "b"])
+    assert ended.value.code == 2
+
+
+def test_lineage_imports_nothing_heavy_where_nothing_is_registered(home, traced):
+    program = (
+        "import sys; from flows.__main__ import main; code = main(sys.argv[1:]); "
+        f"print([m for m in {LIBRARIES} if m in sys.modules]); sys.exit(code)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program, "lineage", "--source", str(traced)], capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
