@@ -177,14 +177,13 @@ def place_rest(preparation: Preparation, folder: Path) -> None:
     made = work.folder(TOKENIZER_PART)
     shutil.copytree(made / TOKENIZER_FOLDER, folder / TOKENIZER_FOLDER, copy_function=os.link)
     os.link(made / TOKEN_BYTES_FILE, folder / TOKEN_BYTES_FILE)
-    with (folder / QUARANTINE_FILE).open("wb") as out:
-        for part in work.parts("extract"):
-            quarantined = work.folder(part) / QUARANTINE_FILE
-            if quarantined.exists():
-                with quarantined.open("rb") as rows:
-                    shutil.copyfileobj(rows, out)
-        out.flush()
-        os.fsync(out.fileno())
+    quarantined = [work.folder(part) / QUARANTINE_FILE for part in work.parts("extract")]
+    if any(path.exists() for path in quarantined):
+        with (folder / QUARANTINE_FILE).open("wb") as out:
+            for path in filter(Path.exists, quarantined):
+                out.write(path.read_bytes())
+            out.flush()
+            os.fsync(out.fileno())
     sources = [
         {"name": name, "files": files_listing(preparation.home, source)}
         for name, source in zip(preparation.data.source_names, preparation.data.sources, strict=True)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tasks.config import TokenizerConfig
 from tasks.data_config import DataConfig
 from tasks.errors import DiskFullError
 from tasks.manifest import Request, fsync_folder, read_request, write_json
-from tasks.preparation_parts import RESULT_FILE, STEPS, Part, WorkLayout
+from tasks.preparation_parts import RESULT_FILE, Part, WorkLayout
 from tasks.requests import prepare_settings
 from tasks.run_layout import StageLayout
 
@@ -64,15 +65,19 @@ Maker = Callable[[Preparation, Part, Path, Report], dict[str, Any]]
 """Makes a part in an empty folder and returns its result, which is stored there as JSON."""
 
 
-def makers() -> dict[str, Maker]:
-    """Imported when needed: a process that plans does not load what encodes."""
-    from tasks.data.deduplicate import deduplicate
-    from tasks.data.encode import encode_part
-    from tasks.data.extract import extract_part
-    from tasks.data.plan import plan_parts
-    from tasks.data.tokenizer_step import make_tokenizer
+MAKERS = {
+    "plan": ("tasks.data.plan", "plan_parts"),
+    "extract": ("tasks.data.extract", "extract_part"),
+    "deduplicate": ("tasks.data.deduplicate", "deduplicate"),
+    "tokenizer": ("tasks.data.tokenizer_step", "make_tokenizer"),
+    "encode": ("tasks.data.encode", "encode_part"),
+}
+"""Module and function of each step, imported when needed: what plans does not load what encodes."""
 
-    return dict(zip(STEPS, (plan_parts, extract_part, deduplicate, make_tokenizer, encode_part), strict=True))
+
+def maker_of(step: str) -> Maker:
+    module, function = MAKERS[step]
+    return getattr(import_module(module), function)
 
 
 def do_part(preparation: Preparation, part: Part, report: Report) -> None:
@@ -83,7 +88,7 @@ def do_part(preparation: Preparation, part: Part, report: Report) -> None:
     partial = final.with_name(f".{final.name}.{socket.gethostname()}-{os.getpid()}")
     try:
         partial.mkdir(parents=True)
-        result = makers()[part.step](preparation, part, partial, report)
+        result = maker_of(part.step)(preparation, part, partial, report)
         write_json(partial / RESULT_FILE, result)
         for path in sorted(partial.rglob("*")):
             fsync_folder(path)

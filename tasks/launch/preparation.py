@@ -46,4 +46,6 @@ def run_part(stage: StageLayout, part: Part) -> None:
         raise error_named(error["error"])(error["message"])
     if stage.stop.exists():
         raise StoppedError(f"{stage.path.name} was asked to stop; the same command continues it")
-    raise StageError(f"{stage.path.name} {part.name} ended with exit code {process.returncode}; its log is {log}")
+    said = log.read_text(errors="replace").strip().rpartition("\n")[2]
+    code = process.returncode
+    raise StageError(f"{stage.path.name} {part.name} ended with exit code {code}: {said[:300]}; its log is {log}")
