@@ -7,22 +7,23 @@ text needs no other part to know. Items shorter than n words: of MIN_WORDS words
 their words in a row must occur; shorter ones are not looked for, as they occur anywhere, and are counted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from tasks.data.ngrams import longest, most_words, ngrams_of_words_into, text_buffers, word_hashes_into
+from tasks.data.ngrams import distinct, longest, most_words, ngrams_of_words_into, text_buffers, word_hashes_into
 
 MAX_ITEMS = 10
 MIN_WORDS = 8
 SEED = np.uint64(0)
 FILTER_BITS_PER_NGRAM = 16
-"""Of a bitmap that tells most n-grams of the training text from those looked for without searching for them: of these one in
-sixteen passes by chance."""
+"""Of a Bloom filter, by which about 99 of 100 n-grams are known not to be among those looked for without a search. Its three
+bits lie in one 64-bit word (Putze, Sanders and Singler 2007, a blocked Bloom filter): one look at memory for each n-gram."""
 ITEMS_AT_A_TIME = 10_000
+CHARACTERS_AT_A_TIME = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,35 @@ class NgramTable:
 
     ngrams: np.ndarray
     """uint64, sorted, distinct."""
-    bitmap: np.ndarray
-    """uint64 words; the bits at the lowest bits of each hash are set. A power of two in all."""
+    filter_words: np.ndarray
+    """The filter, uint64; a power of two of them."""
 
     @classmethod
     def of(cls, ngrams: np.ndarray) -> "NgramTable":
-        ngrams = np.unique(ngrams)
-        num_bits = 1 << max(6, (FILTER_BITS_PER_NGRAM * len(ngrams) - 1).bit_length())
-        bitmap = np.zeros(num_bits // 64, dtype=np.uint64)
-        places = ngrams & np.uint64(num_bits - 1)
-        np.bitwise_or.at(bitmap, (places >> np.uint64(6)).astype(np.int64), np.uint64(1) << (places & np.uint64(63)))
-        return cls(ngrams, bitmap)
+        ngrams = distinct(ngrams)
+        words = np.zeros(1 << (max(1, FILTER_BITS_PER_NGRAM * len(ngrams) // 64) - 1).bit_length(), dtype=np.uint64)
+        fill_filter(ngrams, words)
+        return cls(ngrams, words)
+
+
+@njit(cache=True, inline="always")
+def filter_bits(value: np.uint64) -> np.uint64:
+    """Three of the 64 bits, chosen by the lowest 18 bits of a hash; the word is chosen by the next ones."""
+    six, one = np.uint64(63), np.uint64(1)
+    return (one << (value & six)) | (one << ((value >> np.uint64(6)) & six)) | (one << ((value >> np.uint64(12)) & six))
 
 
 @njit(cache=True)
-def find_ngram(value: np.uint64, ngrams: np.ndarray, bitmap: np.ndarray) -> int:
+def fill_filter(ngrams: np.ndarray, words: np.ndarray) -> None:
+    for value in ngrams:
+        words[(value >> np.uint64(18)) & np.uint64(len(words) - 1)] |= filter_bits(value)
+
+
+@njit(cache=True)
+def find_ngram(value: np.uint64, ngrams: np.ndarray, words: np.ndarray) -> int:
     """Position of a hash in the table, or -1."""
-    place = value & np.uint64(len(bitmap) * 64 - 1)
-    if not (bitmap[place >> np.uint64(6)] >> (place & np.uint64(63))) & np.uint64(1):
+    bits = filter_bits(value)
+    if words[(value >> np.uint64(18)) & np.uint64(len(words) - 1)] & bits != bits:
         return -1
     low, high = 0, len(ngrams)
     while low < high:
@@ -116,11 +128,11 @@ class ContaminationIndex:
         _, positions, counts = np.unique(hashes, return_inverse=True, return_counts=True)
         rare = counts[positions] <= MAX_ITEMS
         owners = owners[rare]
-        distinct, counts = np.unique(hashes[rare], return_counts=True)
+        wanted, counts = np.unique(hashes[rare], return_counts=True)
         searched = np.zeros(len(item_sets), dtype=np.bool_)
         searched[owners] = True
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        table, numbers = NgramTable.of(distinct), np.array(item_sets, dtype=np.int64)
+        table, numbers = NgramTable.of(wanted), np.array(item_sets, dtype=np.int64)
         return cls(tuple(sets), table, starts, owners, numbers, np.array(sorted(lengths)), searched)
 
     def check(self, data: np.ndarray, offsets: np.ndarray) -> Contamination:
@@ -128,7 +140,7 @@ class ContaminationIndex:
         matches = np.zeros((len(offsets) - 1, len(self.names)), dtype=np.int32)
         touched = np.zeros(len(self.item_sets), dtype=np.bool_)
         owned = self.owner_starts, self.owners, self.item_sets
-        check_into(data, offsets, self.lengths, self.table.ngrams, self.table.bitmap, *owned, matches, touched)
+        check_into(data, offsets, self.lengths, self.table.ngrams, self.table.filter_words, *owned, matches, touched)
         return Contamination(matches, touched)
 
     def items_of_sets(self, items: np.ndarray) -> dict[str, int]:
@@ -137,13 +149,16 @@ class ContaminationIndex:
         return dict(zip(self.names, counts.tolist(), strict=True))
 
 
-def batches_of(texts: Iterable[str]) -> Iterable[pa.LargeStringArray]:
+def batches_of(texts: Iterable[str]) -> Iterator[pa.LargeStringArray]:
+    """The texts some at a time, and an empty batch if there are none."""
     waiting: list[str] = []
+    characters = 0
     for text in texts:
         waiting.append(text)
-        if len(waiting) == ITEMS_AT_A_TIME:
+        characters += len(text)
+        if len(waiting) == ITEMS_AT_A_TIME or characters >= CHARACTERS_AT_A_TIME:
             yield pa.array(waiting, pa.large_string())
-            waiting = []
+            waiting, characters = [], 0
     yield pa.array(waiting, pa.large_string())
 
 
@@ -174,7 +189,7 @@ def check_into(
     offsets: np.ndarray,
     lengths: np.ndarray,
     ngrams: np.ndarray,
-    bitmap: np.ndarray,
+    filter_words: np.ndarray,
     owner_starts: np.ndarray,
     owners: np.ndarray,
     item_sets: np.ndarray,
@@ -192,7 +207,7 @@ def check_into(
             if num_words < length:
                 continue
             for position in range(ngrams_of_words_into(words, num_words, length, hashes)):
-                index = find_ngram(hashes[position], ngrams, bitmap)
+                index = find_ngram(hashes[position], ngrams, filter_words)
                 if index < 0:
                     continue
                 found += 1
@@ -212,7 +227,7 @@ def sample_ngrams(texts: Iterable[str], ngram: int = 13, max_ngrams: int = 1_000
     kept = np.empty(0, dtype=np.uint64)
     for batch in batches_of(texts):
         found = long_ngrams(*text_buffers(batch), ngram)
-        kept = np.unique(np.concatenate([kept, found]))[:max_ngrams]
+        kept = distinct(np.concatenate([kept, found]))[:max_ngrams]
     return NgramTable.of(kept)
 
 
@@ -228,18 +243,18 @@ def overlap(table: NgramTable, data: np.ndarray, offsets: np.ndarray, ngram: int
     The mean over all training parts is the share of held-out n-grams that training has seen.
     """
     seen = np.zeros(len(table.ngrams), dtype=np.bool_)
-    overlap_into(data, offsets, ngram, table.ngrams, table.bitmap, seen)
+    overlap_into(data, offsets, ngram, table.ngrams, table.filter_words, seen)
     return seen
 
 
 @njit(cache=True)
 def overlap_into(
-    data: np.ndarray, offsets: np.ndarray, ngram: int, ngrams: np.ndarray, bitmap: np.ndarray, seen: np.ndarray
+    data: np.ndarray, offsets: np.ndarray, ngram: int, ngrams: np.ndarray, filter_words: np.ndarray, seen: np.ndarray
 ) -> None:
     words = np.empty(most_words(longest(offsets)), dtype=np.uint64)
     for document in range(len(offsets) - 1):
         num_words = word_hashes_into(data, offsets[document], offsets[document + 1], SEED, words)
         for position in range(ngrams_of_words_into(words, num_words, ngram, words) if num_words >= ngram else 0):
-            index = find_ngram(words[position], ngrams, bitmap)
+            index = find_ngram(words[position], ngrams, filter_words)
             if index >= 0:
                 seen[index] = True

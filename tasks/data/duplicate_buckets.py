@@ -14,6 +14,7 @@ from numba import njit
 
 from tasks.data.array_files import read_row
 from tasks.data.duplicate_texts import ComparedTexts
+from tasks.data.ngrams import distinct
 from tasks.data.signatures import NO_KEY
 
 MAX_ROUNDS = 32
@@ -75,7 +76,7 @@ def buckets_of_band(
 def keys_of_few(texts: ComparedTexts, fresh: np.ndarray, band: int) -> np.ndarray:
     """The keys of the fresh documents of a band, in order, and NO_KEY: only what shares one of them has to be sorted."""
     found = [read_row(part.keys, band)[fresh[documents]] for part, documents in texts.slices() if fresh[documents].any()]
-    return np.concatenate([np.unique(np.concatenate(found)), [NO_KEY]])
+    return np.concatenate([distinct(np.concatenate(found)), [NO_KEY]])
 
 
 def buckets_of(keys: np.ndarray, numbers: np.ndarray, fresh: np.ndarray) -> Buckets:

@@ -226,7 +226,8 @@ def cut_into(
             if long and repeated[index]:
                 cut = True
             else:
-                out[written : written + following - first] = data[first:following]
+                for at in range(first, following):
+                    out[written + at - first] = data[at]
                 written += following - first
             index += long
         while cut and written > begin and out[written - 1] <= SPACE:
