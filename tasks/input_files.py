@@ -178,6 +178,8 @@ def open_file_system(url: str, field: str) -> tuple[Any, str]:
     protocol = url.partition("://")[0]
     if protocol not in REMOTE:
         raise DataError(f"{field}={url!r} has protocol {protocol!r}, and these are read: {', '.join(REMOTE)}; copy the data")
+    if "::" in url:
+        raise DataError(f"{field}={url!r} joins two addresses with '::', which is not read; copy the data")
     import fsspec
 
     try:

@@ -6,12 +6,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from tasks.data.compression import HEAD_BYTES, compression_of, refused_format
 from tasks.data.quarantine import Place
 from tasks.data.rows import Reading, Row
+from tasks.data.streams import Limits, Meter, open_input, open_raw
 from tasks.data_config import TextSource
 from tasks.errors import DataError
 from tasks.input_files import check_allowed, check_url_allowed, first_line, is_url, visible_files
 from tasks.source_identity import HUB_PREFIX
+
+READ_BYTES = 1 << 20
 
 
 def read_huggingface(reading: Reading, data: TextSource, revision: str | None) -> Iterator[Row]:
@@ -27,7 +31,7 @@ def read_huggingface(reading: Reading, data: TextSource, revision: str | None) -
     meter.total, meter.done = data.max_documents or 0, 0
     number = 0
     try:
-        rows = open_rows(data, revision)
+        rows = open_rows(data, revision, reading.limits)
         for number in count(1):
             values = next(rows, None)
             if values is None:
@@ -40,15 +44,21 @@ def read_huggingface(reading: Reading, data: TextSource, revision: str | None) -
                         "; mend the data set, data.huggingface_config or data.huggingface_split") from None  # fmt: skip
 
 
-def open_rows(data: TextSource, revision: str | None) -> Iterator[dict[str, Any]]:
+def open_rows(data: TextSource, revision: str | None, limits: Limits) -> Iterator[dict[str, Any]]:
     from datasets import DatasetDict, load_dataset_builder, load_from_disk
     from huggingface_hub import constants, snapshot_download
 
     path, split = data.path or "", data.huggingface_split
     local = Path(path).expanduser()
-    if local.exists():
+    if not local.exists():
+        check_url_allowed(f"{HUB_PREFIX}{path}", "data.path")
+        place = f"{HUB_PREFIX}{path}@{revision}/"
+        if constants.HF_HUB_OFFLINE:
+            place = path = snapshot_download(path, repo_type="dataset", revision=revision, local_files_only=True)
+            revision = None
+    else:
+        check_allowed([*visible_files(local), local], "data.path", path)
         if (local / "state.json").exists() or (local / "dataset_dict.json").exists():
-            check_allowed([*visible_files(local), local], "data.path", path)
             saved = load_from_disk(str(local))
             if isinstance(saved, DatasetDict):
                 if split not in saved:
@@ -56,16 +66,14 @@ def open_rows(data: TextSource, revision: str | None) -> Iterator[dict[str, Any]
                         f"data.huggingface_split={split!r} is not in {path}, which has {', '.join(saved)}; name one"
                     )
                 saved = saved[split]
+            check_data_files({split: [file["filename"] for file in saved.cache_files]}, path, str(local.absolute()))
             return iter(saved)
         path, revision, place = str(local), None, str(local.absolute())
-    elif constants.HF_HUB_OFFLINE:
-        path, revision = snapshot_download(path, repo_type="dataset", revision=revision, local_files_only=True), None
-        place = path
-    else:
-        check_url_allowed(f"{HUB_PREFIX}{path}", "data.path")
-        place = f"{HUB_PREFIX}{path}@{revision}/"
     builder = load_dataset_builder(path, data.huggingface_config, revision=revision)
-    check_data_files(builder.config.data_files or {}, data.path or "", place)
+    data_files = builder.config.data_files or {}
+    check_data_files(data_files, data.path or "", place)
+    for file in data_files.get(split, ()):
+        check_packed(str(file), limits)
     return iter(builder.as_streaming_dataset(split=split))
 
 
@@ -78,5 +86,15 @@ def check_data_files(data_files: dict[str, list[str]], given: str, folder: str) 
         inside = file.startswith(folder) if is_url(file) else Path(os.path.normpath(file)).is_relative_to(folder)
         if not inside or ".." in Path(file).parts:
             raise DataError(f"data.path={given!r} names {file}, which is no file of the data set; remove it from its README.md")
-        if not is_url(file):
-            check_allowed([Path(file)], "data.path", given)
+
+
+def check_packed(file: str, limits: Limits) -> None:
+    """Unpack a compressed local file once: `datasets` has no limits, and no place in its messages."""
+    if is_url(file):
+        return
+    with open_raw(file) as opened:
+        head = opened.read(HEAD_BYTES)
+    if compression_of(head) or refused_format(head):
+        with open_input(file, limits, Meter()) as stream:
+            while stream.read(READ_BYTES):
+                continue

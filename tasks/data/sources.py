@@ -80,6 +80,12 @@ def read_rows(source: str, path: str | None, columns: tuple[str, ...], field: st
         yield from unit_rows(source, Reading(unit, Limits(), Quarantine(None, "fail"), meter), columns)
 
 
+def read_text_files(path: str, field: str) -> list[str]:
+    """The documents of plain text files, held in memory; `field` names the setting in messages."""
+    source = TextSource.model_construct(source="text", path=path)
+    return [found.text for found in read_source(source, Limits(), Quarantine(None, "fail"), Meter(), Counter(), field)]
+
+
 def unit_rows(source: str, reading: Reading, columns: tuple[str, ...], texts: bool = False) -> Iterator[Row]:
     """The good rows of a unit. With `texts` a Parquet file whose columns hold no strings is refused as a whole."""
     if source == "sample":

