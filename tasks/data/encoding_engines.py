@@ -21,10 +21,11 @@ except ImportError:  # no wheel for this platform: `tokenizers` does it
     gigatoken = None
 
 Rows = tuple[np.ndarray, np.ndarray]
-CACHE_BYTES = 384 << 20
+CACHE_BYTES = 256 << 20
 """gigatoken remembers every word that it has seen; when the process has grown by so much, it is told to forget them.
 
-100 MB of Wikipedia leave about 30 MB. It takes a fifth of a second to begin anew, and as much to see the frequent words again.
+57 MB of novels left 10 MB, 100 MB of random letters about 750. It takes a fifth of a second to begin anew, and as much to see
+the frequent words again.
 """
 GROUP_BYTES = 4 << 20
 """Text that `tokenizers` gets at once: what it returns takes more than a hundred bytes for a token."""

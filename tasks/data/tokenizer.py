@@ -5,6 +5,7 @@ template, so that the exported model behaves with plain `transformers` as it was
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from tasks.source_identity import first_line, tokenizer_files
 END_OF_TEXT, PAD, USER, ASSISTANT = "<|endoftext|>", "<|pad|>", "<|user|>", "<|assistant|>"
 END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")
 """Where nothing says which token ends a text, the first of these that the vocabulary has."""
+BYTE_ENTRY = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+"""How SentencePiece writes a byte that is a token of its own."""
 
 CHAT_TEMPLATE = (
     "{{ eos_token }}{% for message in messages %}"
@@ -166,8 +169,24 @@ def token_bytes(text_tokenizer: TextTokenizer) -> np.ndarray:
     return table
 
 
+def byte_values(text_tokenizer: TextTokenizer) -> dict[int, int]:
+    """The tokens that stand for a single byte, and that byte: entries of one letter of the byte alphabet, or `<0x0A>`."""
+    vocabulary = text_tokenizer.tokenizer.get_vocab(with_added_tokens=False)
+    if is_byte_level(text_tokenizer.tokenizer):
+        alphabet = byte_alphabet()
+        return {token: alphabet[text] for text, token in vocabulary.items() if text in alphabet}
+    return {token: int(text[3:5], 16) for text, token in vocabulary.items() if BYTE_ENTRY.fullmatch(text)}
+
+
+def byte_alphabet() -> dict[str, int]:
+    """GPT-2's letters for bytes: a printable Latin-1 byte is its own character, the others follow in order from U+0100 on."""
+    own = [byte for byte in range(256) if 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or 0xAE <= byte <= 0xFF]
+    others = [byte for byte in range(256) if byte not in own]
+    return {chr(byte): byte for byte in own} | {chr(0x100 + number): byte for number, byte in enumerate(others)}
+
+
 def entry_bytes(text: str) -> int:
     """Bytes of an entry that is not byte-level."""
-    if len(text) == 6 and text.startswith("<0x") and text.endswith(">"):
+    if BYTE_ENTRY.fullmatch(text):
         return 1
     return len(text.replace("\u2581", " ").removeprefix("##").encode())

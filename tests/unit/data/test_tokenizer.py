@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig
 
 from tasks.data.tokenizer import (
+    byte_values,
     is_byte_level,
     load_tokenizer,
     save_tokenizer,
@@ -50,6 +51,16 @@ def test_token_bytes_are_exact(trained):
     for text in [*STRANGE, *sentences(20)]:
         ids = trained.tokenizer.encode(text, add_special_tokens=False).ids
         assert table[ids].sum() == len(text.encode())
+
+
+def test_every_byte_has_a_token(trained):
+    values = byte_values(trained)
+    assert sorted(values.values()) == list(range(256))
+    for text in ("\n", " ", "~", "A", "é", "日"):
+        token = trained.tokenizer.encode(text, add_special_tokens=False).ids[0]
+        assert values[token] == text.encode()[0]
+    alphabet = {trained.tokenizer.id_to_token(token) for token in values}
+    assert alphabet == set(pre_tokenizers.ByteLevel.alphabet())
 
 
 def test_the_saved_folder_is_what_transformers_loads(trained, tmp_path):
