@@ -11,11 +11,9 @@ from tasks.data.quality_characters import character_classes
 from tasks.data.quality_lines import C4_PHRASES, count_lines, num_newlines
 from tasks.data.quality_repetition import NUM_GRAM_COUNTS, duplicates, gram_repetition
 from tasks.data.quality_rules import COUNTS, FILTERS, MEASURES, PARAMETERS, UNSPACED_LANGUAGES, Threshold, known_thresholds
-from tasks.data.quality_words import find_words
+from tasks.data.quality_words import find_words, vocabulary_hashes
 from tasks.errors import DataError
 
-STOP_WORDS = "the be to of and that have with"
-"""Rae et al. 2021, appendix A.1.1."""
 LINE_COLUMN, DUPLICATE_COLUMN, GRAM_COLUMN = (
     COUNTS.index(name) for name in ("newlines", "duplicate_lines", "top_2_gram_characters")
 )
@@ -39,15 +37,15 @@ class QualityRules:
         self.needs_grams = any("_gram_" in name for name in self.reasons[1:])
 
     def judge(self, text: str, language: str = "en") -> str | None:
-        """The threshold that `text` (as `clean` returns it) fails first, such as "gopher_quality.min_words"; None if it is kept."""
+        """The threshold that a cleaned text fails first, such as "gopher_quality.min_words"; None if it is kept."""
         data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
         return self.reasons[self.judge_batch(data, np.array([0, len(data)]), language)[0]]
 
     def judge_batch(self, data: np.ndarray, offsets: np.ndarray, languages: str | Sequence[str] = "en") -> np.ndarray:
-        """A code for each document data[offsets[i] : offsets[i + 1]], int16: 0 to keep it, or the place of its reason in `reasons`.
+        """A code for each document data[offsets[i] : offsets[i + 1]], int16: KEPT, or the place of its reason in `reasons`.
 
         `data`: UTF-8, uint8; `offsets`: int64, one more than there are documents, as a pyarrow LargeStringArray has them.
-        `languages`: ISO 639-1 codes, one for all or one for each; "und" where it is not known.
+        `languages`: codes as from `identify`, one for all or one for each; "und" or "" where it is not known.
         """
         return self.judge_counts(self.count(data, offsets), languages)
 
@@ -57,7 +55,7 @@ class QualityRules:
         data.flags.writeable = offsets.flags.writeable = False
         counts = np.zeros((len(offsets) - 1, len(COUNTS)), dtype=np.int64)
         count_documents(
-            data, offsets, character_classes(), stop_word_hashes(), *C4_PHRASES, *self.parameters, self.needs_grams, counts
+            data, offsets, character_classes(), vocabulary_hashes(), *C4_PHRASES, *self.parameters, self.needs_grams, counts
         )  # fmt: skip
         return counts
 
@@ -106,29 +104,20 @@ def nearest(name: str, known: Mapping[str, Any]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def stop_word_hashes() -> np.ndarray:
-    """The hashes of the eight stop words as `find_words` computes them."""
-    data = np.frombuffer(STOP_WORDS.encode(), dtype=np.uint8)
-    hashes, lengths = np.zeros(8, np.uint64), np.zeros(8, np.int32)
-    none = np.zeros(0, np.uint64)
-    find_words(data, 0, len(data), character_classes(), none, hashes, lengths, np.zeros(8, np.int64))
-    return hashes
-
-
 @njit(cache=True, nogil=True)
 def count_documents(
-    data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, stop: np.ndarray, following: np.ndarray, found: np.ndarray,
-    short: int, min_words: int, max_characters: int, grams: bool, counts: np.ndarray,
+    data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, vocabulary: np.ndarray,
+    following: np.ndarray, found: np.ndarray, short: int, min_words: int, max_characters: int, grams: bool, counts: np.ndarray,
 ) -> None:  # fmt: skip
     """Fills a row of `counts` (columns: COUNTS) for each document. Memory: about 60 bytes for each word of the longest one."""
     for document in range(len(offsets) - 1):
         start, end, row = offsets[document], offsets[document + 1], counts[document]
         words = np.empty((end - start) // 3 + 16, np.uint64)
         lengths = np.empty(len(words), np.int32)
-        number = find_words(data, start, end, classes, stop, words, lengths, row)
+        number = find_words(data, start, end, classes, vocabulary, words, lengths, row)
         if number < 0:
             words, lengths = np.empty(end - start, np.uint64), np.empty(end - start, np.int32)
-            number = find_words(data, start, end, classes, stop, words, lengths, row)
+            number = find_words(data, start, end, classes, vocabulary, words, lengths, row)
         if grams:
             gram_repetition(words, lengths, number, row[GRAM_COLUMN:])
         size = num_newlines(data, start, end) + 1

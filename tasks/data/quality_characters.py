@@ -14,7 +14,7 @@ from numba import njit
 LETTER = 1
 """An alphabetic character (`str.isalpha`)."""
 WORD = 2
-"""Part of a word: letters, digits and other numbers, combining marks, the underscore, joiners."""
+"""Part of a word: letters, digits and other numbers, combining marks, joiners."""
 SPACE = 4
 TERMINAL = 8
 """Ends a sentence in some script: Unicode's property Sentence_Terminal and the Khmer signs that do the same."""
@@ -23,7 +23,7 @@ UPPER = 16
 TABLE_SIZE = 0x30000
 """Code points from here on are ideographs, private or unassigned: letters, to the rules."""
 SENTENCE_ENDS = regex.compile(r"[\p{Sentence_Terminal}\u17d6\u17d9\u17da]")
-JOINERS = "_\u200c\u200d"
+JOINERS = "\u200c\u200d"
 
 
 @cache

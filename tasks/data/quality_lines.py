@@ -6,7 +6,7 @@ A line is what stands between two newlines; blank lines separate paragraphs. Tra
 import numpy as np
 from numba import njit
 
-from tasks.data.quality_characters import LETTER, SPACE, TERMINAL, WORD, character_at, class_of
+from tasks.data.quality_characters import SPACE, TERMINAL, WORD, character_at, class_of
 from tasks.data.quality_phrases import phrase_table, phrases_in
 
 LOREM, CURLY, JAVASCRIPT, POLICY = 1, 2, 4, 8
@@ -20,7 +20,7 @@ C4_PHRASES = phrase_table(
         ),
     }
 )
-"""What C4 looks for in a line, in lower case (Raffel et al. 2020, section 2.2; the policies are in its published code alone)."""
+"""What C4 looks for in a line (Raffel et al. 2020, section 2.2; the policies are in its published code alone)."""
 
 KEEP, NO_TERMINAL, FEW_WORDS, LONG_WORD, HAS_JAVASCRIPT, HAS_POLICY, HAS_LOREM, HAS_CURLY = range(8)
 """What C4 does with a line. The last two condemn the whole page."""
@@ -55,7 +55,7 @@ def without_citations(data: np.ndarray, start: int, end: int) -> int:
 
 @njit(cache=True, nogil=True)
 def ends_sentence(data: np.ndarray, start: int, end: int, classes: np.ndarray) -> bool:
-    """Whether the last character is one of C4's `. ? ! "`, or ends sentences in another script, and is not part of an ellipsis."""
+    """Whether the end is one of C4's `. ? ! "`, or what ends sentences in another script, and no ellipsis."""
     if end <= start or (end - start >= 3 and data[end - 1] == FULL_STOP == data[end - 2] and data[end - 3] == FULL_STOP):
         return False
     if data[end - 1] == QUOTE:
@@ -158,11 +158,11 @@ def count_lines(
     short: int, min_words: int, max_characters: int, hashes: np.ndarray, lengths: np.ndarray, paragraphs: np.ndarray,
     counts: np.ndarray,
 ) -> None:  # fmt: skip
-    """Fills, for each line that is not blank, its hash (uint64), characters (int32) and whether it starts a paragraph (uint8).
+    """Fills, for each line that is not blank, its hash (uint64), characters (int32), whether it starts a paragraph (uint8).
 
-    `counts` (int64): newlines; lines; lines that are not blank; of these those that start with a bullet, end with an ellipsis, end
-    with terminal punctuation, have at most `short` characters; C4: sentences in the lines it keeps, lines that condemn the page for
-    "lorem ipsum", for a curly bracket.
+    `counts` (int64): newlines; lines; lines that are not blank; of these those that start with a bullet, end with an ellipsis,
+    end with terminal punctuation, have at most `short` characters; C4: sentences in the lines it keeps, lines that condemn the
+    page for "lorem ipsum", for a curly bracket.
     """
     counts[:10] = 0
     line = np.empty(9, np.int64)
@@ -192,3 +192,22 @@ def count_lines(
             counts[7] += num_sentences(data, line[6], line[1], classes)
         counts[8] += verdict == HAS_LOREM
         counts[9] += verdict == HAS_CURLY
+
+
+@njit(cache=True, nogil=True)
+def c4_verdicts(
+    data: np.ndarray, classes: np.ndarray, following: np.ndarray, found: np.ndarray, min_words: int, max_characters: int
+) -> np.ndarray:
+    """What C4 does with each line of `data`, int64; for a blank line it is FEW_WORDS."""
+    verdicts = np.full(num_newlines(data, 0, len(data)) + 1, FEW_WORDS)
+    line = np.empty(9, np.int64)
+    number, at = 0, 0
+    while at < len(data):
+        scan_line(data, at, len(data), classes, line)
+        at = line[0] + 1
+        if line[2]:
+            verdicts[number] = c4_line(
+                data, line[6], line[1], line[7], line[8], min_words, max_characters, classes, following, found
+            )  # fmt: skip
+        number += 1
+    return verdicts

@@ -1,4 +1,4 @@
-"""Finding any of a few phrases in a line with one table look-up a byte (Aho and Corasick 1975), whatever the case of its ASCII."""
+"""Finding any of a few phrases with one table look-up a byte (Aho and Corasick 1975); letters of ASCII match in either case."""
 
 from collections import deque
 from typing import NamedTuple

@@ -1,22 +1,28 @@
 """Words and symbols of a document, for the rules that count them.
 
-A word is a run of letters, digits and marks; any other visible character is a symbol, and a run of the same symbol is one. A
-full stop or a comma inside a number, and a full stop inside or after letters that are abbreviated ("U.S.", "J.", "example.com"),
-belong to the word; an apostrophe starts a new one ("it's" is "it" and "'s"). So the words are nearly those of spaCy's English
-tokenizer, which datatrove's rules use. Symbols count as words in every ratio "per word", as they do there.
+A word is a run of letters, digits and marks; any other visible character is a symbol, as is a run of full stops or of hyphens.
+What joins the digits of a number or a range, and a full stop inside or after an abbreviation ("U.S.", "J.", "Mrs.",
+"example.com"), belongs to the word; an apostrophe starts a new one ("it's" is "it" and "'s"). So the words are nearly those of
+spaCy's English tokenizer, which datatrove's rules use. Words and symbols together are called tokens.
 """
+
+from functools import cache
 
 import numpy as np
 from numba import njit
 
-from tasks.data.quality_characters import LETTER, SPACE, UPPER, WORD, character_at, class_of
+from tasks.data.quality_characters import LETTER, SPACE, UPPER, WORD, character_at, character_classes, class_of
 
 PRIME = np.uint64(0x100000001B3)
 SEED = np.uint64(0xCBF29CE484222325)
 """FNV-1a (Fowler, Noll and Vo), over code points; 64 bits are taken for the word itself."""
 MIX = np.uint64(0x9E3779B97F4A7C15)
-FULL_STOP, COMMA, COLON, APOSTROPHE, HASH, AMPERSAND, QUOTE, DOTS = (ord(c) for c in ".,:'#&’…")
-NUM_WORD_COUNTS = 8
+FULL_STOP, COMMA, COLON, APOSTROPHE, HASH, AMPERSAND, HYPHEN, QUOTE, DOTS, DASH, UNDERSCORE = (ord(c) for c in ".,:'#&-’…–_")
+NUM_WORD_COUNTS = 10
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+"""Rae et al. 2021, appendix A.1.1."""
+ABBREVIATIONS = ("Mr", "Mrs", "Ms", "Dr", "St", "Prof", "Jr", "Sr", "Gen", "Rev", "Co", "Inc", "Ltd", "vs")
+"""The most frequent ones that have no full stop inside and are longer than a letter."""
 
 
 @njit(cache=True, nogil=True)
@@ -24,11 +30,16 @@ def joins(data: np.ndarray, at: int, end: int, code: int, before: int, segment: 
     """Whether the symbol `code` at byte `at` belongs to the word before it, whose last character has the class `before`."""
     if code == FULL_STOP and segment == 1 and before & LETTER:
         return True
-    if at + 1 >= end or code not in (FULL_STOP, COMMA, COLON, AMPERSAND):
+    if code not in (FULL_STOP, COMMA, COLON, AMPERSAND, DASH, UNDERSCORE):
         return False
-    after = class_of(character_at(data, at + 1, end)[0], classes)
+    width = 3 if code == DASH else 1
+    if at + width >= end:
+        return False
+    after = class_of(character_at(data, at + width, end)[0], classes)
     if not after & WORD:
         return False
+    if code == UNDERSCORE:
+        return True
     if code == FULL_STOP:
         return not (after & UPPER and before & LETTER and not before & UPPER)
     if code == AMPERSAND:
@@ -37,7 +48,18 @@ def joins(data: np.ndarray, at: int, end: int, code: int, before: int, segment: 
 
 
 @njit(cache=True, nogil=True)
-def scan_word(data: np.ndarray, at: int, end: int, classes: np.ndarray) -> tuple[int, np.uint64, int, int]:
+def is_abbreviation(value: np.uint64, characters: int, vocabulary: np.ndarray) -> bool:
+    if 2 <= characters <= 4:
+        for k in range(len(STOP_WORDS), len(vocabulary)):
+            if vocabulary[k] == value * MIX:
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def scan_word(
+    data: np.ndarray, at: int, end: int, classes: np.ndarray, vocabulary: np.ndarray
+) -> tuple[int, np.uint64, int, int]:
     """The word that starts at byte `at`: where it ends, its hash, its characters, and 1 if a letter is among them."""
     value, characters, segment, alphabetic, before = SEED, 0, 0, 0, 0
     while at < end:
@@ -46,9 +68,12 @@ def scan_word(data: np.ndarray, at: int, end: int, classes: np.ndarray) -> tuple
         if kind & WORD:
             segment += 1
             alphabetic |= kind & LETTER
-        elif characters == 0 and (code == APOSTROPHE or code == QUOTE):
+        elif characters == 0 and code in (APOSTROPHE, QUOTE):
             segment = 2
-        elif characters and joins(data, at, end, code, before, segment, classes):
+        elif characters and (
+            joins(data, at, end, code, before, segment, classes)
+            or (code == FULL_STOP and is_abbreviation(value, characters, vocabulary))
+        ):
             segment = 0
         else:
             break
@@ -73,34 +98,39 @@ def starts_word(
 
 @njit(cache=True, nogil=True)
 def find_words(
-    data: np.ndarray, start: int, end: int, classes: np.ndarray, stop: np.ndarray,
+    data: np.ndarray, start: int, end: int, classes: np.ndarray, vocabulary: np.ndarray,
     hashes: np.ndarray, lengths: np.ndarray, counts: np.ndarray,
 ) -> int:  # fmt: skip
-    """Fills `hashes` (uint64) and `lengths` (characters, int32) for each word and symbol; returns how many, -1 if they do not fit.
+    """Fills `hashes` (uint64) and `lengths` (characters, int32) for each token; returns how many, -1 if they do not fit.
 
-    `counts` (int64, NUM_WORD_COUNTS): words and symbols; words; their characters; words with a letter; how many of the words whose
-    hashes are in `stop` occur; number signs; ellipses; characters of the document.
+    `vocabulary`: from `vocabulary_hashes`. `counts` (int64, NUM_WORD_COUNTS): tokens; words; characters of words; tokens with a
+    letter; how many of the stop words occur; number signs; ellipses; characters of the document; pieces between spaces; pieces
+    with a letter.
     """
     counts[:NUM_WORD_COUNTS] = 0
-    number, at, seen, after_word = 0, start, 0, False
+    number, at, seen, after_word, piece = 0, start, 0, False, 0
     while at < end:
         code, width = character_at(data, at, end)
         kind = class_of(code, classes)
         if kind & SPACE:
-            after_word = False
+            after_word, piece = False, 0
             counts[7] += 1
             at += width
             continue
         if number == len(hashes):
             return -1
+        counts[8] += piece == 0
+        piece |= 1
         if starts_word(data, at, end, kind, code, width, after_word, classes):
-            at, hashes[number], lengths[number], alphabetic = scan_word(data, at, end, classes)
+            at, hashes[number], lengths[number], alphabetic = scan_word(data, at, end, classes, vocabulary)
             counts[1] += 1
             counts[2] += lengths[number]
             counts[3] += alphabetic
+            counts[9] += piece == 1 and alphabetic == 1
+            piece |= alphabetic << 1
             if lengths[number] <= 4:
-                for k in range(len(stop)):
-                    if hashes[number] == stop[k]:
+                for k in range(min(len(STOP_WORDS), len(vocabulary))):
+                    if hashes[number] == vocabulary[k]:
                         seen |= 1 << k
             after_word = True
         else:
@@ -108,7 +138,7 @@ def find_words(
             while code == symbol:
                 at += width
                 run += 1
-                if at >= end:
+                if at >= end or (symbol != FULL_STOP and symbol != HYPHEN):
                     break
                 code, width = character_at(data, at, end)
             hashes[number] = (SEED ^ np.uint64(symbol) ^ np.uint64(run) << np.uint64(32)) * PRIME * MIX
@@ -123,3 +153,20 @@ def find_words(
         counts[4] += seen & 1
         seen >>= 1
     return number
+
+
+@cache
+def vocabulary_hashes() -> np.ndarray:
+    """The hashes of STOP_WORDS and then of ABBREVIATIONS, as `find_words` computes them: uint64, read-only."""
+    words = (*STOP_WORDS, *ABBREVIATIONS)
+    data = np.frombuffer(" ".join(words).encode(), dtype=np.uint8)
+    hashes, lengths, counts = (
+        np.zeros(len(words), np.uint64),
+        np.zeros(len(words), np.int32),
+        np.zeros(NUM_WORD_COUNTS, np.int64),
+    )
+    none = np.zeros(0, np.uint64)
+    none.flags.writeable = False
+    find_words(data, 0, len(data), character_classes(), none, hashes, lengths, counts)
+    hashes.flags.writeable = False
+    return hashes
