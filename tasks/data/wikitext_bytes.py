@@ -1,0 +1,35 @@
+"""Names for the bytes that wikitext gives a meaning, and for the marks that the passes over it leave for each other.
+
+Bytes below 0x20 other than tab and newline are taken out of the input, so that they can be marks.
+"""
+
+import numpy as np
+
+NOTHING, LITERAL_PIPE, LITERAL_QUOTE, GAP, LINK_START, LINK_END = 0, 1, 2, 14, 16, 17
+"""NOTHING is skipped; the literals came out of <nowiki>; GAP is where something was dropped; the last two enclose link text."""
+
+TAB, NEWLINE, SPACE, EXCLAMATION, DOUBLE_QUOTE, HASH, AMPERSAND, QUOTE = 9, 10, 32, 33, 34, 35, 38, 39
+OPEN_PARENTHESIS, CLOSE_PARENTHESIS, STAR, COMMA, MINUS, DOT, SLASH, COLON, SEMICOLON = 40, 41, 42, 44, 45, 46, 47, 58, 59
+LESS, EQUALS, GREATER, OPEN_BRACKET, CLOSE_BRACKET, UNDERSCORE = 60, 61, 62, 91, 93, 95
+OPEN_BRACE, PIPE, CLOSE_BRACE = 123, 124, 125
+
+
+def flagged(*sets: tuple[int, bytes]) -> np.ndarray:
+    """The sum of the flags of the sets that each byte is in; uint8, (256,)."""
+    flags = np.zeros(256, np.uint8)
+    for flag, members in sets:
+        flags[list(members)] |= flag
+    return flags
+
+
+LETTER, ALPHA, BLANK, LIST_SIGN, URL_END, SEPARATOR = 1, 2, 4, 8, 16, 32
+IS = flagged(
+    (LETTER | ALPHA, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"),
+    (LETTER, b"0123456789" + bytes(range(128, 256))),
+    (BLANK, bytes((SPACE, TAB, NEWLINE, GAP, NOTHING))),
+    (LIST_SIGN, b"*#:;"),
+    (URL_END, bytes(range(33)) + b'[]<>"|'),
+    (SEPARATOR, b" ,;"),
+)
+"""`IS[byte] & LETTER`: a table makes for shorter code, and less to compile, than comparisons. LETTER has all of UTF-8 beyond ASCII,
+ALPHA the letters of ASCII."""
