@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.data.decontamination import sample_ngrams
+from tasks.data.encoding import Encoder
 from tasks.data.finish import TOKENIZER_FOLDER
 from tasks.data.kept import digests_of, document_numbers, kept_batches
+from tasks.data.languages import identify
 from tasks.data.shards import TOKEN_BYTES_FILE
 from tasks.data.steps import Preparation, Report
 from tasks.data.tokenizer import TextTokenizer, save_tokenizer, take_tokenizer, token_bytes, train_tokenizer
-from tasks.data.tokenizer_report import SampledText, tokenizer_report
+from tasks.data.tokenizer_report import tokenizer_report
 from tasks.preparation_parts import Part
 
 HELDOUT_NGRAMS_FILE = "heldout_ngrams.npy"
@@ -72,21 +74,23 @@ def heldout_texts(preparation: Preparation) -> Iterator[str]:
 
 def report_on(preparation: Preparation, tokenizer: TextTokenizer) -> dict[str, Any]:
     """The tokenizer's report, on the first kept documents of every source."""
-    names, numbers = preparation.data.source_names, document_numbers(preparation)
-    sample: list[SampledText] = []
+    found = sampled(preparation)
+    return tokenizer_report(Encoder(tokenizer), found, REPORT_CHARACTERS * len(preparation.data.sources))
+
+
+def sampled(preparation: Preparation) -> Iterator[tuple[str, str, str]]:
+    """Source, language and text of the first documents of every source, REPORT_CHARACTERS of each."""
+    names = preparation.data.source_names
     left = dict.fromkeys(range(len(names)), REPORT_CHARACTERS)
-    for number in numbers:
+    for number in document_numbers(preparation):
         source = preparation.work.document_files[number].source
-        if left[source] <= 0:
-            continue
-        for batch, _ in kept_batches(preparation, number):
+        for batch, _ in kept_batches(preparation, number) if left[source] > 0 else ():
             for text, language in zip(batch["text"].to_pylist(), batch["language"].to_pylist(), strict=True):
                 if left[source] > 0:
-                    sample.append(SampledText(text[: left[source]], language or "und", names[source]))
+                    yield names[source], language or identify(text)[0], text[: left[source]]
                     left[source] -= len(text)
             if left[source] <= 0:
                 break
-    return tokenizer_report(tokenizer, sample)
 
 
 def every_batch(preparation: Preparation) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
