@@ -28,7 +28,7 @@ MIN_FREQUENCY = 2
 LINE_END, STAND_IN = "\n", "\x0b"
 WINDOW = 1 << 12
 """Characters without a border between words after which one is made: `tokenizers` takes quadratic time for a word."""
-CHECK_CHARACTERS, CHECK_MERGES = 1 << 20, 300
+CHECK_CHARACTERS, CHECK_MERGES = 1 << 18, 300
 """How much text, and how many merges, both trainers are compared on before the fast one is believed."""
 SPACE, WORD = re.compile(r"\s"), re.compile(r"\S")
 

@@ -92,7 +92,7 @@ def raises(*args, **named):
     ("library", "message"),
     [
         (None, "gigabpe is not installed, the tokenizer is trained by tokenizers"),
-        (SimpleNamespace(train_bpe=wrong_merges), "its merges differ from those of tokenizers on the first 1,048,576"),
+        (SimpleNamespace(train_bpe=wrong_merges), "its merges differ from those of tokenizers on the first 262,144"),
         (SimpleNamespace(train_bpe=raises), "it failed on the first .* with TypeError.'threads is no parameter"),
     ],
     ids=["absent", "other merges", "other interface"],
