@@ -1,21 +1,15 @@
-"""Encoding a document file: the documents that are kept go straight from Arrow buffers into the shards of their split."""
+"""Batches of a document file go straight from Arrow buffers into the shards of a split, and are counted."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data.documents import read_batches
 from tasks.data.encoding import Encoder, count_bytes
 from tasks.data.shard_writer import DIGEST_BYTES, ShardWriter
-
-LEFT_OUT = -1
-"""The destination of a document that goes nowhere."""
 
 
 @dataclass
@@ -38,34 +32,8 @@ class EncodedCounts:
         }
 
 
-def encode_file(
-    path: Path,
-    destinations: np.ndarray,
-    encoder: Encoder,
-    writers: Sequence[ShardWriter],
-    table: np.ndarray,
-    progress: Callable[[int], None] = lambda documents: None,
-) -> EncodedCounts:
-    """Write every document of the file that has a destination to `writers[destination]`, in the order of the file.
-
-    `destinations` is an integer array of shape (documents,): a place in `writers`, or LEFT_OUT. `table` is that of
-    `token_bytes`. `progress` is told how many documents are done after every batch. The writers are left open. One batch of the
-    file is in memory at a time.
-    """
-    counts, done = EncodedCounts({writer.split: Counter() for writer in writers}), 0
-    for batch in read_batches(path):
-        here = destinations[done : done + len(batch)]
-        for number, writer in enumerate(writers):
-            chosen = batch if (here == number).all() else batch.filter(pa.array(here == number))
-            if len(chosen):
-                write_batch(chosen, encoder, writer, table, counts)
-        done += len(batch)
-        progress(done)
-    assert done == len(destinations), f"{path} has {done} documents, and {len(destinations)} destinations were given"
-    return counts
-
-
 def write_batch(batch: pa.RecordBatch, encoder: Encoder, writer: ShardWriter, table: np.ndarray, counts: EncodedCounts) -> None:
+    """Append the documents of a batch (`documents.SCHEMA`) to `writer`; `table` is that of `token_bytes`."""
     texts = batch["text"]
     tokens, offsets = encoder.encode(texts)
     writer.add_batch(tokens, offsets, stored_digests(batch["digest"]))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tasks.data import encoding_engines
 from tasks.data.encoding_engines import Engine, GigatokenEngine, Rows, TokenizersEngine
+from tasks.data.ngrams import text_buffers
 from tasks.data.shard_writer import token_dtype
 from tasks.data.tokenizer import TextTokenizer
 
@@ -112,15 +113,6 @@ class Encoder:
 def first_difference(one: np.ndarray, other: np.ndarray) -> int:
     shorter = min(len(one), len(other))
     return int(np.append(one[:shorter] != other[:shorter], True).argmax())
-
-
-def text_buffers(texts: pa.LargeStringArray) -> Rows:
-    """The bytes and offsets of Arrow strings, without copying; the offsets need not begin at 0."""
-    _, offsets, data = texts.buffers()
-    if not len(texts):
-        return np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
-    places = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return np.zeros(0, dtype=np.uint8) if data is None else np.frombuffer(data, dtype=np.uint8), places
 
 
 def cut_long(data: np.ndarray, offsets: np.ndarray) -> Rows:

@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def pretune(folder: Path, tokenizer: Path, end_of_text: str) -> dict:
     import numpy as np
     import pyarrow as pa
 
-    from tasks.data.document_encoding import encode_file
+    from tasks.data.document_encoding import EncodedCounts, write_batch
     from tasks.data.documents import read_batches
     from tasks.data.encoding import Encoder, count_bytes
     from tasks.data.shard_writer import ShardWriter
@@ -91,20 +92,21 @@ def pretune(folder: Path, tokenizer: Path, end_of_text: str) -> dict:
     taken = take_tokenizer(str(tokenizer))
     table = token_bytes(finish(taken.tokenizer, END_OF_TEXT, END_OF_TEXT))
     count_bytes(Encoder(taken).encode(pa.array(["compiled"], pa.large_string()))[0], table)
-    destinations = np.zeros(sum(map(len, read_batches(folder / "documents.arrow"))), dtype=np.int8)
     encoder, seconds = Encoder(taken), {}
     for name in ("cold", "warm"):
         out = folder / name
         out.mkdir()
         began = cpu_seconds()
         writer = ShardWriter(out, "train", encoder.dtype.name, 1 << 27)
-        encode_file(folder / "documents.arrow", destinations, encoder, [writer], table)
+        counts = EncodedCounts({"train": Counter()})
+        for batch in read_batches(folder / "documents.arrow"):
+            write_batch(batch, encoder, writer, table, counts)
         writer.close()
         seconds[f"pretune {name}"] = cpu_seconds() - began
     assert encoder.name.startswith("gigatoken")
     read = [np.concatenate([np.fromfile(folder / n / s, encoder.dtype) for s in writer.shards]) for n in ("cold", "warm")]
     assert np.array_equal(*read)
-    return {"seconds": seconds, "digest": digest(read[0], taken.end_of_text_id), "tokens": len(read[0]) - len(destinations)}
+    return {"seconds": seconds, "digest": digest(read[0], taken.end_of_text_id), "tokens": len(read[0]) - writer.num_documents}
 
 
 def datatrove(folder: Path, tokenizer: Path, end_of_text: str) -> dict:

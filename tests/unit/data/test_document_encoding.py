@@ -1,14 +1,14 @@
-"""A document file becomes shards: every document where it was sent, and counted there."""
+"""Documents become shards: in their order, with their digests, and counted by split, language and length."""
 
 import hashlib
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from tasks.data import documents
-from tasks.data.document_encoding import LEFT_OUT, EncodedCounts, encode_file
-from tasks.data.documents import Document, DocumentWriter
+from tasks.data.document_encoding import EncodedCounts, write_batch
+from tasks.data.documents import Document, DocumentWriter, read_batches
 from tasks.data.encoding import Encoder
 from tasks.data.shard_writer import ShardWriter, digests_name
 from tasks.data.tokenizer import token_bytes, train_tokenizer
@@ -23,73 +23,63 @@ def trained():
     return train_tokenizer(sentences(300), 400, 10_000_000)
 
 
-def write_file(path) -> None:
-    writer = DocumentWriter(path)
+@pytest.fixture
+def batch(tmp_path) -> pa.RecordBatch:
+    writer = DocumentWriter(tmp_path / "documents.arrow")
     for number, text in enumerate(TEXTS):
         writer.add(Document(text, str(number), LANGUAGES[number % 3], hashlib.sha256(text.encode()).digest()))
     writer.close()
+    return next(read_batches(tmp_path / "documents.arrow"))
 
 
-def encode(folder, trained, destinations: np.ndarray) -> tuple[EncodedCounts, list[ShardWriter], list[int]]:
-    folder.mkdir()
-    writers = [ShardWriter(folder, split, "uint16", 300) for split in ("train", "heldout")]
-    told: list[int] = []
-    counts = encode_file(
-        folder.parent / "documents.arrow", destinations, Encoder(trained), writers, token_bytes(trained), told.append
-    )
-    for writer in writers:
+def new_counts() -> EncodedCounts:
+    return EncodedCounts({"train": Counter(), "heldout": Counter()})
+
+
+def test_documents_of_both_splits(trained, batch, tmp_path):
+    held_out = np.random.default_rng(0).random(len(TEXTS)) < 0.3
+    encoder, counts, table = Encoder(trained), new_counts(), token_bytes(trained)
+    for split, chosen in (("train", ~held_out), ("heldout", held_out)):
+        writer = ShardWriter(tmp_path, split, encoder.dtype.name, 300)
+        write_batch(batch.filter(pa.array(chosen)), encoder, writer, table, counts)
         writer.close()
-    return counts, writers, told
-
-
-def test_documents_go_where_they_are_sent(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(documents, "BATCH_DOCUMENTS", 16)
-    write_file(tmp_path / "documents.arrow")
-    destinations = np.random.default_rng(0).choice(np.array([LEFT_OUT, 0, 0, 1], dtype=np.int8), len(TEXTS))
-    destinations[32:48] = 0
-    counts, writers, told = encode(tmp_path / "shards", trained, destinations)
-    assert told == [16, 32, 48, 64, len(TEXTS)]
-    for number, writer in enumerate(writers):
-        sent = [text for text, to in zip(TEXTS, destinations, strict=True) if to == number]
+        sent = [text for text, here in zip(TEXTS, chosen, strict=True) if here]
         ids = [token for text in sent for token in [0, *trained.tokenizer.encode(text, add_special_tokens=False).ids]]
-        read = np.concatenate([np.fromfile(tmp_path / "shards" / shard, dtype="<u2") for shard in writer.shards])
-        assert read.tolist() == ids
-        digests = np.concatenate([np.load(tmp_path / "shards" / digests_name(shard)) for shard in writer.shards])
+        assert np.concatenate([np.fromfile(tmp_path / shard, dtype="<u2") for shard in writer.shards]).tolist() == ids
+        digests = np.concatenate([np.load(tmp_path / digests_name(shard)) for shard in writer.shards])
         assert [row.tobytes() for row in digests] == [hashlib.sha256(text.encode()).digest()[:16] for text in sent]
-        assert counts.splits[writer.split] == {
+        assert counts.splits[split] == {
             "documents": len(sent),
             "characters": sum(map(len, sent)),
             "bytes": sum(len(text.encode()) for text in sent),
             "tokens": len(ids),
         }
-    kept = [number for number, to in enumerate(destinations) if to != LEFT_OUT]
-    assert counts.table_bytes == sum(len(TEXTS[number].encode()) for number in kept)
-    assert counts.languages == Counter(LANGUAGES[number % 3] for number in kept)
-    assert counts.lengths == Counter(len(TEXTS[number]).bit_length() for number in kept)
-    stored = counts.to_json()
-    assert stored["lengths"] == {str(digits): number for digits, number in sorted(counts.lengths.items())}
-    assert stored["splits"]["train"]["documents"] + stored["splits"]["heldout"]["documents"] == len(kept)
+    assert counts.table_bytes == sum(len(text.encode()) for text in TEXTS)
+    assert counts.languages == Counter(LANGUAGES[number % 3] for number in range(len(TEXTS)))
+    assert counts.lengths == Counter(len(text).bit_length() for text in TEXTS)
 
 
-def test_batches_make_no_difference(trained, tmp_path, monkeypatch):
-    destinations = np.zeros(len(TEXTS), dtype=np.int8)
+@pytest.mark.parametrize("size", [1, 7, 50])
+def test_slices_of_a_batch_make_no_difference(size, trained, batch, tmp_path):
     found = []
-    for number, size in enumerate((7, 4096)):
-        monkeypatch.setattr(documents, "BATCH_DOCUMENTS", size)
-        write_file(tmp_path / "documents.arrow")
-        counts, _, _ = encode(tmp_path / str(number), trained, destinations)
-        found.append((counts, {path.name: path.read_bytes() for path in (tmp_path / str(number)).iterdir()}))
+    for name, step in (("whole", len(TEXTS)), ("slices", size)):
+        (tmp_path / name).mkdir()
+        encoder, counts = Encoder(trained), new_counts()
+        writer = ShardWriter(tmp_path / name, "train", encoder.dtype.name, 300)
+        for first in range(0, len(TEXTS), step):
+            write_batch(batch.slice(first, step), encoder, writer, token_bytes(trained), counts)
+        writer.close()
+        found.append((counts, {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}))
     assert found[0] == found[1]
+    assert len(found[0][1]) > 6
 
 
-def test_a_split_without_documents_has_no_files(trained, tmp_path):
-    write_file(tmp_path / "documents.arrow")
-    counts, writers, _ = encode(tmp_path / "shards", trained, np.full(len(TEXTS), LEFT_OUT))
-    assert [writer.shards for writer in writers] == [[], []]
-    assert counts == EncodedCounts({"train": Counter(), "heldout": Counter()})
-
-
-def test_as_many_destinations_as_documents(trained, tmp_path):
-    write_file(tmp_path / "documents.arrow")
-    with pytest.raises(AssertionError, match=f"has {len(TEXTS)} documents, and {len(TEXTS) + 1} destinations"):
-        encode(tmp_path / "shards", trained, np.zeros(len(TEXTS) + 1, dtype=np.int8))
+def test_counts_as_json(trained, batch, tmp_path):
+    counts = new_counts()
+    write_batch(
+        batch.slice(0, 2), Encoder(trained), ShardWriter(tmp_path, "train", "uint16", 300), token_bytes(trained), counts
+    )
+    stored = counts.to_json()
+    assert stored["splits"]["train"]["documents"] == 2 and stored["splits"]["heldout"] == {}
+    assert (stored["languages"], stored["lengths"]) == ({"en": 1, "ja": 1}, {"6": 2})
+    assert stored["table_bytes"] == stored["splits"]["train"]["bytes"]

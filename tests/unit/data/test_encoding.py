@@ -9,8 +9,9 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from tasks.data import encoding, encoding_engines
-from tasks.data.encoding import PROBES, Encoder, count_bytes, cut_long, text_buffers
+from tasks.data.encoding import PROBES, Encoder, count_bytes, cut_long
 from tasks.data.encoding_engines import GigatokenEngine, TokenizersEngine
+from tasks.data.ngrams import text_buffers
 from tasks.data.tokenizer import END_OF_TEXT, TextTokenizer, finish, token_bytes, train_tokenizer
 from tests.real_data import folder
 from tests.unit.data.prepared_stages import sentences
