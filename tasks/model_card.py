@@ -109,14 +109,22 @@ def curve_text(curve: Sequence[float | None]) -> str:
 
 
 def data_text(dataset: Manifest | None) -> str:
-    """Source, licence and sizes from the data set's manifest."""
+    """Sources, licences and sizes from the data set's manifest."""
     if dataset is None:
         return ""
-    identity = dataset.details.get("source")
-    source = source_lines("sample" if "sample" in identity else "local", identity, "cleaned and tokenised") if identity else []
-    numbers = [(key, count(value)) for key, value in sorted(dataset.metrics.items())]
-    text = "\n".join(line for line in source if line and not line.startswith("#"))
+    identity = dataset.details.get("source") or {}
+    sources = identity.get("sources", [identity] if identity else [])
+    names = [f"`{source['name']}`: " for source in dataset.details.get("sources", ())]
+    texts = [" ".join(source_lines(kind_of(one), one, "cleaned and tokenised")[2:]) for one in sources]
+    if len(texts) > 1:
+        texts = [f"- {name}{text}" for name, text in zip(names + [""] * (len(texts) - len(names)), texts, strict=True)]
+    numbers = [(key, count(value)) for key, value in sorted(dataset.metrics.items()) if value is not None]
+    text = "\n".join(texts)
     return f"{text}\n\n".lstrip() + table(("", ""), [("digest", f"`{dataset.digest}`"), *numbers])
+
+
+def kind_of(identity: Mapping[str, Any]) -> str:
+    return "sample" if "sample" in identity else "local"
 
 
 def loading(manifest: Manifest) -> str:

@@ -5,17 +5,21 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.config import Config, FinetuneConfig
 from tasks.run_layout import home
-from tasks.stage_run import run_stage
+from tasks.stage_run import run_stage, show_data_card
 from tasks.stages import Result, examples_work, prepare_work
 
 
 @task(name="prepare text", cache_policy=NO_CACHE)
 def finish_text(config: Config) -> Result:
-    """The data set; whatever of it is not prepared yet is. Raises DataError for input that cannot be used."""
-    return run_stage(prepare_work(home(), config))
+    """The data set, with its card shown; what is not prepared yet is. Raises DataError for input that cannot be used."""
+    result = run_stage(prepare_work(home(), config))
+    show_data_card(result.stage, config.data.name)
+    return result
 
 
 @task(name="prepare examples", task_run_name="prepare examples {finetune.name}", cache_policy=NO_CACHE)
 def prepare_examples(finetune: FinetuneConfig) -> Result:
     """Raises DataError for input that cannot be used."""
-    return run_stage(examples_work(home(), finetune))
+    result = run_stage(examples_work(home(), finetune))
+    show_data_card(result.stage, finetune.name)
+    return result

@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 
 from tasks.config import Config, FinetuneConfig
+from tasks.data_tracking import card_links, data_of
 from tasks.errors import PretuneError, TrackingError
 from tasks.journal import latest_by_step, read_journal
 from tasks.manifest import Input, Manifest, flatten, read_request
@@ -101,16 +102,18 @@ def publish(
     picture = root / "curve.png"
     curve = picture.read_bytes() if picture.exists() else None
     verdict = manifest.details.get("verdict")
-    links = prefect_links()
+    mirror_data(stage)
+    links, cards = prefect_links(), card_links(home(), read_request(stage))
     card = model_card(
         name=model, label=kind, manifest=manifest, dataset_manifest=read_data(stage), verdict=verdict, curve_png=curve,
         lineage=[f"{parent.name} version {parent.version} ({parent.digest[:12]})"] if parent else [],
-        links={"Prefect flow run": links["prefect_url"]} if links else {}, settings=settings, curve=heldout_losses(stage),
+        links=({"Prefect flow run": links["prefect_url"]} if links else {}) | card_titles(cards), settings=settings,
+        curve=heldout_losses(stage),
     )  # fmt: skip
     run_name, experiment = default_names(home(), stage)
     version = register(
         home(), model_name=model, folder=root / "export", manifest=manifest, root=root, stage=stage, label=label,
-        aliases=aliases, parent=parent, card=card, links=links, run_name=run_name, experiment=experiment,
+        aliases=aliases, parent=parent, card=card, links=links | cards, run_name=run_name, experiment=experiment,
         attachments={"curve.png": curve} if curve else None,
     )  # fmt: skip
     logger.info("%-24s registered %s version %d (%s)", stage.path.name, model, version.version, ", ".join(version.aliases))
@@ -121,6 +124,23 @@ def prefect_links() -> dict[str, str]:
     """Which flow run did this, as tags; empty outside of one."""
     run_id = flow_run.id
     return {"prefect_flow_run_id": run_id, "prefect_url": f"{PREFECT_UI_URL.value()}/runs/flow-run/{run_id}"} if run_id else {}
+
+
+def mirror_data(stage: StageLayout) -> None:
+    """Complete the MLflow runs of the data sets that are still there, so that the version can name their cards."""
+    for entry, _ in data_of(read_request(stage)):
+        data = StageLayout(Path(entry.path))
+        if data.manifest.exists():
+            mirror(data)
+
+
+def card_titles(cards: dict[str, str]) -> dict[str, str]:
+    """The same links under the titles that the model card gives them."""
+    titles = {
+        "data_card": "Data card, among the artifacts of",
+        "data_card.pretraining": "Data card of the base, among those of",
+    }
+    return {titles[key]: address for key, address in cards.items()}
 
 
 def pretrain_settings(config: Config) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import base64
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
+from tasks.data.card import CARD_FILE, CARD_PLOT, embedded
 from tasks.journal import latest_by_step, read_journal
 from tasks.launch.stage import follow, request_stop, start_or_attach
 from tasks.progress import Progress, ProgressReader, duration
@@ -142,11 +144,33 @@ class StageView:
         self.attempt(self.show_curve)
 
 
+def show_data_card(stage: StageLayout, name: str) -> None:
+    """The card of a finished data set, as an artifact of the run that a person started."""
+    view = StageView(stage, UUID(orchestrator()["flow_run_id"]), None)
+    card = ArtifactCreate(
+        type="markdown",
+        key=artifact_key(f"data-card-{name}"),
+        data=data_card(stage),
+        description=f"Data card of {stage.path.name}",
+    )
+    view.attempt(lambda: view.create(card))
+
+
+def data_card(stage: StageLayout) -> str:
+    """The card with its picture inside of it, so that it can be shown anywhere."""
+    card, picture = (stage.path / CARD_FILE).read_text(encoding="utf-8"), stage.path / CARD_PLOT
+    return embedded(card, data_uri(picture)) if picture.exists() else card
+
+
+def data_uri(picture: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+
 def loss_chart(stage: StageLayout) -> str | None:
     """The stage's own picture of its loss once it is done; until then a chart of the journal's measurements, from two on."""
     picture = stage.path / "curve.png"
     if picture.exists():
-        return f"![held-out loss](data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()})"
+        return f"![held-out loss]({data_uri(picture)})"
     points = [e for e in latest_by_step(read_journal(stage.journal)[0], "evaluation") if e["heldout_loss"] is not None]
     if len(points) < 2:
         return None

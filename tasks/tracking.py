@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.data_tracking import card_note, log_card, log_data
 from tasks.errors import TrackingError
 from tasks.journal import read_journal
 from tasks.manifest import Manifest, Request, flatten, read_request, write_json
@@ -50,10 +51,9 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 STAGE_KEY = "pretune.stage_key"
 STEP_METRICS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "tokens_seen", "mfu", "peak_memory_bytes")
 BOOKKEEPING = {"step", "time", "attempt", "max_steps", "seconds_left"}
-DATA_ROLES = ("dataset", "examples")
 CHUNK_BYTES = 1 << 20
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
-MAX_KEY, MAX_PARAM, MAX_TAG, MAX_DATASET_DIGEST = 250, 6000, 5000, 36
+MAX_KEY, MAX_PARAM, MAX_TAG = 250, 6000, 5000
 SYNC_EVERY_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
 
@@ -185,6 +185,8 @@ def sync(
             known = ship_journal(client, stage, known)
             if manifest:
                 ship_manifest(client, run, manifest)
+                if card := log_card(client, run.info.run_id, stage.path):
+                    set_tags(client, run, {"mlflow.note.content": card_note(card)})
             set_status(client, run, "FINISHED" if manifest else status or folder_status(stage))
         if manifest:
             known = known.model_copy(update={"finished": manifest.digest})
@@ -246,29 +248,7 @@ def describe_run(client: "MlflowClient", run: "Run", request: Request) -> None:
     for batch in in_batches(missing, PARAMS_PER_BATCH):
         client.log_batch(run.info.run_id, params=batch)
     set_tags(client, run, {f"execution.{key}": plain(value) for key, value in flatten(request.execution).items()})
-    if datasets := dataset_inputs(request):
-        client.log_inputs(run.info.run_id, datasets=datasets)
-
-
-def dataset_inputs(request: Request) -> list[Any]:
-    """The request's data sets as MLflow dataset inputs; MLflow keeps one per name and digest."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    context = "evaluation" if request.kind == "evaluate" else "training"
-    found = []
-    for role in DATA_ROLES:
-        if entry := request.inputs.get(role):
-            folder = Path(entry.path)
-            profile = Manifest.read(folder / "manifest.json").metrics if (folder / "manifest.json").exists() else {}
-            dataset = Dataset(
-                name=folder.name,
-                digest=entry.digest[:MAX_DATASET_DIGEST],
-                source_type="local",
-                source=json.dumps({"uri": str(folder)}),
-                profile=json.dumps(profile),
-            )
-            found.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
-    return found
+    log_data(client, run.info.run_id, request)
 
 
 def set_tags(client: "MlflowClient", run: "Run", tags: dict[str, str]) -> None:

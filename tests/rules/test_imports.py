@@ -29,8 +29,9 @@ LAYER_0 = (
     "text_identity",
 )
 RANKS = ("tasks/data/", "tasks/training/", "tasks/worker.py")
-MLFLOW_MODULES = {"tasks/aliases.py", "tasks/registry.py", "tasks/tracking.py"}
-"""Whoever else needs MLflow asks one of these: the mirror of the stages, the registry, and who holds which alias there."""
+MLFLOW_MODULES = {"tasks/aliases.py", "tasks/data_tracking.py", "tasks/registry.py", "tasks/tracking.py"}
+"""Whoever else needs MLflow asks one of these: the mirror of the stages and of their data, the registry, and who holds which
+alias there."""
 
 
 def loaded_by(modules: list[str], unwanted: tuple[str, ...]) -> str:

