@@ -112,8 +112,8 @@ def gather(work: WorkLayout) -> Gathered:
         result = work.result(part)
         for split, numbers in result["splits"].items():
             gathered.splits[split].update(numbers)
-            gathered.source_documents[file.source] += numbers["documents"]
-            gathered.source_tokens[file.source] += numbers["tokens"]
+            gathered.source_documents[file.source] += numbers.get("documents", 0)
+            gathered.source_tokens[file.source] += numbers.get("tokens", 0)
         gathered.languages.update(result["languages"])
         gathered.lengths.update({int(digits): number for digits, number in result["lengths"].items()})
         gathered.table_bytes += result["table_bytes"]
