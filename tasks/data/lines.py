@@ -27,20 +27,25 @@ class Line(NamedTuple):
 
 
 def read_lines(stream: InputStream, limits: Limits) -> Iterator[Line]:
-    """Every line; one that is longer than the limit is read to its end but not held."""
-    offset, longest = stream.first_offset, limits.max_line_bytes
-    number = 0
-    while raw := stream.readline(longest + 1):
-        number += 1
+    """Every line, with its number and place."""
+    offset = stream.first_offset
+    for number, (raw, size) in enumerate(raw_lines(stream, limits), 1):
+        yield Line(number, offset, raw, size)
+        offset += size
+
+
+def raw_lines(stream: InputStream, limits: Limits) -> Iterator[tuple[bytes, int]]:
+    """Every line and its size; of one that is longer than the limit only the beginning: it is read to its end but not held."""
+    longest, readline = limits.max_line_bytes, stream.readline
+    while raw := readline(longest + 1):
         size = len(raw)
         if size > longest and not raw.endswith(b"\n"):
             raw = raw[: min(EXCERPT_BYTES, longest)]
-            while more := stream.readline(SKIP_BYTES):
+            while more := readline(SKIP_BYTES):
                 size += len(more)
                 if more.endswith(b"\n"):
                     break
-        yield Line(number, offset, raw, size)
-        offset += size
+        yield raw, size
 
 
 def split_lines(location: str, num_bytes: int) -> list[tuple[int, int]]:

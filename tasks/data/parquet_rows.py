@@ -5,6 +5,7 @@ from typing import Any
 
 from tasks.data.quarantine import Place
 from tasks.data.rows import Reading, Row, check_columns
+from tasks.data.streams import EXPANSION_GRACE_BYTES
 from tasks.data.units import open_parquet
 from tasks.errors import DataError
 from tasks.input_files import first_line, remote_errors
@@ -29,6 +30,7 @@ def read_parquet(reading: Reading, columns: tuple[str, ...], texts: bool = False
             number = sum(metadata.row_group(group).num_rows for group in range(groups.start))
             size, before = unit.bytes, reading.meter.done
             wanted = sum(metadata.row_group(group).num_rows for group in groups)
+            check_expansion(metadata, groups, columns, reading)
             batches = opened.iter_batches(batch_rows(metadata, groups), row_groups=list(groups), columns=list(columns))
             first = number
             for batch in batches:
@@ -46,6 +48,21 @@ def batch_rows(metadata: Any, groups: range) -> int:
     rows = sum(metadata.row_group(group).num_rows for group in groups)
     size = sum(metadata.row_group(group).total_byte_size for group in groups)
     return max(1, min(BATCH_ROWS, BATCH_BYTES * max(1, rows) // max(1, size)))
+
+
+def check_expansion(metadata: Any, groups: range, columns: tuple[str, ...], reading: Reading) -> None:
+    """Raises DataError for a column that unpacks to more than the limits permit; pages are decoded whole."""
+    for group in groups:
+        found = metadata.row_group(group)
+        for column in (found.column(number) for number in range(found.num_columns)):
+            size, packed = column.total_uncompressed_size, max(1, column.total_compressed_size)
+            if column.path_in_schema.split(".")[0] not in columns or size <= EXPANSION_GRACE_BYTES:
+                continue
+            if size > reading.limits.max_expansion * packed or size > reading.limits.max_unpacked_bytes:
+                raise DataError(
+                    f"{reading.unit.location} row group {group} unpacks from {packed} to {size} bytes, {size / packed:.0f} times "
+                    f"its size, more than {reading.limits.max_expansion:g}; if it is no bomb, raise data.limits.max_expansion"
+                )
 
 
 def check_strings(columns: tuple[str, ...], schema: Any, location: str) -> None:

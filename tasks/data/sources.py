@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from tasks.data.csv_rows import read_csv
-from tasks.data.lines import Line, read_lines
+from tasks.data.lines import Line, raw_lines, read_lines
 from tasks.data.parquet_rows import read_parquet
 from tasks.data.quarantine import EXCERPT_BYTES, Place, Quarantine, shortened, text_problem, utf8_problem
 from tasks.data.rows import Reading, Row, missing_column
@@ -154,65 +154,64 @@ def read_text(reading: Reading) -> Iterator[RawDocument]:
     book, for example), and fewer blank lines only separate paragraphs and headings. Long documents are cut
     (LONGEST_TEXT), so that a book without such places can be split into parts to train on and to hold out, and fits in memory.
     """
-    text = TextDocument(reading)
     with reading.open() as stream:
-        for line in read_lines(stream, reading.limits):
-            text.add(line)
-            if text.is_whole and (document := text.take()):
-                yield document
-    if document := text.take():
-        yield document
+        document = TextDocument(1, stream.first_offset)
+        characters = blank = 0
+        for raw, size in raw_lines(stream, reading.limits):
+            document.lines.append(raw)
+            if size > len(raw):
+                document.too_long = len(document.lines), size
+                document.missing += size - len(raw)
+            blank = blank + 1 if raw.isspace() or (raw[0] >= 0x80 and raw.decode(errors="replace").isspace()) else 0
+            characters += size if raw.isascii() else len(raw.decode(errors="replace"))
+            too_long = (blank and characters >= LONGEST_TEXT) or characters >= 2 * LONGEST_TEXT
+            if blank >= DOCUMENT_BLANK_LINES or too_long:
+                if blank < len(document.lines) and (found := document.finish(reading)):
+                    yield found
+                document = document.next()
+                characters = blank = 0
+        if blank < len(document.lines) and (found := document.finish(reading)):
+            yield found
 
 
 class TextDocument:
-    """The lines of the document that is being read."""
+    """The lines of the document that is being read, the first of which has `number` and begins at `offset`."""
 
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-        self._begin()
-
-    def _begin(self) -> None:
-        self._lines: list[str] = []
-        self._characters = self._blank = self._size = 0
-        self._first: Line | None = None
-        self._problem: tuple[str, str] | None = None
-
-    def add(self, line: Line) -> None:
-        if line.too_long:
-            text = ""
-            self._problem = "line_too_long", f"line {line.number} has {line.size} bytes"
-            self._characters += line.size
-        else:
-            try:
-                text = line.raw.decode()
-            except UnicodeDecodeError as error:
-                text = line.raw.decode(errors="replace")
-                self._problem = self._problem or ("invalid_utf8", f"{utf8_problem(error, line.offset)}, line {line.number}")
-        blank = text.isspace()
-        self._blank = self._blank + 1 if blank else 0
-        if not blank and self._first is None:
-            self._first = line
-        self._lines.append(text)
-        self._characters += len(text)
-        self._size += line.size
+    def __init__(self, number: int, offset: int) -> None:
+        self.number, self.offset = number, offset
+        self.lines: list[bytes] = []
+        self.too_long: tuple[int, int] | None = None
+        """Place among the lines and size of the last one that was too long."""
+        self.missing = 0
+        """Bytes of such lines that are not here."""
 
     @property
-    def is_whole(self) -> bool:
-        too_long = (self._blank and self._characters >= LONGEST_TEXT) or self._characters >= 2 * LONGEST_TEXT
-        return self._blank >= DOCUMENT_BLANK_LINES or bool(too_long)
+    def size(self) -> int:
+        return sum(map(len, self.lines)) + self.missing
 
-    def take(self) -> RawDocument | None:
-        """The document, unless it is blank or refused; the next one begins."""
-        found = None
-        if self._first is not None:
-            text, place = "".join(self._lines), self._reading.line_place(self._first)._replace(size=self._size)
-            problem = self._problem or text_problem(text, self._reading.limits.max_line_bytes)
-            if problem:
-                self._reading.refuse(place, *problem)
-            else:
-                found = RawDocument(text, place.short)
-        self._begin()
-        return found
+    def next(self) -> "TextDocument":
+        return TextDocument(self.number + len(self.lines), self.offset + self.size)
+
+    def finish(self, reading: Reading) -> RawDocument | None:
+        """The document unless it is refused. Its place is that of its first line that is not blank."""
+        skipped = next((n for n, line in enumerate(self.lines) if not line.isspace()), 0)
+        before = sum(map(len, self.lines[:skipped]))
+        data = b"".join(self.lines)
+        line = Line(self.number + skipped, self.offset + before, data[before : before + EXCERPT_BYTES], self.size - before)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            number = self.number + data.count(b"\n", 0, error.start)
+            problem = "invalid_utf8", f"{utf8_problem(error, self.offset)}, line {number}"
+        else:
+            problem = text_problem(text, reading.limits.max_line_bytes)
+        if self.too_long:
+            place, size = self.too_long
+            problem = "line_too_long", f"has {size} bytes in line {self.number + place - 1}"
+        if problem is None:
+            return RawDocument(text, reading.line_place(line).short)
+        reading.refuse(reading.line_place(line), *problem)
+        return None
 
 
 def read_mediawiki(reading: Reading, dropped: Counter[str]) -> Iterator[RawDocument]:

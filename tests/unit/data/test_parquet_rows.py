@@ -95,3 +95,12 @@ def test_a_page_that_changed_is_noticed(tmp_path):
     path.write_bytes(damaged)
     with pytest.raises(DataError, match=r"a\.parquet is no Parquet file that can be read \(.*CRC"):
         read("parquet", path)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    write(tmp_path / "a.parquet", ["\0" * (70 << 20)], compression="zstd", use_dictionary=False)
+    assert (tmp_path / "a.parquet").stat().st_size < 100_000
+    with pytest.raises(
+        DataError, match=r"a\.parquet row group 0 unpacks from \d+ to \d+ bytes, \d+ times its size, more than 250"
+    ):
+        read("parquet", tmp_path / "a.parquet")

@@ -64,6 +64,20 @@ def test_only_the_document_with_the_bad_line_is_refused(tmp_path):
     assert found.refused[0]["problem"] == "is not valid UTF-8 at byte 13 (0xe9), line 7"
 
 
+def test_offsets_stay_right_after_several_long_lines(tmp_path):
+    content = b"x" * 50 + b"\n" + b"y" * 50 + b"\n\n\n\n\n\ngood\n\n\n\nbad \xff\n"
+    (tmp_path / "a.txt").write_bytes(content)
+    found = read("text", tmp_path / "a.txt", tmp_path / "quarantine.jsonl", limits=Limits(max_line_bytes=20))
+    assert [text.strip() for text in found.texts] == ["good"]
+    assert found.places == [("line_too_long", "line 1", 0), ("invalid_utf8", "line 12", content.index(b"bad"))]
+    assert (found.refused[0]["problem"], found.refused[0]["bytes"]) == ("has 51 bytes in line 2", 105)
+
+
+def test_lines_of_other_spaces_are_blank(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\u3000\n\xa0 \n\u2003\ntwo")
+    assert texts(tmp_path / "a.txt") == ["one", "two"]
+
+
 def test_blank_lines_of_jsonl_are_passed_over(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n\n \r\n{"text": "b"}')
     assert rows("jsonl", tmp_path / "a.jsonl") == [("a",), ("b",)]
