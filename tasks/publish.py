@@ -137,8 +137,8 @@ def mirror_data(stage: StageLayout) -> None:
 def card_titles(cards: dict[str, str]) -> dict[str, str]:
     """The same links under the titles that the model card gives them."""
     titles = {
-        "data_card": "Data card, among the artifacts of",
-        "data_card.pretraining": "Data card of the base, among those of",
+        "data_card": "Data card in MLflow",
+        "data_card.pretraining": "Data card of the base model in MLflow",
     }
     return {titles[key]: address for key, address in cards.items()}
 
