@@ -91,9 +91,11 @@ def mixture_of(config: PretrainConfig, shares: list[dict[str, Any]], sizes: list
     Raises ConfigError for what cannot be mixed, and for a horizon beyond what the limits allow.
     """
     names = [share["name"] for share in shares]
-    if shares and len(shares) != len(sizes):
+    if shares and len(sizes) > len(shares):
         raise ConfigError(f"data.mixture has the sources {names}, and the data set {len(sizes)}; prepare it with these sources")
-    if empty := next((share["name"] for share, size in zip(shares, sizes, strict=False) if size == 0), None):
+    # The last sources are not in the manifest if none of their documents was kept.
+    sizes = sizes + [0] * (len(shares) - len(sizes))
+    if empty := next((name for name, size in zip(names, sizes, strict=False) if size == 0), None):
         raise ConfigError(
             f"source {empty!r} has no training sequence of pretrain.sequence_length={config.sequence_length} tokens; "
             "give it more text, set a shorter sequence, or remove the source"

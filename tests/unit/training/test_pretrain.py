@@ -339,10 +339,11 @@ def test_a_horizon_beyond_the_limits_is_refused_with_the_longest_that_is_possibl
             [30, 0],
             "source 'web' has no training sequence of pretrain.sequence_length=12 tokens; give it more text",
         ),
+        ([share("books", None, 2.0), share("web", None, 1.0)], [30], "source 'web' has no training sequence of"),
         (
             [share("books", 1.0), share("web", 1.0)],
-            [30],
-            r"data.mixture has the sources \['books', 'web'\], and the data set 1; prepare it with these sources",
+            [30, 30, 30],
+            r"data.mixture has the sources \['books', 'web'\], and the data set 3; prepare it with these sources",
         ),
         (
             [share("books", 1.0), share("web", 1e-8)],
