@@ -28,9 +28,11 @@ def trained():
     return train_tokenizer(sentences(300), 400, 10_000_000)
 
 
-def test_training_is_deterministic_and_bounded(trained):
-    again = train_tokenizer(iter(sentences(300)), 400, 10_000_000)
-    assert again.tokenizer.to_str() == trained.tokenizer.to_str()
+def test_training_is_deterministic_and_bounded(trained, tmp_path):
+    for threads in (1, 3):
+        again = train_tokenizer(iter(sentences(300)), 400, 10_000_000, tmp_path, threads)
+        assert again.tokenizer.to_str() == trained.tokenizer.to_str()
+    assert not list(tmp_path.iterdir()), "the sample is gone"
     assert trained.vocab_size == 400
     short = train_tokenizer(sentences(300), 400, 50)
     assert short.vocab_size < 300, "50 characters have few pairs that occur twice"
