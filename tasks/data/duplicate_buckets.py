@@ -38,6 +38,18 @@ class Buckets:
     cursors: np.ndarray
     """Position of the document that the rest of each bucket is compared with next."""
 
+    def blocks(self, sizes: np.ndarray, most: int) -> Iterator["Buckets"]:
+        """Some buckets after the others, whose documents have the sum of `sizes` `most` together, or a single larger one."""
+        ends = np.cumsum(sizes[self.numbers])[self.starts[1:] - 1]
+        first = 0
+        while first < len(ends):
+            spent = ends[first - 1] if first else 0
+            end = max(first + 1, int(np.searchsorted(ends, spent + most, side="right")))
+            inside = slice(int(self.starts[first]), int(self.starts[end]))
+            starts = self.starts[first : end + 1] - self.starts[first]
+            yield Buckets(starts, self.numbers[inside], self.covered[inside], starts[:-1].copy())
+            first = end
+
     def pairs(self, num_references: int, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions of the next pairs to compare, at most one document of each bucket with all later ones."""
         firsts = np.empty(len(self.numbers), dtype=np.int64)

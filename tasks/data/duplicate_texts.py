@@ -4,7 +4,7 @@ Documents are numbered from 0: those of the reference parts first, then the othe
 number ranks before the higher one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from numba import njit
 from tasks.data.documents import open_documents
 from tasks.data.ngrams import longest, most_words, ngram_hashes_into, text_buffers
 from tasks.data.signatures import NearDuplicateSettings
+
+Comparer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -106,16 +108,33 @@ class ComparedTexts:
             start = end
         return found
 
+    def comparer(self, numbers: np.ndarray, settings: NearDuplicateSettings, memory_bytes: int) -> Comparer:
+        """Compares documents by position in `numbers`, as `similarities` does.
+
+        The sets of all of them are made once, if `memory_bytes` hold them; else anew for every call.
+        """
+        if 4 * int(self.sizes[numbers].sum()) > memory_bytes:
+            return lambda firsts, seconds: self.similarities(numbers[firsts], numbers[seconds], settings, memory_bytes)
+        order = np.argsort(numbers)
+        ranks = np.empty_like(order)
+        ranks[order] = np.arange(len(order))
+        sets, starts = self.ngram_sets(numbers[order], settings)
+
+        def compare(firsts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+            found = np.empty(len(firsts), dtype=np.float64)
+            jaccard_into(sets, starts, ranks[firsts], ranks[seconds], found)
+            return found
+
+        return compare
+
     def where(self, number: int) -> str:
         """The place in the input that a document came from."""
         index = int(np.searchsorted(self.firsts, number, side="right")) - 1
-        row = number - int(self.firsts[index])
+        row, batch = number - int(self.firsts[index]), 0
         with open_documents(self.parts[index].documents) as opened:
-            for batch in map(opened.get_batch, range(opened.num_record_batches)):
-                if row < batch.num_rows:
-                    return str(batch.column("where")[row].as_py())
-                row -= batch.num_rows
-        raise IndexError(f"document {number} of {self.num_documents}")
+            while row >= opened.get_batch(batch).num_rows:
+                row, batch = row - opened.get_batch(batch).num_rows, batch + 1
+            return str(opened.get_batch(batch).column("where")[row].as_py())
 
 
 def mapped(path: Path, length: int, dtype: type) -> np.ndarray:

@@ -158,20 +158,18 @@ class DuplicateSearch:
 
     def _cover(self, buckets: Buckets, settings: NearDuplicateSettings) -> None:
         """Drop what is like an earlier kept document of its bucket."""
-        for _ in range(MAX_ROUNDS):
-            firsts, seconds = buckets.pairs(self.texts.num_references, self.fresh)
-            if not len(firsts):
-                return
-            pairs = buckets.numbers[firsts], buckets.numbers[seconds]
-            alike = self._similarities(*pairs, settings) >= settings.threshold
-            buckets.covered[seconds[alike]] = True
-            self.keeper[pairs[1][alike]] = pairs[0][alike]
-        firsts, seconds = buckets.pairs(self.texts.num_references, self.fresh)
-        self.summary.uncompared += len(seconds)
-
-    def _similarities(self, firsts: np.ndarray, seconds: np.ndarray, settings: NearDuplicateSettings) -> np.ndarray:
-        self.summary.verified_pairs += len(firsts)
-        return self.texts.similarities(firsts, seconds, settings, self.memory_bytes // 2)
+        memory_bytes, num_references = self.memory_bytes // 2, self.texts.num_references
+        for block in buckets.blocks(self.texts.sizes, memory_bytes // 4):
+            compare = self.texts.comparer(block.numbers, settings, memory_bytes)
+            for _ in range(MAX_ROUNDS):
+                firsts, seconds = block.pairs(num_references, self.fresh)
+                alike = compare(firsts, seconds) >= settings.threshold
+                self.summary.verified_pairs += len(alike)
+                block.covered[seconds[alike]] = True
+                self.keeper[block.numbers[seconds[alike]]] = block.numbers[firsts[alike]]
+                if not len(firsts):
+                    break
+            self.summary.uncompared += len(block.pairs(num_references, self.fresh)[1])
 
     def _settle(self, settings: NearDuplicateSettings) -> int:
         """Give every document whose keeper was dropped that one's keeper, if it is like it; else keep it, as fresh.
@@ -192,7 +190,8 @@ class DuplicateSearch:
                 keepers = self.keeper[self.keeper[orphans]]
                 by_keeper = np.argsort(keepers, kind="stable")
                 orphans, keepers = orphans[by_keeper], keepers[by_keeper]
-                alike = self._similarities(keepers, orphans, settings) >= settings.threshold
+                alike = self.texts.similarities(keepers, orphans, settings, self.memory_bytes // 2) >= settings.threshold
+                self.summary.verified_pairs += count
                 self.keeper[orphans] = np.where(alike, keepers, KEPT)
                 self.fresh[orphans[~alike]] = True
                 reopened += int((~alike).sum())

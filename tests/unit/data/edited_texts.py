@@ -41,7 +41,7 @@ def all_similarities(texts, n):
     hashes, starts = ngram_hashes(*text_buffers(pa.array(texts, pa.large_string())), n)
     _, columns = np.unique(hashes, return_inverse=True)
     rows = np.repeat(np.arange(len(texts)), np.diff(starts))
-    sets = csr_matrix((np.ones(len(rows), np.int32), (rows, columns)))
+    sets = csr_matrix((np.ones(len(rows), np.int32), (rows, columns)), shape=(len(texts), columns.max() + 1))
     sets.data[:] = 1
     shared = (sets @ sets.T).toarray().astype(np.float64)
     sizes = np.diff(sets.indptr)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.data import duplicate_buckets, duplicates
+from tasks.data import duplicates
 from tasks.data.duplicate_texts import ComparedPart
 from tasks.data.duplicates import EXACT, KEEP, NEAR, find_duplicates
 from tasks.data.signatures import NearDuplicateSettings, write_keys
@@ -174,14 +174,3 @@ def test_a_report_that_raises_ends_the_search_and_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="1 equal texts of 2"):
         find_duplicates(parts, SETTINGS, tmp_path / "work", MEMORY, stop)
     assert list((tmp_path / "work").iterdir()) == []
-
-
-def test_more_rounds_than_documents_need_are_not_made():
-    buckets = duplicate_buckets.buckets_of(
-        np.array([5, 9, 5, 9, 5, 7], np.uint64), np.arange(6), np.array([True, False, False, False, False, True])
-    )
-    assert buckets.numbers.tolist() == [0, 2, 4] and buckets.starts.tolist() == [0, 3], "only buckets with a fresh document"
-    fresh = np.array([True, False, False, False, False, True])
-    firsts, seconds = buckets.pairs(0, fresh)
-    assert list(zip(firsts, seconds, strict=True)) == [(0, 1), (0, 2)]
-    assert len(buckets.pairs(0, fresh)[0]) == 0, "two that are not fresh were compared before"
