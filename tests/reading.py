@@ -40,6 +40,6 @@ def read(source: str, path: Path | str, quarantine: Path | None = None, unit_byt
     with Quarantine(quarantine, "quarantine" if quarantine else "fail") as kept_out:
         for unit in units:
             documents += read_unit(unit, given, limits, kept_out, meter, dropped)
-    refused = [json.loads(line) for line in quarantine.open()] if quarantine and quarantine.exists() else []
+    refused = [json.loads(line) for line in quarantine.read_text().splitlines()] if quarantine and quarantine.exists() else []
     assert kept_out.counts == Counter(record["reason"] for record in refused)
     return Read(documents, refused, kept_out.counts, dropped, meter)

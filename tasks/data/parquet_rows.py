@@ -60,8 +60,9 @@ def check_expansion(metadata: Any, groups: range, columns: tuple[str, ...], read
                 continue
             if size > reading.limits.max_expansion * packed or size > reading.limits.max_unpacked_bytes:
                 raise DataError(
-                    f"{reading.unit.location} row group {group} unpacks from {packed} to {size} bytes, {size / packed:.0f} times "
-                    f"its size, more than {reading.limits.max_expansion:g}; if it is no bomb, raise data.limits.max_expansion"
+                    f"{reading.unit.location} row group {group} unpacks from {packed} to {size} bytes, {size / packed:.0f} "
+                    f"times its size, more than {reading.limits.max_expansion:g}; if it is no bomb, raise "
+                    "data.limits.max_expansion"
                 )
 
 

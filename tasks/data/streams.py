@@ -81,28 +81,35 @@ def open_input(location: str, limits: Limits, meter: Meter, span: tuple[int, int
     `span` are the first byte and the byte after the last one of a plain or bzip2 file that are read. Raises DataError now or
     while reading: with file, place in the compressed file and in the unpacked stream, and what to do.
     """
-    file = open_raw(location)
-    source = PackedFile(file, location, meter)
-    head = source.peek(HEAD_BYTES)
-    check_format(head, location)
+    source = PackedFile(open_raw(location), location, meter)
+    try:
+        return unpacked_stream(source, limits, span)
+    except BaseException:
+        source.close()
+        raise
+
+
+def unpacked_stream(source: "PackedFile", limits: Limits, span: tuple[int, int] | None) -> InputStream:
+    head, where = source.peek(HEAD_BYTES), source.where
+    check_format(head, where)
     kind = compression_of(head)
     if span is not None:
         source.restrict(*span)
-    stream = InputStream(UnpackedStream(source, kind, limits) if kind else source, location)
-    begun = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
     if kind is None:
-        stream.first_offset = span[0] if span else 0
+        stream = InputStream(source, where, span[0] if span else 0)
+        begun = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
     else:
-        check_format(begun, location, kind)
+        stream = InputStream(UnpackedStream(source, kind, limits), where)
+        begun = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
+        check_format(begun, where, kind)
         if (inner := compression_of(begun)) is not None:
-            stream.close()
-            raise DataError(f"{location} is packed twice: {inner} in {kind}; unpack it once before it is given")
+            raise DataError(f"{where} is packed twice: {inner} in {kind}; unpack it once before it is given")
     if begun.startswith(codecs.BOM_UTF8):
         stream.first_offset += len(stream.read(len(codecs.BOM_UTF8)))
     for mark, encoding in WIDE_MARKS.items():
         if begun.startswith(mark):
             stream.read(len(mark))
-            return InputStream(TranscodedStream(stream, encoding), location)
+            return InputStream(TranscodedStream(stream, encoding), where)
     return stream
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from backports import zstd
 
+from tasks.data.compression import zstd
 from tasks.data.quarantine import Quarantine
 from tasks.data.sources import LONGEST_TEXT, read_rows, read_source, string_at
 from tasks.data.streams import Limits, Meter

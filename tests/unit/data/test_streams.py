@@ -7,8 +7,8 @@ import struct
 import zlib
 
 import pytest
-from backports import zstd
 
+from tasks.data.compression import zstd
 from tasks.data.streams import EXPANSION_GRACE_BYTES, Limits, Meter, open_input
 from tasks.errors import DataError
 from tests import real_data
