@@ -15,7 +15,7 @@ from tasks.data.cleaning import Counts
 from tasks.data.extract import QUARANTINE_FILE, TOUCHED_FILE
 from tasks.data.shard_writer import token_dtype
 from tasks.data.shards import TOKEN_BYTES_FILE
-from tasks.data.steps import Preparation
+from tasks.data.steps import Preparation, disk_full_explained
 from tasks.errors import DataError
 from tasks.manifest import Manifest, file_entries, fsync_folder, stamp, write_json
 from tasks.preparation_parts import Part, WorkLayout
@@ -62,7 +62,15 @@ class Gathered:
 
 
 def finish(preparation: Preparation) -> None:
-    """Put the payload in its place and leave the manifest beside it; what a killed attempt had put there is replaced."""
+    """Put the payload in its place and leave the manifest beside it; what a killed attempt had put there is replaced.
+
+    Raises DiskFullError as `do_part` does.
+    """
+    with disk_full_explained(preparation, Part("finish", 0)):
+        place_everything(preparation)
+
+
+def place_everything(preparation: Preparation) -> None:
     work = preparation.work
     folder = work.path / "finish"
     shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,8 @@ import errno
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -15,7 +16,7 @@ from tasks.config import TokenizerConfig
 from tasks.data_config import DataConfig
 from tasks.errors import DiskFullError
 from tasks.manifest import Request, fsync_folder, read_request, write_json
-from tasks.preparation_parts import RESULT_FILE, Part, WorkLayout
+from tasks.preparation_parts import MAPPED, RESULT_FILE, Part, WorkLayout
 from tasks.requests import prepare_settings
 from tasks.run_layout import StageLayout
 
@@ -23,6 +24,7 @@ Report = Callable[[float, str], None]
 """Takes how far the work is, from 0 to 1, and what it is; raises StoppedError where it is to end."""
 
 NOTHING_FREE_BYTES = 1 << 20
+RESERVE_FILE, RESERVE_BYTES = "reserve", 1 << 18
 TEXT_PER_INPUT = {"compressed": 6.0, "plain": 1.2}
 """Bytes of intermediate files for a byte of input: bzip2 takes prose to a fifth."""
 TOKENS_PER_TEXT = 0.8
@@ -86,18 +88,34 @@ def do_part(preparation: Preparation, part: Part, report: Report) -> None:
     if final.is_dir():
         return
     partial = final.with_name(f".{final.name}.{socket.gethostname()}-{os.getpid()}")
+    with disk_full_explained(preparation, part):
+        try:
+            partial.mkdir(parents=True)
+            result = maker_of(part.step)(preparation, part, partial, report)
+            write_json(partial / RESULT_FILE, result)
+            for path in sorted(partial.rglob("*")):
+                fsync_folder(path)
+            fsync_folder(partial)
+            commit(partial, final)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def disk_full_explained(preparation: Preparation, part: Part) -> Iterator[None]:
+    """Turn the failure to write into DiskFullError. Some space is held back, so that the mistake itself can be recorded."""
+    reserve = preparation.work.path / RESERVE_FILE
     try:
-        partial.mkdir(parents=True)
-        result = maker_of(part.step)(preparation, part, partial, report)
-        write_json(partial / RESULT_FILE, result)
-        for path in sorted(partial.rglob("*")):
-            fsync_folder(path)
-        fsync_folder(partial)
-        commit(partial, final)
+        if not reserve.exists():
+            reserve.parent.mkdir(parents=True, exist_ok=True)
+            reserve.write_bytes(bytes(RESERVE_BYTES))
+        yield
     except OSError as error:
-        raise disk_full(preparation, part, error) if is_disk_full(error, preparation.stage.path) else error from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not is_disk_full(error, preparation.stage.path):
+            raise
+        full = disk_full(preparation, part, error)
+        reserve.unlink(missing_ok=True)
+        raise full from error
 
 
 def commit(partial: Path, final: Path) -> None:
@@ -117,8 +135,9 @@ def is_disk_full(error: OSError, folder: Path) -> bool:
 
 def disk_full(preparation: Preparation, part: Part, error: OSError) -> DiskFullError:
     free = shutil.disk_usage(preparation.stage.path).free
+    doing = part.name.removesuffix("-00000") if part.step not in MAPPED else part.name
     return DiskFullError(
-        f"{preparation.stage.path} is on a disk that is full: {part.name} needs about {needed_bytes(preparation, part):,} bytes"
+        f"{preparation.stage.path} is on a disk that is full: {doing} needs about {needed_bytes(preparation, part):,} bytes"
         f" and {free:,} are free ({error.strerror or error}); make space and run the same command again, what is done is kept"
     )
 
