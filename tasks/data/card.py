@@ -15,12 +15,15 @@ Examples = Mapping[str, Sequence[Mapping[str, Any]]]
 PLOT_LINK = f"]({CARD_PLOT})"
 PLOT_TEXT = "Lengths, languages, drops by reason, sources by tokens"
 EXAMPLES_PER_REASON = 3
+UNDETERMINED = "und"
+"""ISO 639-3's code for a language that could not be determined."""
 
 REASONS = {
     "empty": "nothing left after cleaning",
     "too_short": "fewer characters than `min_characters`",
     "duplicate": "the same cleaned text came before",
     "near_duplicate": "an earlier document has nearly the same words",
+    "repeated_paragraphs": "every paragraph of it came before",
     "language": "in a language that is not wanted, or none that could be identified",
     "no_topic": "the page has no topic (`Uncategorized`)",
     "conflicting_label": "the same text came before with another label",
@@ -33,6 +36,12 @@ REASONS = {
 }
 """What the reasons for a drop mean. The rules for quality are named by their thresholds and listed with them."""
 
+CHANGES = {
+    "boilerplate_lines": "lines of navigation, notices and the like that were removed, also of documents dropped later",
+    "repaired_documents": "documents with characters that were decoded wrongly and put right, also of those dropped later",
+    "repeated_paragraphs": "paragraphs that an earlier document has, removed",
+    "unchecked_paragraphs": "paragraphs for which there was no memory, kept unchecked",
+}
 DUPLICATES = {
     "exact": "documents equal to an earlier one, dropped",
     "near": "near-duplicates of an earlier one, dropped",
@@ -65,12 +74,9 @@ def dataset_card(
         ("### Examples of what was dropped", list(example_lines(examples))),
         ("## Duplicates", duplicate_lines(data["duplicates"], request.inputs, details)),
         ("## Evaluation sets", contamination_lines(data["decontamination"], details, metrics["heldout_overlap"])),
-        (
-            "## Languages",
-            share_lines("language", {language or "none": number for language, number in details["languages"].items()}),
-        ),
+        ("## Languages", language_lines(details["languages"])),
         ("## Lengths", share_lines("characters", {length_range(int(n)): number for n, number in details["lengths"].items()})),
-        ("## What was cut out of kept documents", share_lines("what", details["changes"], "number")),
+        ("## What was changed in kept documents", change_lines(details["changes"])),
         ("## Cleaning and split", cleaning_lines(data)),
         ("## Rules", rule_lines(data)),
         ("## Tokenizer", tokenizer_lines(request, metrics, details, tokenizer_report, engines)),
@@ -164,23 +170,17 @@ def contamination_lines(settings: dict[str, Any], details: dict[str, Any], overl
     lines = []
     if names := [one["name"] for one in settings["evaluations"]]:
         action = {"drop": "are dropped", "fail": "end the preparation"}[settings["action"]]
-        lines += [
-            f"Documents that share {settings['ngram']} words in a row with {', '.join(f'`{n}`' for n in names)} {action}.",
-            "",
-        ]
+        sets = ", ".join(f"`{name}`" for name in names)
+        lines += [f"Documents that share {settings['ngram']} words in a row with an item of {sets} {action}.", ""]
         found = {name: details["contamination"].get(name, {}) for name in names}
         lines += [table_of("evaluation set", found) if any(found.values()) else "None was found.", ""]
         digests = [one.get("sha256", "") for one in details["source"]["evaluations"]]
         lines += [*(f"- `{name}`: SHA-256 `{digest}`" for name, digest in zip(names, digests, strict=True)), ""]
     else:
         lines += ["The text was compared with no evaluation set.", ""]
-    said = "was not measured" if overlap is None else f"occur in the training text too: {overlap:.2%}"
-    return [
-        *lines,
-        f"Of a sample of the held-out n-grams of 13 words, so many {said}."
-        if overlap is not None
-        else f"How much of the held-out text occurs in the training text {said}.",
-    ]
+    if overlap is None:
+        return [*lines, "How much of the held-out text occurs in the training text was not measured."]
+    return [*lines, f"{overlap:.2%} of a sample of the held-out n-grams of 13 words occur in the training text too."]
 
 
 def cleaning_lines(data: dict[str, Any]) -> list[str]:
@@ -190,11 +190,11 @@ def cleaning_lines(data: dict[str, Any]) -> list[str]:
         "wrongly decoded characters were repaired (ftfy)" if quality["fix_unicode"] else "",
         "lines of navigation and notices were removed" if quality["remove_boilerplate"] else "",
     ]
+    short = data["min_characters"]
     return [
-        "".join(f"{sentence(step)}. " for step in steps if step)
-        + "Unicode NFC; control characters removed; line ends normalised; trailing spaces removed;",
-        "more than two blank lines in a row made two. Documents with fewer than "
-        f"{data['min_characters']:,} characters after this are dropped.",
+        "".join(f"{sentence(step)}. " for step in steps if step) + "Unicode NFC; control characters removed; line ends",
+        "normalised; trailing spaces removed; more than two blank lines in a row made two.",
+        *([f"Documents with fewer than {short:,} characters after this are dropped."] if short > 1 else []),
         "A document is held out if the SHA-256 of its cleaned text lies in the first "
         f"{data['heldout_fraction']:.2%} of all hashes.",
     ]
@@ -233,6 +233,23 @@ def tokenizer_lines(
         f"{details['end_of_text_id']}) and its tokens, {details['dtype']}, little-endian. Tokenised by {' and '.join(engines)}."
     ]
     return lines + [line for block in report_blocks(report, "tokenizer") for line in ("", block)]
+
+
+def language_lines(languages: Mapping[str, int]) -> list[str]:
+    """By the codes of those that were identified."""
+    identified = {language: number for language, number in languages.items() if language}
+    lines = share_lines("language", identified)
+    if UNDETERMINED in identified:
+        lines += ["", f"`{UNDETERMINED}`: none was identified with the probability that is asked for."]
+    if asked_not := languages.get("", 0):
+        lines += ["", f"Of {asked_not:,} more documents the language was not asked for: nothing depends on it here, so it was"]
+        lines += ["identified for a sample, chosen by hash."]
+    return lines
+
+
+def change_lines(changes: Mapping[str, int]) -> list[str]:
+    rows = [[code(what), f"{number:,}", CHANGES.get(what, "")] for what, number in most_first(changes) if number]
+    return [table(["change", "number", "meaning"], rows)] if rows else []
 
 
 def length_range(digits: int) -> str:

@@ -32,14 +32,15 @@ def draw_card(path: Path, metrics: Mapping[str, float | int | None], details: Ma
 
     read = int(metrics["read_documents"] or 0)
     drops = dict(details["dropped"]) | {f"quarantined: {reason}": n for reason, n in details["quarantined"].items()}
-    languages = {language or "none": number for language, number in details["languages"].items()}
+    languages = {language: number for language, number in details["languages"].items() if language}
+    whose = "a sample of kept documents" if "" in details["languages"] else "kept documents"
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(12, 8), dpi=100, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, wspace=0.04, hspace=0.04)
         FigureCanvasAgg(figure)
         panels = figure.subplots(2, 2).flat
         draw_lengths(next(panels), {int(digits): number for digits, number in details["lengths"].items()})
-        draw_bars(next(panels), "Languages of kept documents", "documents", languages, BLUE)
+        draw_bars(next(panels), f"Languages of {whose}", "documents", languages, BLUE)
         draw_bars(next(panels), f"Dropped, of {short(read)} documents read", "documents", drops, ORANGE, read)
         tokens = {source["name"]: source["tokens"] for source in details["sources"]}
         draw_bars(next(panels), "Sources of kept documents", "tokens", tokens, BLUE)

@@ -18,9 +18,8 @@ def escaped(text: str) -> str:
 
 
 def excerpt(text: str) -> str:
-    """The first EXAMPLE_CHARACTERS of a foreign text, escaped."""
-    start = text[:EXAMPLE_CHARACTERS]
-    return escaped(start) + ("…" if start != text else "")
+    """The first EXAMPLE_CHARACTERS of a foreign text, escaped; a text of so many is taken for the beginning of a longer one."""
+    return escaped(text[:EXAMPLE_CHARACTERS]) + ("…" if len(text) >= EXAMPLE_CHARACTERS else "")
 
 
 def code(name: str) -> str:

@@ -38,7 +38,7 @@ DETAILS = {
     "quarantined": {"invalid_utf8": 3},
     "changes": {"boilerplate_lines": 7},
     "contamination": {"quiz": {"documents": 1, "ngrams": 2}},
-    "languages": {"en": 990, "": 10},
+    "languages": {"": 936, "en": 60, "und": 4},
     "lengths": {"5": 100, "10": 900},
     "duplicates": {
         "documents": 1007, "exact": 5, "near": 2, "of_references": 1, "unsettled": 0, "cluster_sizes": {"2": 5, "3-4": 1},

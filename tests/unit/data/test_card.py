@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.data.card import REASONS, dataset_card, dropped_lines, embedded, length_range, source_lines
+from tasks.data.card import CHANGES, REASONS, dataset_card, dropped_lines, embedded, length_range, source_lines
 from tests.unit.data.described_data import EXAMPLES, METRICS, REPORT, described, details
 
 
@@ -30,13 +30,14 @@ def card(metrics=METRICS, examples=EXAMPLES, report=REPORT, engines=("gigatoken 
         "| 3-4 | 1 |",
         "0.8 or more, found by MinHash and verified exactly, the first one is kept.",
         f"- not taken again (against-00): what is in the data set with digest `{'f' * 64}`",
-        "Documents that share 13 words in a row with `quiz` are dropped.",
+        "Documents that share 13 words in a row with an item of `quiz` are dropped.",
         "| `quiz` | 1 | 2 |",
         f"- `quiz`: SHA-256 `{'e' * 64}`",
-        "| `en` | 990 | 99.00% |",
-        "| `none` | 10 | 1.00% |",
+        "| `en` | 60 | 93.75% |",
+        "| `und` | 4 | 6.25% |",
+        "Of 936 more documents the language was not asked for: nothing depends on it here, so it was",
         "| 512 to 1,023 | 900 | 90.00% |",
-        "| `boilerplate_lines` | 7 | 100.00% |",
+        f"| `boilerplate_lines` | 7 | {CHANGES['boilerplate_lines']} |",
         "| `gopher_quality.min_words` | 10 | 50 |",
         "| `gopher_quality.max_words` | 100000 | 100000 |",
         "| `en` | 1.31 | 990 |",
@@ -48,7 +49,7 @@ def test_card_says(line):
 
 def test_numbers_in_sentences():
     text = card()
-    assert "so many occur in the training text too: 1.25%" in text
+    assert "1.25% of a sample of the held-out n-grams of 13 words occur in the training text too." in text
     assert "Tokenised by gigatoken 0.1." in text
     assert "first 10.00% of all hashes" in text
     assert "Wikitext became prose." in text
@@ -95,6 +96,12 @@ def test_the_picture_can_be_put_into_the_card():
     text = embedded(card(), "data:image/png;base64,AAAA")
     assert "](data:image/png;base64,AAAA)" in text
     assert "data_card.png" not in text
+
+
+def test_languages_of_all_documents_need_no_explanation():
+    text = card(languages={"en": 1000})
+    assert "| `en` | 1,000 | 100.00% |" in text
+    assert "not asked for" not in text and "`und`" not in text
 
 
 @pytest.mark.parametrize(("digits", "words"), [(1, "1"), (2, "2 to 3"), (10, "512 to 1,023")])

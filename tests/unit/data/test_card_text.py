@@ -31,8 +31,8 @@ def test_what_cannot_be_seen_becomes_a_space():
 
 
 def test_excerpts_are_cut():
-    assert excerpt("x" * 160) == "x" * 160
-    assert excerpt("x" * 161) == "x" * 160 + "…"
+    assert excerpt("x" * 159) == "x" * 159
+    assert excerpt("x" * 160) == excerpt("x" * 500) == "x" * 160 + "…"
 
 
 @pytest.mark.parametrize(
