@@ -5,8 +5,8 @@ galleries and other extensions, blocks of code, links to files, categories and o
 sections without text, and sections that only list links. Kept as plain text: links, headings (a line between blank lines), list
 items (a line each), inline HTML. Character references are decoded; paragraphs are separated by a blank line.
 
-`resolve_markup` takes care of what nests or encloses, `decode_inline` of what stands for other characters, `write_lines` of lines
-and sections. All are linear in time and memory for any input.
+`resolve_markup` takes care of what nests or encloses, `decode_inline` of what stands for other characters, `write_lines` of
+lines and sections. All are linear in time and memory for any input.
 """
 
 import zlib

@@ -31,5 +31,5 @@ IS = flagged(
     (URL_END, bytes(range(33)) + b'[]<>"|'),
     (SEPARATOR, b" ,;"),
 )
-"""`IS[byte] & LETTER`: a table makes for shorter code, and less to compile, than comparisons. LETTER has all of UTF-8 beyond ASCII,
-ALPHA the letters of ASCII."""
+"""`IS[byte] & LETTER`: a table makes for shorter code, and less to compile, than comparisons. LETTER has all of UTF-8 beyond
+ASCII, ALPHA the letters of ASCII."""

@@ -30,7 +30,7 @@ LONGEST_SWITCH = 80
 
 @numba.njit
 def decode_inline(data: np.ndarray, n: int, out: np.ndarray, words: np.ndarray, special: np.ndarray) -> int:
-    """Copies data[:n] to `out`, decoded; the number of bytes written. `special` has 1 for the bytes that are looked at (256)."""
+    """Copies data[:n] to `out`, decoded; the number of bytes written. `special` is true for the bytes to look at (256)."""
     i = o = np.int64(0)
     apostrophe = -2
     while i < n:
@@ -78,8 +78,8 @@ def quote_run(data: np.ndarray, i: int, n: int) -> int:
 def stray_apostrophe(data: np.ndarray, i: int, n: int) -> int:
     """Where in the line from i on `'''` is an apostrophe and the begin of italics (l'''opera''), or -1.
 
-    MediaWiki's rule (Parser::doQuotes): if bold and italics are both odd in number, the first `'''` after a one-letter word, else
-    the first after another word.
+    MediaWiki's rule (Parser::doQuotes): if bold and italics are both odd in number, the first `'''` after a one-letter word,
+    else the first after another word.
     """
     bold = italic = 0
     after_letter = after_word = -1

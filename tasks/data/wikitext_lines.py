@@ -33,7 +33,7 @@ def write_lines(data: np.ndarray, n: int, out: np.ndarray, words: np.ndarray) ->
             o = end_section(section, out, o, words)
             number += 1
             o = begin_section(sections[number], data, begin, stop, level, out, o)
-        elif kind == PLAIN or kind == ITEM:
+        elif kind in (PLAIN, ITEM):
             start = o
             if o > section[BODY]:
                 for _ in range(1 + separate):

@@ -170,10 +170,9 @@ def is_language(out: np.ndarray, begin: int, colon: int) -> bool:
         return 2 <= colon - begin <= 3 or is_simple
     if not (2 <= first - begin <= 4 and out[first] == MINUS and colon - begin <= 12):
         return False
-    for j in range(first, colon):
-        if not (97 <= out[j] <= 122 or out[j] == MINUS):
-            return False
-    return True
+    while first < colon and (97 <= out[first] <= 122 or out[first] == MINUS):
+        first += 1
+    return first == colon
 
 
 @numba.njit

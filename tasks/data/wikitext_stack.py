@@ -7,7 +7,7 @@ from tasks.data.wikitext_bytes import BLANK, GAP, IS, LIST_SIGN, NEWLINE
 
 DEPTH = 0
 BRACES, TABLE, HTML_TABLE, LINK, URL, VARIANT = map(np.int64, range(1, 7))
-"""What can be open. `stack[DEPTH]` is where in the stack the topmost entry is, `stack[TABLE]` how many tables are open, and so on.
+"""What can be open. `stack[DEPTH]` is where in the stack the topmost entry is, `stack[TABLE]` how many tables are open.
 No Python integers: numba would compile functions for each of them."""
 KIND, START, COUNT, FIRST_PIPE = range(4)
 """An entry: place in the output, number of braces (or brackets of a URL), place of the first `|` of a link or -1."""

@@ -1,4 +1,4 @@
-"""HTML and extension tags, and comments, of the first pass: what is shown by other means than text is skipped with its content."""
+"""HTML and extension tags, and comments, of the first pass: what is not shown as text is skipped with its content."""
 
 import numba
 import numpy as np

@@ -105,7 +105,7 @@ def read_arguments(out: np.ndarray, i: int, o: int, arguments: np.ndarray, words
             first, last = trimmed(out, begin, equals)
             kind = meaning(words, out, first, last, ARGUMENT)
             begin = equals + 1
-        if kind == UNNAMED or kind == UNIT:
+        if kind in (UNNAMED, UNIT):
             count += kind == UNNAMED
             row = 2 * (count if kind == UNNAMED else MAX_ARGUMENTS)
             arguments[row], arguments[row + 1] = trimmed(out, begin, i)

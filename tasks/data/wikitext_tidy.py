@@ -44,7 +44,7 @@ def put_line(data: np.ndarray, i: int, stop: int, out: np.ndarray, o: int) -> tu
             i, o = i + 1, o + 1
             letters, linked = letters + 1, linked + in_link
             gap = False
-        elif c == SPACE or c == TAB or (c == 0xC2 and width == 2 and data[i + 1] == 0xA0):
+        elif c in (SPACE, TAB) or (c == 194 and width == 2 and data[i + 1] == 160):
             if o > start and out[o - 1] != SPACE and not (gap and ends_open(out, o)):
                 out[o] = SPACE
                 o += 1
@@ -92,7 +92,7 @@ def is_second_brace(c: int, out: np.ndarray, o: int, start: int) -> bool:
     before = out[o - 1]
     if c == OPEN_BRACE:
         return before == OPEN_BRACE
-    return (c == CLOSE_BRACE and (before == CLOSE_BRACE or before == PIPE)) or (c == PIPE and before == OPEN_BRACE)
+    return (c == CLOSE_BRACE and (before in (CLOSE_BRACE, PIPE))) or (c == PIPE and before == OPEN_BRACE)
 
 
 @numba.njit
@@ -105,13 +105,13 @@ def ends_open(out: np.ndarray, o: int) -> bool:
 
 @numba.njit
 def put_after_gap(data: np.ndarray, i: int, stop: int, out: np.ndarray, o: int, start: int) -> tuple[int, int]:
-    """Append a character that is no letter where something was dropped before it: separators that separate nothing are left out."""
+    """Append a character that is no letter where something was dropped before it: no separators that separate nothing."""
     c, width = data[i], max(1, mark_width(data, i, stop))
     end = o
     while end > start and out[end - 1] == SPACE:
         end -= 1
     is_wide_close = c == 0xEF and width == 3 and data[i + 2] == 0x89
-    if c == CLOSE_PARENTHESIS or c == CLOSE_BRACKET or is_wide_close:
+    if c in (CLOSE_PARENTHESIS, CLOSE_BRACKET) or is_wide_close:
         opened = empty_since(out, end, start)
         if opened >= start:
             while opened > start and out[opened - 1] == SPACE:
@@ -120,7 +120,7 @@ def put_after_gap(data: np.ndarray, i: int, stop: int, out: np.ndarray, o: int, 
         while end > start and (out[end - 1] == SPACE or out[end - 1] == COMMA or out[end - 1] == SEMICOLON):
             end -= 1
         o = end
-    elif c == COMMA or c == SEMICOLON or c == COLON or (width == 3 and c >= 0xE3 and c != 0xEF):
+    elif c in (COMMA, SEMICOLON, COLON) or (width == 3 and c >= 227 and c != 239):
         if end == start or ends_open(out, end) or out[end - 1] == COMMA or out[end - 1] == SEMICOLON:
             return i + width, o
         if c == COMMA:
@@ -142,7 +142,7 @@ def empty_since(out: np.ndarray, end: int, start: int) -> int:
         c = out[end - 1]
         if ends_open(out, end):
             return end - 1 if c < 128 else end - 3
-        if c == SPACE or c == COMMA or c == SEMICOLON or c == COLON or c == MINUS or c == SLASH:
+        if c in (SPACE, COMMA, SEMICOLON, COLON, MINUS, SLASH):
             end -= 1
         elif end - 2 > start and out[end - 2] == 0x80 and out[end - 3] == 0xE2 and (c == 0x93 or c == 0x94):
             end -= 3
