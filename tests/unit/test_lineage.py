@@ -92,8 +92,11 @@ def test_a_document_is_found_by_digest_and_missing_ones_are_not(home, dataset, t
 
 def test_documents_are_cleaned_as_the_data_set_was(home, files, tmp_path):
     prepared(home, "repaired", ["The café."], [OWL], {"zoo": files["animals"]}, quality={"fix_unicode": True})
+    prepared(home, "pruned", ["An article."], [OWL], {"zoo": files["animals"]}, quality={"remove_boilerplate": True})
     prepared(home, "plain", ["The cafe."], [OWL], {"zoo": files["animals"]})
     assert only(lineage_of_document(home, text_file(tmp_path, "The cafÃ©.")).datasets).dataset.startswith("repaired-")
+    page = text_file(tmp_path, "An article.\nAll rights reserved.")
+    assert only(lineage_of_document(home, page).datasets).dataset.startswith("pruned-")
 
 
 def test_what_a_data_set_was_compared_with_is_not_in_it(home, files, dataset):
