@@ -5,9 +5,10 @@ from typing import Any
 
 from tasks.data_config import DataConfig
 from tasks.errors import DataError
+from tasks.input_files import input_files
 from tasks.manifest import Input, Manifest
 from tasks.run_layout import StageLayout
-from tasks.source_identity import data_identity, files_identity, resolve_files
+from tasks.source_identity import data_identity, inputs_identity
 
 
 def text_identity(home: Path, data: DataConfig) -> dict[str, Any]:
@@ -15,8 +16,10 @@ def text_identity(home: Path, data: DataConfig) -> dict[str, Any]:
     evaluations = []
     for one in data.decontamination.evaluations:
         field = f"data.decontamination.evaluations[{one.name}].path"
-        evaluations.append(files_identity(home, resolve_files(one.source, one.path, field)))
-    return {"sources": [data_identity(home, source) for source in data.sources], "evaluations": evaluations}
+        evaluations.append(inputs_identity(home, input_files(one.source, one.path, field)))
+    fields = ["data.path", *(f"data.mixture[{source.name}].path" for source in data.mixture)]
+    sources = [data_identity(home, source, field) for source, field in zip(data.sources, fields, strict=True)]
+    return {"sources": sources, "evaluations": evaluations}
 
 
 def earlier_datasets(home: Path, data: DataConfig) -> dict[str, Input]:

@@ -16,6 +16,7 @@ LAYER_0 = (
         "data_config",
         "errors",
         "gate",
+        "input_files",
         "journal",
         "manifest",
         "preparation_parts",
