@@ -37,15 +37,20 @@ class ComparedTexts:
 
     def __init__(self, parts: Sequence[ComparedPart], work: Path) -> None:
         self.parts = sorted(parts, key=lambda part: not part.reference)
-        lengths = [self._sizes(part) for part in self.parts]
-        self.firsts = np.concatenate([[0], np.cumsum([len(sizes) for sizes in lengths], dtype=np.int64)])
+        firsts = [0]
+        with (work / "sizes").open("wb") as file:
+            for part in self.parts:
+                sizes = self._sizes(part)
+                sizes.tofile(file)
+                firsts.append(firsts[-1] + len(sizes))
+        self.firsts = np.array(firsts, dtype=np.int64)
         """Number of the first document of each part, and of all documents at the end."""
         self.num_documents = int(self.firsts[-1])
         self.num_references = int(self.firsts[sum(part.reference for part in self.parts)])
-        self.sizes = mapped(work / "sizes", self.num_documents, np.int64)
+        self.sizes = (
+            np.asarray(np.memmap(work / "sizes", dtype=np.int64, mode="r")) if self.num_documents else np.empty(0, np.int64)
+        )
         """Bytes of each text."""
-        for first, sizes in zip(self.firsts, lengths, strict=False):
-            self.sizes[first : first + len(sizes)] = sizes
 
     @staticmethod
     def _sizes(part: ComparedPart) -> np.ndarray:

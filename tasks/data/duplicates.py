@@ -145,11 +145,11 @@ class DuplicateSearch:
         self.fresh[:] = True
         for sweep in range(MAX_SWEEPS):
             for band in range(settings.bands):
+                done = 1 - (1 - EXACT_SHARE) * 0.1**sweep * (1 - 0.9 * band / settings.bands)
                 for buckets in buckets_of_band(self.texts, self.keeper, self.fresh, band, self.memory_bytes // 2):
-                    self._cover(buckets, settings)
-                part = (band + 1) / settings.bands
-                done = 1 - (1 - EXACT_SHARE) * 0.1**sweep * (1 - 0.9 * part)
-                report(done, f"de-duplicating: {self.summary.verified_pairs:,} similar pairs compared")
+                    for block in buckets.blocks(self.texts.sizes, self.memory_bytes // 8):
+                        report(done, f"de-duplicating: {self.summary.verified_pairs:,} pairs compared")
+                        self._cover(block, settings)
             self.fresh[:] = False
             reopened = self._settle(settings)
             if not reopened:
@@ -158,18 +158,17 @@ class DuplicateSearch:
 
     def _cover(self, buckets: Buckets, settings: NearDuplicateSettings) -> None:
         """Drop what is like an earlier kept document of its bucket."""
-        memory_bytes, num_references = self.memory_bytes // 2, self.texts.num_references
-        for block in buckets.blocks(self.texts.sizes, memory_bytes // 4):
-            compare = self.texts.comparer(block.numbers, settings, memory_bytes)
-            for _ in range(MAX_ROUNDS):
-                firsts, seconds = block.pairs(num_references, self.fresh)
-                alike = compare(firsts, seconds) >= settings.threshold
-                self.summary.verified_pairs += len(alike)
-                block.covered[seconds[alike]] = True
-                self.keeper[block.numbers[seconds[alike]]] = block.numbers[firsts[alike]]
-                if not len(firsts):
-                    break
-            self.summary.uncompared += len(block.pairs(num_references, self.fresh)[1])
+        num_references = self.texts.num_references
+        compare = self.texts.comparer(buckets.numbers, settings, self.memory_bytes // 2)
+        for _ in range(MAX_ROUNDS):
+            firsts, seconds = buckets.pairs(num_references, self.fresh)
+            if not len(firsts):
+                return
+            alike = compare(firsts, seconds) >= settings.threshold
+            self.summary.verified_pairs += len(alike)
+            buckets.covered[seconds[alike]] = True
+            self.keeper[buckets.numbers[seconds[alike]]] = buckets.numbers[firsts[alike]]
+        self.summary.uncompared += len(buckets.pairs(num_references, self.fresh)[1])
 
     def _settle(self, settings: NearDuplicateSettings) -> int:
         """Give every document whose keeper was dropped that one's keeper, if it is like it; else keep it, as fresh.

@@ -1,10 +1,10 @@
 """64-bit hashes of the word n-grams of documents, straight from the buffers of an Arrow string array.
 
-A word is a maximal run of letters, digits and combining marks; ASCII letters are lower-cased, everything between words is
-ignored. In scripts that put no spaces between words (Chinese, Japanese kana, Thai, Lao, Khmer, Burmese, Tibetan) each code
-point is a word of its own, so that an n-gram there is a run of n characters. What is a letter is looked up in Unicode 3.2,
-the version that Python keeps for good, so that the hashes are the same with every Python on every machine; code points
-younger than that count as letters.
+A word is a maximal run of letters, digits and combining marks; letters are lower-cased, everything between words is ignored.
+In scripts that put no spaces between words (Chinese, Japanese kana, Thai, Lao, Khmer, Burmese, Tibetan) each code point is a
+word of its own, so that an n-gram there is a run of n characters. What is a letter is looked up in Unicode 3.2, the version
+that Python keeps for good, so that the hashes are the same with every Python on every machine; code points younger than that
+count as letters, and have no lower case.
 
 `data` is uint8 of UTF-8 and `offsets` int64 of shape (documents + 1,), the buffers of a `pyarrow.LargeStringArray`.
 Functions whose names end in `_into` are numba kernels: they write to `out` and return how much they wrote. Compiled kernels
@@ -44,8 +44,23 @@ def code_point_classes() -> np.ndarray:
     return classes
 
 
+def lower_case() -> np.ndarray:
+    """The lower case of each code point of the basic plane, or itself, uint16 of shape (65536,).
+
+    Unicode promises that what has a lower case keeps it (Character Encoding Stability Policies, case pairs).
+    """
+    upper = [code for code in range(0x10000) if unicodedata.ucd_3_2_0.category(chr(code)) in ("Lu", "Lt")]
+    lower = np.arange(0x10000, dtype=np.uint16)
+    for code in upper:
+        small = chr(code).lower()
+        if len(small) == 1 and ord(small) < 0x10000:
+            lower[code] = ord(small)
+    return lower
+
+
 CLASSES = code_point_classes()
-LOWER = np.array([ord(chr(code).lower()) if code < 128 and CLASSES[code] else 0 for code in range(256)], dtype=np.uint8)
+LOWER_CODES = lower_case()
+LOWER = np.array([LOWER_CODES[code] if code < 128 and CLASSES[code] else 0 for code in range(256)], dtype=np.uint8)
 """Lower-cased ASCII letters and digits; 0 for every other byte."""
 
 WORD_PRIME = np.uint64(0x9FB21C651E98DF25)
@@ -64,7 +79,7 @@ def mixed(value: np.uint64) -> np.uint64:
 
 @njit(cache=True, inline="always")
 def code_point_at(data: np.ndarray, at: int, stop: int) -> tuple[int, int, np.uint32]:
-    """Length in bytes, class and value of the code point that begins at `at`; bytes that are not UTF-8 count as letters."""
+    """Length in bytes, class and lower case of the code point at `at`; bytes that are not UTF-8 count as letters."""
     lead = np.uint32(data[at])
     length = 2 if lead < 0xE0 else (3 if lead < 0xF0 else 4)
     if at + length > stop:
@@ -73,7 +88,7 @@ def code_point_at(data: np.ndarray, at: int, stop: int) -> tuple[int, int, np.ui
     for following in range(at + 1, at + length):
         code = (code << np.uint32(6)) | np.uint32(data[following] & 0x3F)
     if code < 0x10000:
-        return length, np.int64(CLASSES[code]), code
+        return length, np.int64(CLASSES[code]), np.uint32(LOWER_CODES[code])
     if code >= FIRST_OTHER_HAN:
         return length, WORD, code
     return length, SEPARATOR if FIRST_SYMBOL <= code <= LAST_SYMBOL else LETTER, code

@@ -48,10 +48,10 @@ def test_references_have_the_lowest_numbers(compared, texts):
     ]
 
 
-@pytest.mark.parametrize("memory_bytes", [1, 2000, 1 << 20])
+@pytest.mark.parametrize("memory_bytes", [1, 20_000, 1 << 20])
 def test_similarities_are_exact_whatever_fits_into_memory(compared, texts, memory_bytes):
     expected = all_similarities(in_order(texts), SETTINGS.ngram)
-    firsts, seconds = np.triu_indices(62, 1)
+    firsts, seconds = (side[::5] for side in np.triu_indices(62, 1))
     found = compared.similarities(firsts, seconds, SETTINGS, memory_bytes)
     assert np.allclose(found, expected[firsts, seconds], atol=1e-12) and 0 < found.mean() < found.max() == 1
     numbers = np.random.default_rng(1).permutation(62)

@@ -15,7 +15,7 @@ TEXTS = [
     "",
     "... — !?",
     "one",
-    "Привет, мир! Ещё раз: привет, мир",
+    "Привет, мир! ЕЩЁ раз: привет, мир, ΑΘΗΝΑ, ÉCOLE école",
     "北京是中国的首都。",
     "Tōkyō 東京 is big",
     "สวัสดี",
@@ -28,8 +28,7 @@ HAN = re.compile("[\u4e00-\u9fff\u0e00-\u0eff]")
 def words(text):
     """The documented rule for the characters of these tests."""
     spaced = HAN.sub(lambda found: f" {found.group()} ", text)
-    lowered = "".join(letter.lower() if letter.isascii() else letter for letter in spaced)
-    return re.findall(r"[^\W_]+|[\u0e00-\u0eff]", lowered)
+    return re.findall(r"[^\W_]+|[\u0e00-\u0eff]", spaced.lower())
 
 
 def grams(text, n):
