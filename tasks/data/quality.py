@@ -123,7 +123,7 @@ def count_documents(
         size = num_newlines(data, start, end) + 1
         hashes, line_lengths, firsts = np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.uint8)
         count_lines(
-            data, start, end, classes, following, found, short, min_words, max_characters,
+            data, start, end, classes, vocabulary, following, found, short, min_words, max_characters,
             hashes, line_lengths, firsts, row[LINE_COLUMN:],
         )  # fmt: skip
         lines = row[LINE_COLUMN + 2]

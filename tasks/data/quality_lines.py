@@ -6,8 +6,9 @@ A line is what stands between two newlines; blank lines separate paragraphs. Tra
 import numpy as np
 from numba import njit
 
-from tasks.data.quality_characters import SPACE, TERMINAL, WORD, character_at, class_of
+from tasks.data.quality_characters import LETTER, SPACE, TERMINAL, WORD, character_at, class_of
 from tasks.data.quality_phrases import phrase_table, phrases_in
+from tasks.data.quality_words import MIX, PRIME, SEED, is_abbreviation
 
 LOREM, CURLY, JAVASCRIPT, POLICY = 1, 2, 4, 8
 C4_PHRASES = phrase_table(
@@ -28,7 +29,6 @@ NUM_LINE_COUNTS = 15
 
 NEWLINE, FULL_STOP, HYPHEN, BULLET, DOTS, OPEN, CLOSE, ZERO, NINE = (ord(c) for c in "\n.-•…[]09")
 QUESTION, EXCLAMATION, QUOTE = (ord(c) for c in '?!"')
-PRIME, SEED, MIX = np.uint64(0x100000001B3), np.uint64(0xCBF29CE484222325), np.uint64(0x9E3779B97F4A7C15)
 CITATIONS = tuple(np.frombuffer(text, dtype=np.uint8) for text in (b"[edit]", b"[citation needed]"))
 
 
@@ -67,24 +67,35 @@ def ends_sentence(data: np.ndarray, start: int, end: int, classes: np.ndarray) -
 
 
 @njit(cache=True, nogil=True)
-def num_sentences(data: np.ndarray, start: int, end: int, classes: np.ndarray) -> int:
-    """Parts of a line that end with terminal punctuation before a space, or with the line; initials ("J.") end none."""
-    number, inside, closing, letters, at = 0, False, False, 0, start
+def in_run(data: np.ndarray, at: int, start: int, end: int) -> bool:
+    """Whether the byte at `at` stands beside another like it."""
+    return (at > start and data[at - 1] == data[at]) or (at + 1 < end and data[at + 1] == data[at])
+
+
+@njit(cache=True, nogil=True)
+def num_sentences(data: np.ndarray, start: int, end: int, classes: np.ndarray, vocabulary: np.ndarray) -> int:
+    """Parts of a line that end with terminal punctuation before a space, or with the line; "J.", "Mrs." and "..." end none."""
+    number, inside, closing, characters, before, value, at = 0, False, 0, 0, 0, SEED, start
     while at < end:
         code, width = character_at(data, at, end)
         kind = class_of(code, classes)
         if kind & WORD:
-            if not inside or closing == 2:
-                number += 1
-            inside, closing, letters = True, 0, letters + 1
-        elif kind & TERMINAL:
-            initial = code == FULL_STOP and letters == 1
-            closing = 0 if initial else (2 if code >= 0x80 else max(closing, 1))
-            letters = 0
+            number += not inside or closing == 2
+            inside, closing, characters = True, 0, characters + 1
+            value = (value ^ np.uint64(code)) * PRIME
         else:
-            if kind & SPACE and closing == 1:
+            if kind & TERMINAL:
+                initial = characters == 1 and before & LETTER
+                if code != FULL_STOP:
+                    closing = 2 if code >= 0x80 else max(closing, 1)
+                elif in_run(data, at, start, end) or initial or is_abbreviation(value, characters, vocabulary):
+                    closing = 0
+                else:
+                    closing = max(closing, 1)
+            elif kind & SPACE and closing == 1:
                 closing = 2
-            letters = 0
+            characters, value = 0, SEED
+        before = kind
         at += width
     return number
 
@@ -154,8 +165,9 @@ def num_newlines(data: np.ndarray, start: int, end: int) -> int:
 
 @njit(cache=True, nogil=True)
 def count_lines(
-    data: np.ndarray, start: int, end: int, classes: np.ndarray, following: np.ndarray, found: np.ndarray,
-    short: int, min_words: int, max_characters: int, hashes: np.ndarray, lengths: np.ndarray, paragraphs: np.ndarray,
+    data: np.ndarray, start: int, end: int, classes: np.ndarray, vocabulary: np.ndarray,
+    following: np.ndarray, found: np.ndarray, short: int, min_words: int, max_characters: int,
+    hashes: np.ndarray, lengths: np.ndarray, paragraphs: np.ndarray,
     counts: np.ndarray,
 ) -> None:  # fmt: skip
     """Fills, for each line that is not blank, its hash (uint64), characters (int32), whether it starts a paragraph (uint8).
@@ -189,7 +201,7 @@ def count_lines(
             data, line[6], line[1], line[7], line[8], min_words, max_characters, classes, following, found
         )  # fmt: skip
         if verdict == KEEP:
-            counts[7] += num_sentences(data, line[6], line[1], classes)
+            counts[7] += num_sentences(data, line[6], line[1], classes, vocabulary)
         counts[8] += verdict == HAS_LOREM
         counts[9] += verdict == HAS_CURLY
 
