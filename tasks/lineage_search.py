@@ -26,29 +26,37 @@ class Found:
 def source_places(stage: StageLayout, manifest: Manifest, digest: str) -> list[Found]:
     """The files of that SHA-256 that the data set was made from; their documents may be in any split.
 
-    A source of which no document was kept does not count.
-    Raises IntegrityError where the data set's list of files cannot be read.
-    """
+    A source of which no document was kept does not count. Raises IntegrityError where it is not known."""
     listing = stage.path / SOURCES_FILE
-    if listing.exists():
-        try:
-            sources = read_json(listing)
-            kept = {source["name"] for source in manifest.details["sources"] if source["documents"]}
-            named = [(one["name"], file) for one in sources if one["name"] in kept for file in one["files"]]
-            names = [f"{source}: {file['name']}" for source, file in named if file.get("sha256") == digest]
-        except (ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(f"{listing} cannot be read ({error!r}); prepare the data set again") from None
-    else:
-        names = [stage.path.name] if made_from(manifest, digest) else []
+    if not listing.exists():
+        return [Found(split, stage.path.name) for split in splits_of(manifest) if made_from(stage, manifest, digest)]
+    try:
+        sources = read_json(listing)
+        kept = {source["name"] for source in manifest.details["sources"] if source["documents"]}
+        files = [(one["name"], file) for one in sources if one["name"] in kept for file in one["files"]]
+        names = [f"{source}: {file['name']}" for source, file in files if file.get("sha256") == digest]
+        remote = sum(file.get("sha256") is None for _, file in files)
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{listing} cannot be read ({error!r}); prepare the data set again") from None
+    if remote and not names:
+        raise IntegrityError(
+            f"{stage.path.name} was made from {remote:,} remote files whose SHA-256 is not known, so nobody knows whether this "
+            f"is one of them; look for it by name in {listing}"
+        )
     return [Found(split, name) for name in names for split in splits_of(manifest)]
 
 
-def made_from(manifest: Manifest, digest: str) -> bool:
-    """Whether a data set without a list of files was made from this one; several files are known by one digest over all."""
+def made_from(stage: StageLayout, manifest: Manifest, digest: str) -> bool:
+    """Whether a data set without a list of files was made from this one."""
     source = manifest.details.get("source", {})
     if "sample" in source:
         return source["sha256"] == digest
-    return source.get("files") == 1 and source["sha256"] == hashlib.sha256(digest.encode()).hexdigest()
+    if (number := source.get("files", 1)) > 1:
+        raise IntegrityError(
+            f"{stage.path.name} was made from {number:,} files of which only one digest over all was kept, so nobody knows "
+            "whether this is one of them; look for a document of it instead"
+        )
+    return source.get("sha256") == hashlib.sha256(digest.encode()).hexdigest()
 
 
 def splits_of(manifest: Manifest) -> tuple[str, str]:

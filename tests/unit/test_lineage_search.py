@@ -1,5 +1,7 @@
 """Finding digests in memory-mapped files."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,17 @@ def test_the_sample_is_known_by_its_digest(tmp_path):
     )
     assert [found.split for found in source_places(StageLayout(tmp_path), manifest, "ab")] == ["train", "test"]
     assert source_places(StageLayout(tmp_path), manifest, "cd") == []
+
+
+def test_files_of_which_no_digest_was_kept_are_no_answer(tmp_path):
+    details = {"sources": [{"name": "bucket", "documents": 1}], "source": {"files": 3, "sha256": "ab"}}
+    manifest = Manifest(kind="prepare", request_digest="r", details=details)
+    with pytest.raises(
+        IntegrityError, match="was made from 3 files of which only one digest over all was kept, so nobody knows"
+    ):
+        source_places(StageLayout(tmp_path), manifest, "0" * 64)
+    files = [{"name": "a", "sha256": None, "version": "1"}, {"name": "b", "sha256": "0" * 64}]
+    (tmp_path / "sources.json").write_text(json.dumps([{"name": "bucket", "files": files}]))
+    assert [found.place for found in source_places(StageLayout(tmp_path), manifest, "0" * 64)] == ["bucket: b"] * 2
+    with pytest.raises(IntegrityError, match="was made from 1 remote files whose SHA-256 is not known, so nobody knows"):
+        source_places(StageLayout(tmp_path), manifest, "1" * 64)
