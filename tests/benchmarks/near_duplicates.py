@@ -132,7 +132,9 @@ def compare_results(texts: list[str], work: Path) -> None:
     print(f"All pairs: {brute:.1f} CPU-seconds; keys, buckets and {summary.verified_pairs:,} comparisons: {ours:.1f}.\n")
     print("| | recall | precision |")
     print("|---|---:|---:|")
+    near = similarities[firsts, seconds] < settings.threshold + 0.1
     print(f"| pairs that share a key | {candidates.mean():.4f} | verified |")
+    print(f"| of these the {near.sum():,} below {settings.threshold + 0.1:.1f} | {candidates[near].mean():.4f} | |")
     print(f"| documents dropped | {right / expected.sum():.4f} | {right / dropped.sum():.4f} |")
     print(f"| dropped document and the one named for it | | {named.mean():.4f} |")
     assert candidates.mean() >= 0.98 and right >= 0.98 * expected.sum() and right >= 0.98 * dropped.sum() and named.all()
