@@ -1,13 +1,10 @@
-"""Cleaning, exact de-duplication and the split by hash: which documents are kept, and where they go.
-
-Memory: 16 bytes of digest (about 100 with Python's own) for each kept document, and the document in hand.
-"""
+"""Cleaning of one text, the split by hash, and the counts of what happened to documents."""
 
 import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -105,16 +102,6 @@ def is_held_out(digest: bytes, fraction: float) -> bool:
     return int.from_bytes(digest[:8], "big") < fraction * 2.0**64
 
 
-@dataclass(frozen=True)
-class Document:
-    text: str
-    held_out: bool
-
-    @property
-    def split(self) -> str:
-        return "heldout" if self.held_out else "train"
-
-
 @dataclass
 class Counts:
     """What happened to every document that was read: it was kept, dropped for a reason, or could not be read at all."""
@@ -161,24 +148,3 @@ class Counts:
     def from_json(cls, values: Mapping[str, Any]) -> "Counts":
         dropped, quarantined = Counter(values["dropped"]), Counter(values["quarantined"])
         return cls(values["read"], values["kept"], dropped, quarantined, dict(values["examples"]))
-
-
-def clean_documents(texts: Iterable[str], min_characters: int, heldout_fraction: float, counts: Counts) -> Iterator[Document]:
-    """The cleaned documents that are kept, each once, in the order of `texts`; `counts` is filled along the way."""
-    seen: set[bytes] = set()
-    for raw in texts:
-        counts.read += 1
-        text = clean(raw)
-        if not text:
-            counts.dropped["empty"] += 1
-            continue
-        if len(text) < min_characters:
-            counts.dropped["too_short"] += 1
-            continue
-        digest = text_digest(text)
-        if digest[:16] in seen:
-            counts.dropped["duplicate"] += 1
-            continue
-        seen.add(digest[:16])
-        counts.kept += 1
-        yield Document(text, is_held_out(digest, heldout_fraction))
