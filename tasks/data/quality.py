@@ -62,7 +62,7 @@ class QualityRules:
     def judge_counts(self, counts: np.ndarray, languages: str | Sequence[str]) -> np.ndarray:
         """The codes that follow from what `count` returned."""
         codes = np.zeros(len(counts), dtype=np.int16)
-        language = np.asarray(languages)
+        language = np.asarray(languages, dtype=np.str_)
         english, spaced = language == "en", ~np.isin(language, tuple(UNSPACED_LANGUAGES))
         for code, name in enumerate(self.reasons[1:], start=1):
             measure, limit = MEASURES[str(name)], self.thresholds[str(name)]

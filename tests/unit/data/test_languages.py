@@ -45,9 +45,9 @@ def test_the_answers_are_those_of_py3langid(original):
 
 
 def test_a_long_text_is_judged_by_its_middle():
-    text = SAMPLES["fr"] * 200 + SAMPLES["ru"] * 40 + SAMPLES["fr"] * 200
-    assert identify(text)[0] == "ru"
-    assert identify(text, max_characters=len(text))[0] == "fr"
+    text = SAMPLES["fr"] * 20 + SAMPLES["ru"] * 2 + SAMPLES["fr"] * 20
+    assert identify(text, max_characters=100)[0] == "ru"
+    assert identify(text)[0] == "fr"
     assert len(middle("é" * 5000, 2000)) == 4000
 
 

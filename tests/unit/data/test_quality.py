@@ -59,6 +59,15 @@ def test_a_batch_is_judged_as_its_documents_are_whatever_stands_beside_them():
     assert [rules.reasons[code] for code in codes] == [rules.judge(text) for text in texts]
 
 
+def test_a_batch_may_be_empty_and_its_buffers_writable():
+    rules = QualityRules(tuple(FILTERS))
+    assert rules.judge_batch(np.zeros(0, np.uint8), np.zeros(1, np.int64), []).tolist() == []
+    data, offsets = np.frombuffer(STORY.encode(), dtype=np.uint8).copy(), np.array([0, len(STORY)])
+    assert rules.judge_batch(data, offsets, ["en"]).tolist() == [0]
+    assert data.flags.writeable
+    assert offsets.flags.writeable
+
+
 def test_the_first_filter_that_fails_gives_the_reason():
     text = TEXTS["menu"]
     assert QualityRules(("fineweb", "c4")).judge(text) == "fineweb.min_terminated_lines"
