@@ -9,6 +9,7 @@ from numba import njit
 FACTOR = np.uint64(0xD6E8FEB86659FD93)
 SHIFT = np.uint64(32)
 FIRST_GRAM, FIRST_DUPLICATE_GRAM, LAST_GRAM = 2, 5, 10
+ONCE, REPEATED, SEEN = range(3)
 ENTRY = np.dtype([("key", np.uint64), ("count", np.int32), ("first", np.int32)], align=True)
 NUM_GRAM_COUNTS = LAST_GRAM - FIRST_GRAM + 1
 
@@ -51,41 +52,47 @@ def duplicates(hashes: np.ndarray, characters: np.ndarray, number: int) -> tuple
 
 @njit(cache=True, nogil=True)
 def count_grams(
-    n: int, words: np.ndarray, places: np.ndarray, grams: np.ndarray, number: int, table: np.ndarray, slots: np.ndarray
-) -> int:
-    """Counts the n-grams at the first `number` of `places`; returns the slot of the most frequent, the earliest of equals.
+    n: int, words: np.ndarray, places: np.ndarray, grams: np.ndarray, number: int, table: np.ndarray,
+    leaders: np.ndarray, marks: np.ndarray,
+) -> tuple[int, int]:  # fmt: skip
+    """Counts the n-grams at the first `number` of `places`: how often the most frequent occurs, and which of equals leads.
 
-    `grams`: the (n-1)-gram of each place, replaced by its n-gram. `slots`: where the table has the n-gram of each place.
+    `grams`: the (n-1)-gram of each place, replaced by its n-gram. `leaders`: the first place (its number) with the same n-gram.
+    `marks`: REPEATED for leaders of more than one. What comes later looks at these, and not at the far larger table again.
     """
     mask = table_size(number) - 1
     for slot in range(mask + 1):
         table[slot].count = 0
-    best, most, earliest = -1, 0, 0
+    most, earliest = 0, 0
     for k in range(number):
         grams[k] = grams[k] * FACTOR + words[places[k] + n - 1]
-        slot = slot_of(grams[k], table, mask)
-        entry = table[slot]
+        entry = table[slot_of(grams[k], table, mask)]
+        marks[k] = ONCE
         if entry.count == 0:
-            entry.key, entry.first = grams[k], places[k]
+            entry.key, entry.first = grams[k], k
+        elif entry.count == 1:
+            marks[entry.first] = REPEATED
         entry.count += 1
-        slots[k] = slot
+        leaders[k] = entry.first
         if entry.count > most or (entry.count == most and entry.first < earliest):
-            best, most, earliest = slot, entry.count, entry.first
-    return best
+            most, earliest = entry.count, entry.first
+    return most, earliest
 
 
 @njit(cache=True, nogil=True)
-def covered_by_repeats(n: int, places: np.ndarray, number: int, slots: np.ndarray, table: np.ndarray, ends: np.ndarray) -> int:
+def covered_by_repeats(
+    n: int, places: np.ndarray, number: int, leaders: np.ndarray, marks: np.ndarray, ends: np.ndarray
+) -> int:
     """Characters in n-grams that were seen before, read from left to right, going on after the end of each such n-gram."""
     characters, free = 0, 0
     for k in range(number):
-        place = places[k]
-        if place < free:
+        place, leader = places[k], leaders[k]
+        if place < free or marks[leader] == ONCE:
             continue
-        if table[slots[k]].first < 0:
+        if marks[leader] == SEEN:
             characters += ends[place + n] - ends[place]
             free = place + n
-        table[slots[k]].first = -1
+        marks[leader] = SEEN
     return characters
 
 
@@ -100,24 +107,24 @@ def gram_repetition(words: np.ndarray, lengths: np.ndarray, number: int, out: np
     ends = np.zeros(number + 1, np.int64)
     for i in range(number):
         ends[i + 1] = ends[i] + lengths[i]
-    places, grams, slots = np.arange(number), words[:number].copy(), np.empty(number, np.int32)
+    places, grams = np.arange(number), words[:number].copy()
+    leaders, marks = np.empty(number, np.int32), np.empty(number, np.uint8)
     table = np.empty(table_size(number), ENTRY)
     left = number
     for n in range(FIRST_GRAM, LAST_GRAM + 1):
         if left and places[left - 1] + n > number:
             left -= 1
-        top_characters = ends[min(n, number)] + n - 1 if number >= n else 0
-        if left:
-            best = table[count_grams(n, words, places, grams, left, table, slots)]
-            if best.count > 1:
-                top_characters = best.count * (ends[best.first + n] - ends[best.first] + n - 1)
-        if n < FIRST_DUPLICATE_GRAM:
-            out[n - FIRST_GRAM] = top_characters
-        else:
-            out[n - FIRST_GRAM] = covered_by_repeats(n, places, left, slots, table, ends)
+        most, leader = count_grams(n, words, places, grams, left, table, leaders, marks)
+        if n >= FIRST_DUPLICATE_GRAM:
+            out[n - FIRST_GRAM] = covered_by_repeats(n, places, left, leaders, marks, ends)
+        elif most > 1:
+            place = places[leader]
+            out[n - FIRST_GRAM] = most * (ends[place + n] - ends[place] + n - 1)
+        elif number >= n:
+            out[n - FIRST_GRAM] = ends[n] + n - 1
         kept = 0
         for k in range(left):
-            if table[slots[k]].count > 1:
+            if marks[leaders[k]] != ONCE:
                 places[kept], grams[kept] = places[k], grams[k]
                 kept += 1
         left = kept
