@@ -140,7 +140,7 @@ class DataConfig(TextSource):
     """What must not be trained on."""
     limits: LimitsConfig = LimitsConfig()
     """What is refused."""
-    part_megabytes: int = Field(64, ge=1, le=4096)
+    part_megabytes: int = Field(256, ge=1, le=4096)
     """Input that one process takes at a time, and about the text in one shard file."""
 
     @model_validator(mode="after")

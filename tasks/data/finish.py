@@ -11,7 +11,7 @@ import numpy as np
 
 from tasks.data.card import CARD_FILE, CARD_PLOT, dataset_card
 from tasks.data.card_plot import draw_card
-from tasks.data.cleaning import Counts
+from tasks.data.cleaning import MAX_EXAMPLES, Counts
 from tasks.data.extract import QUARANTINE_FILE, TOUCHED_FILE
 from tasks.data.shard_writer import token_dtype
 from tasks.data.shards import TOKEN_BYTES_FILE
@@ -116,6 +116,11 @@ def gather(work: WorkLayout) -> Gathered:
         gathered.counts.dropped[reason] += number
         gathered.counts.kept -= number
     gathered.changes.update(duplicates["changes"])
+    if pairs := duplicates["summary"]["examples"]:
+        gathered.counts.examples["near_duplicate"] = [
+            {"where": pair["where"], "beginning": f"Jaccard similarity {pair['jaccard']:.3f} with {pair['duplicate_of']}"}
+            for pair in pairs[:MAX_EXAMPLES]
+        ]
     for part, file in zip(work.parts("encode"), work.encoded_files, strict=True):
         result = work.result(part)
         for split, numbers in result["splits"].items():
@@ -216,11 +221,19 @@ def describe(preparation: Preparation, folder: Path, gathered: Gathered, shards:
     }
     for split, numbers in gathered.splits.items():
         metrics |= {f"{split}_{what}": numbers[what] for what in ("tokens", "documents", "bytes", "characters")}
+    kinds = [source.source for source in preparation.data.sources]
+    duplicates = preparation.work.result(DUPLICATES_PART)["summary"]
     details = {
         "dtype": token_dtype(tokenizer["vocab_size"]),
         "shards": {split: [name for source in shards for name in source[split]] for split in SPLITS},
         "sources": [
-            {"name": name, "documents": gathered.source_documents[n], "tokens": gathered.source_tokens[n], "shards": shards[n]}
+            {
+                "name": name,
+                "kind": kinds[n],
+                "documents": gathered.source_documents[n],
+                "tokens": gathered.source_tokens[n],
+                "shards": shards[n],
+            }
             for n, name in enumerate(preparation.data.source_names)
             if n < len(shards)
         ],
@@ -234,7 +247,7 @@ def describe(preparation: Preparation, folder: Path, gathered: Gathered, shards:
         "contamination": contamination(gathered),
         "languages": dict(sorted(gathered.languages.items(), key=lambda item: (-item[1], item[0]))),
         "lengths": {str(digits): number for digits, number in sorted(gathered.lengths.items())},
-        "duplicates": preparation.work.result(DUPLICATES_PART)["summary"],
+        "duplicates": {key: value for key, value in duplicates.items() if key not in ("examples", "first_numbers")},
         "source": request.identity["source"],
     }
     card = dataset_card(request, metrics, details, gathered.counts.examples, tokenizer["report"], sorted(gathered.engines))
