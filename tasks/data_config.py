@@ -52,7 +52,7 @@ class QualityConfig(Section):
 
     filters: tuple[RuleSet, ...] = ()
     """Published rule sets that a document must pass: gopher_quality and gopher_repetition (Rae et al. 2021, table A1), c4
-    (Raffel et al. 2020, section 2.2), fineweb (Penedo et al. 2024, section 3.4)."""
+    (Raffel et al. 2020, section 2.2), fineweb (Penedo et al. 2024)."""
     thresholds: dict[str, float] = Field(default_factory=dict)
     """Thresholds that differ from the published ones, by name, such as `gopher_quality.min_words`."""
     languages: tuple[str, ...] = ()
@@ -63,6 +63,8 @@ class QualityConfig(Section):
     """Repair text that was decoded wrongly (mojibake) with ftfy; costs time only where it finds any."""
     remove_boilerplate: bool = False
     """Remove lines of navigation, cookie notices and the like."""
+    c4_lines: bool = False
+    """Remove lines that are too short or do not end as a sentence does, as C4 did; not for poems, lists and code."""
 
 
 class DuplicatesConfig(Section):

@@ -83,6 +83,10 @@ def cleaned_digest(text: str, quality: dict[str, object]) -> bytes:
         from tasks.data.boilerplate import remove_boilerplate
 
         text, _ = remove_boilerplate(text)
+    if quality.get("c4_lines"):
+        from tasks.data.boilerplate import keep_c4_lines
+
+        text, _ = keep_c4_lines(text)
     return text_digest(text)
 
 

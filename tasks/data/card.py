@@ -37,6 +37,7 @@ REASONS = {
 """What the reasons for a drop mean. The rules for quality are named by their thresholds and listed with them."""
 
 CHANGES = {
+    "c4_characters": "characters of lines that were removed because they do not end as a sentence does, or are short",
     "boilerplate_lines": "lines of navigation, notices and the like that were removed, also of documents dropped later",
     "repaired_documents": "documents with characters that were decoded wrongly and put right, also of those dropped later",
     "repeated_paragraphs": "paragraphs that an earlier document has, removed",
@@ -189,6 +190,7 @@ def cleaning_lines(data: dict[str, Any]) -> list[str]:
         "wikitext became prose" if "mediawiki" in {one["source"] for one in (data, *data["mixture"])} else "",
         "wrongly decoded characters were repaired (ftfy)" if quality["fix_unicode"] else "",
         "lines of navigation and notices were removed" if quality["remove_boilerplate"] else "",
+        "lines that are short or do not end as a sentence does were removed" if quality["c4_lines"] else "",
     ]
     short = data["min_characters"]
     return [

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from tasks.data.boilerplate import remove_boilerplate
+from tasks.data.boilerplate import keep_c4_lines, remove_boilerplate
 from tasks.data.cleaning import Counts, clean, fix_unicode, text_digest
 from tasks.data.decontamination import ContaminationIndex
 from tasks.data.documents import Document
@@ -75,6 +75,9 @@ class DocumentFilter:
         if quality.remove_boilerplate:
             text, lines = remove_boilerplate(text)
             self.changes["boilerplate_lines"] += lines
+        if quality.c4_lines:
+            text, characters = keep_c4_lines(text)
+            self.changes["c4_characters"] += characters
         if not text:
             return self.counts.drop("empty", raw.where, raw.text)
         if len(text) < self.data.min_characters:
