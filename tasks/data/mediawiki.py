@@ -64,7 +64,7 @@ class Revision:
 
 
 class PageParser:
-    """Takes the bytes of an export in pieces of any size, gives the pages that each piece completes.
+    """Takes the bytes of an export in pieces of any size, collects the pages that each piece completes.
 
     Only elements at their own place in the tree are read: a `<timestamp>` of an `<upload>`, or the `<text>` of a `<content>`
     slot other than the main one (schema 0.11), is not taken for the revision's.
@@ -91,8 +91,8 @@ class PageParser:
         """Number of elements that are open."""
         return len(self._path)
 
-    def feed(self, data: bytes, last: bool = False) -> list[Page]:
-        """The pages that end in `data`; raises DataError where the XML is broken."""
+    def feed(self, data: bytes, last: bool = False) -> None:
+        """Put the pages that end in `data` into `pages`; raises DataError where the XML is broken."""
         try:
             self._expat.Parse(data, last)
         except expat.ExpatError as error:
@@ -100,6 +100,9 @@ class PageParser:
                 f"{self.where} is no well-formed XML at {self._place()}: {expat.ErrorString(error.code)}; "
                 "the dump is truncated or damaged: fetch it again"
             ) from None
+
+    def take(self) -> list[Page]:
+        """The pages found since the last time."""
         pages, self.pages = self.pages, []
         return pages
 
@@ -237,7 +240,10 @@ def read_pages(
     parser.feed(header)
     parser.fed = len(header)
     while data := stream.read(CHUNK_BYTES):
-        yield from parser.feed(data)
+        try:
+            parser.feed(data)
+        finally:
+            yield from parser.take()
     if not ends and parser.depth == 1:
         parser.feed(b"</mediawiki>")
-    yield from parser.feed(b"", last=True)
+    parser.feed(b"", last=True)
