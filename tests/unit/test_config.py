@@ -41,7 +41,7 @@ WRONG = [
      "tokenizer.vocab_size=500 has no effect with tokenizer.path='tok', whose vocabulary is taken as it is; remove one of the "
      "two"),
     ({"data": {"huggingface_config": "en"}},
-     "data.huggingface_config='en' has no effect with data.source='sample'; remove it or set data.source='huggingface'"),
+     "data.huggingface_config='en' has no effect with data.source='sample'; remove it or set source='huggingface'"),
     ({"finetune": [{"name": "a"}, {"name": "b"}, {"name": "a"}]},
      "finetune.name='a' is used twice, or is 'base'; choose another name"),
     ({"finetune": [{"name": "base"}]}, "finetune.name='base' is used twice, or is 'base'; choose another name"),
@@ -56,7 +56,7 @@ def test_settings_that_contradict_each_other_are_refused(values: dict, expected:
 OUT_OF_BOUNDS = [
     ("data.heldout_fraction", 0.5, "less than 0.5"), ("data.heldout_fraction", 0, "greater than 0"),
     ("data.name", "Has Spaces", "match pattern"), ("data.name", "../up", "match pattern"),
-    ("data.source", "ftp", "'sample', 'text', 'jsonl', 'parquet', 'csv' or 'huggingface'"),
+    ("data.source", "ftp", "'sample', 'text', 'jsonl', 'parquet', 'csv', 'mediawiki' or 'huggingface'"),
     ("tokenizer.vocab_size", 299, "greater than or equal to 300"), ("model.num_hidden_layers", 0, "greater than or equal to 1"),
     ("pretrain.precision", "fp16", "'bf16' or 'fp32'"), ("pretrain.beta2", 1.0, "less than 1"),
     ("pretrain.seed", 2**31, "less than or equal to 2147483647"), ("pretrain.micro_batch_size", 2.5, "valid integer"),
@@ -111,7 +111,7 @@ def test_bounds_are_in_the_help_text_of_the_form_where_they_are_not_obvious() ->
     """The Prefect form does not show bounds; it shows the sentence."""
     for field in ("learning_rate", "weight_decay", "beta1", "beta2"):
         assert re.search(r"\d", PretrainConfig.model_fields[field].description), field
-    assert len(sections(Config)) == 11
+    assert len(sections(Config)) == 18
 
 
 def test_a_fine_tune_cannot_be_named_so_that_it_leaves_its_folder() -> None:

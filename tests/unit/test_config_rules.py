@@ -2,9 +2,12 @@
 
 import pytest
 
-from tasks.config_rules import check_source, nearest
+from tasks.config_rules import check_mixture, check_source, nearest
+from tasks.data_config import DataConfig, TextSource
 from tasks.errors import ConfigError
 from tasks.presets import parse_config
+
+OTHER = {"name": "other", "source": "text", "path": "x.txt"}
 
 WRONG = [
     ({"pretrain": {"sequence_length": 600, "micro_batch_size": 1, "global_batch_tokens": 1200}},
@@ -32,6 +35,24 @@ WRONG = [
     ({"finetune": [{"name": "topic", "examples": {"test_fraction": 0.2}}]},
      "finetune[topic].examples.test_fraction=0.2 is larger than data.heldout_fraction=0.05, so that pre-training would see "
      "test pages; set it to at most 0.05 or hold out more"),
+    ({"data": {"source": "text", "path": "x.txt", "mixture": [{"name": "pages", "source": "sample"}]},
+      "finetune": [{"name": "topic", "examples": {"test_fraction": 0.2}}]},
+     "finetune[topic].examples.test_fraction=0.2 is larger than data.heldout_fraction=0.05, so that pre-training would see "
+     "test pages; set it to at most 0.05 or hold out more"),
+    ({"data": {"mixture": [OTHER, OTHER]}},
+     "data.mixture.name='other' is used twice (data.name counts too); choose another name"),
+    ({"data": {"mixture": [OTHER | {"name": "sample"}]}},
+     "data.mixture.name='sample' is used twice (data.name counts too); choose another name"),
+    ({"data": {"weight": 2}}, "data.weight=2.0 has no effect without data.mixture; remove it or add sources"),
+    ({"data": {"mixture": [OTHER | {"weight": 1}]}},
+     "weight is not set for source 'sample' and is for others; give every source a weight, or none"),
+    ({"data": {"weight": 1, "mixture": [OTHER]}},
+     "weight is not set for source 'other' and is for others; give every source a weight, or none"),
+    ({"data": {"mixture": [{"name": "other", "source": "mediawiki"}]}},
+     "data.mixture.path is not set, and data.mixture.source='mediawiki' needs it; set data.mixture.path"),
+    ({"preparation": {"num_processes": 2, "ray_address": "ray://host:10001"}},
+     "preparation.num_processes=2 has no effect with preparation.ray_address='ray://host:10001', whose cluster knows its own "
+     "CPUs; remove one of the two"),
 ]  # fmt: skip
 
 
@@ -51,6 +72,7 @@ RIGHT = [
     {"data": {"source": "jsonl", "path": "x.jsonl"}},
     {"data": {"source": "jsonl", "path": "x.jsonl"}, "finetune": [{"examples": {"test_fraction": 0.2}}]},
     {"data": {"heldout_fraction": 0.2}, "finetune": [{"examples": {"test_fraction": 0.2}}]},
+    {"data": {"max_epochs": 3.0}, "preparation": {"num_processes": 2}},
 ]
 
 
@@ -73,5 +95,7 @@ def test_nearest_gives_the_multiples_on_both_sides_and_never_zero(value: int, un
 def test_the_remedies_that_a_message_names_work() -> None:
     for tokens in (8192, 12288):
         parse_config({"pretrain": {"global_batch_tokens": tokens}})
-    check_source("data", "sample", None)
-    check_source("data", "csv", "x.csv")
+    check_source("data", TextSource())
+    check_source("data", TextSource(source="csv", path="x.csv"))
+    check_source("data", TextSource(source="huggingface", path="name", huggingface_config="en"))
+    check_mixture(DataConfig(weight=2.0, mixture=({**OTHER, "weight": 1.0},)))

@@ -9,10 +9,12 @@ from tasks.errors import ConfigError
 from tasks.manifest import Input, Manifest, Request
 from tasks.presets import load_config, parse_config
 from tasks.requests import (
+    PREPARE_FORMAT,
     evaluate_request,
     examples_request,
     finetune_request,
     prepare_request,
+    prepare_settings,
     pretrain_request,
     promote_request,
 )
@@ -88,15 +90,97 @@ def test_data_that_just_fits_is_taken() -> None:
     assert request.inputs == {"dataset": DATASET}
 
 
-def test_prepared_text_is_known_by_its_content_not_its_path() -> None:
-    def prepared(path: str, source: dict[str, Any], **data: Any) -> Request:
-        return prepare_request(parse_config({"data": {"source": "text", "path": path, **data}}), source, None)
+def prepared(path: str, source: str = "1", against: dict[str, Input] | None = None, **data: Any) -> Request:
+    values = {"data": {"source": "text", "path": path, **data}}
+    return prepare_request(parse_config(values), {"sources": [{"sha256": source}], "evaluations": []}, None, against or {})
 
-    base = prepared("/a.txt", {"sha256": "1"})
-    assert prepared("/b.txt", {"sha256": "1"}).digest == base.digest
-    assert prepared("/b.txt", {"sha256": "1"}).execution["data_path"].endswith("/b.txt")
-    assert prepared("/a.txt", {"sha256": "2"}).digest != base.digest
-    assert prepared("/a.txt", {"sha256": "1"}, min_characters=5).digest != base.digest
+
+def test_prepared_text_is_known_by_its_content_not_its_path() -> None:
+    base = prepared("/a.txt")
+    assert prepared("/b.txt").digest == base.digest
+    assert prepared("/b.txt").execution["paths"] == ["/b.txt"]
+    assert prepared("/a.txt", "2").digest != base.digest
+    assert prepared("/a.txt", min_characters=5).digest != base.digest
+    assert base.identity["format"] == PREPARE_FORMAT
+
+
+OTHER = {"name": "other", "source": "text", "path": "/o.txt"}
+QUIZ = {"name": "quiz", "path": "/quiz.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({"mixture": [OTHER]}, {"mixture": [OTHER | {"path": "/p.txt"}]}, True),
+        ({"mixture": [OTHER]}, {"mixture": [OTHER | {"weight": 2.0}], "weight": 1.0}, True),
+        ({"mixture": [OTHER]}, {"mixture": [OTHER | {"max_epochs": 2.0}], "max_epochs": 5.0}, True),
+        ({"mixture": [OTHER]}, {"mixture": [OTHER | {"name": "more"}]}, False),
+        ({"mixture": [OTHER]}, {"mixture": [OTHER | {"max_documents": 2}]}, False),
+        ({"mixture": [OTHER, OTHER | {"name": "b"}]}, {"mixture": [OTHER | {"name": "b"}, OTHER]}, False),
+        ({"decontamination": {"evaluations": [QUIZ]}}, {"decontamination": {"evaluations": [QUIZ | {"path": "/q"}]}}, True),
+        ({"decontamination": {"evaluations": [QUIZ]}}, {"decontamination": {"evaluations": [QUIZ], "ngram": 8}}, False),
+        ({"duplicates": {"near": True}}, {"duplicates": {"near": False}}, False),
+        ({"part_megabytes": 64}, {"part_megabytes": 1}, False),
+    ],
+)
+def test_what_a_mixture_is_made_of_counts_and_not_how_it_is_mixed(first: dict, second: dict, same: bool) -> None:
+    assert (prepared("/a.txt", **first).digest == prepared("/a.txt", **second).digest) is same
+
+
+def test_how_text_is_prepared_is_no_part_of_what_is_prepared() -> None:
+    identity = {"sources": [{"sha256": "1"}], "evaluations": []}
+    config = parse_config({"preparation": {"num_processes": 3}})
+    requests = [prepare_request(given, identity, None, {}) for given in (Config(), config)]
+    assert requests[0].digest == requests[1].digest
+    assert requests[1].execution["preparation"]["num_processes"] == 3
+
+
+def test_an_earlier_data_set_counts_by_its_digest() -> None:
+    requests = [
+        prepared("/a.txt", against=found, duplicates={"against": [name]})
+        for name, found in (
+            ("one", {"against-00": DATASET}),
+            ("two", {"against-00": Input(path="/moved", digest=DATASET.digest)}),
+            ("one", {"against-00": BASE}),
+        )
+    ]
+    assert requests[0].digest == requests[1].digest != requests[2].digest
+    assert prepared("/a.txt").digest != requests[0].digest
+
+
+def test_the_settings_of_a_request_are_those_it_was_made_from() -> None:
+    values = {
+        "data": {
+            "source": "text", "path": "/a.txt", "weight": 3.0, "mixture": [OTHER | {"weight": 2.0}],
+            "decontamination": {"evaluations": [QUIZ]}, "duplicates": {"against": ["earlier"]},
+        },
+        "tokenizer": {"path": "/tok"},
+    }  # fmt: skip
+    config = parse_config(values)
+    request = prepare_request(config, {"sources": [{}, {}], "evaluations": [{}]}, {"sha256": "t"}, {"against-00": DATASET})
+    data, tokenizer = prepare_settings(request)
+    assert tokenizer == config.tokenizer
+    assert data.duplicates.against == ("/data",), "the folder that was found"
+    assert [source.path for source in data.sources] == ["/a.txt", "/o.txt"]
+    assert data.decontamination == config.data.decontamination
+    assert data.source_names == ("sample", "other")
+    assert [source.weight for source in data.sources] == [None, None], "the training's business"
+
+
+def test_shares_of_the_sources_are_part_of_the_training() -> None:
+    def trained(**data: Any) -> Request:
+        mixture = [OTHER | data.pop("other", {})]
+        config = parse_config({"data": {"source": "text", "path": "/a.txt", "name": "first", "mixture": mixture, **data}})
+        return pretrain_request(config, DATASET, dataset())
+
+    assert "mixture" not in trained().identity
+    weighted = trained(weight=3.0, other={"weight": 1.0, "max_epochs": 4.0})
+    assert weighted.identity["mixture"] == [
+        {"name": "first", "weight": 3.0, "max_epochs": None},
+        {"name": "other", "weight": 1.0, "max_epochs": 4.0},
+    ]
+    assert trained(max_epochs=1.0).identity["mixture"][0]["max_epochs"] == 1.0
+    assert weighted.digest != trained().digest != trained(max_epochs=1.0).digest
 
 
 def finetune(random_init: bool = False, **settings: Any) -> Request:
