@@ -30,7 +30,7 @@ MAX_KEPT_DEPTH = 8
 @numba.njit
 def open_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray) -> tuple[int, int]:
     """`{{` and `{{{` (parameters), `{|` at the start of a line, `-{` of the language converter; else a plain brace."""
-    run = run_length(data, i)
+    run = run_length(data, i, data.size)
     if run > 1:
         top = push(stack, BRACES, o)
         if top:
@@ -49,7 +49,7 @@ def open_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.nda
 @numba.njit
 def close_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray, words: np.ndarray) -> tuple[int, int]:
     """MediaWiki's rule: of the braces that are open and those that close, three by three if both have them, else two by two."""
-    closing = run_length(data, i)
+    closing = run_length(data, i, data.size)
     after = i + closing
     if closing == 1:
         if after < data.size and data[after] == MINUS and top_kind(stack) == VARIANT:
@@ -77,7 +77,7 @@ def close_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.nd
 def pipe_or_table_end(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray) -> tuple[int, int]:
     """`|}` at the start of a line ends a table, unless its brace is one of two that end a template; else `|` is copied."""
     if i + 1 < data.size and data[i + 1] == CLOSE_BRACE:
-        run = run_length(data, i + 1)
+        run = run_length(data, i + 1, 3)
         ends_template = run == 2 and stack[BRACES] > 0
         if stack[TABLE] > 0 and not ends_template and at_line_start(out, o):
             return i + 2, close_through(stack, TABLE, out)

@@ -22,14 +22,13 @@ def flagged(*sets: tuple[int, bytes]) -> np.ndarray:
     return flags
 
 
-LETTER, ALPHA, BLANK, LIST_SIGN, URL_END, SEPARATOR = 1, 2, 4, 8, 16, 32
+LETTER, ALPHA, BLANK, LIST_SIGN, URL_END = 1, 2, 4, 8, 16
 IS = flagged(
     (LETTER | ALPHA, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"),
     (LETTER, b"0123456789" + bytes(range(128, 256))),
     (BLANK, bytes((SPACE, TAB, NEWLINE, GAP, NOTHING))),
     (LIST_SIGN, b"*#:;"),
     (URL_END, bytes(range(33)) + b'[]<>"|'),
-    (SEPARATOR, b" ,;"),
 )
 """`IS[byte] & LETTER`: a table makes for shorter code, and less to compile, than comparisons. LETTER has all of UTF-8 beyond
 ASCII, ALPHA the letters of ASCII."""

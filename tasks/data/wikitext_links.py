@@ -51,7 +51,7 @@ LONGEST_TARGET = 400
 @numba.njit
 def open_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray) -> tuple[int, int]:
     """`[[` opens a link, `[http://` an external one, whose address is skipped; else a plain bracket."""
-    run = min(2, run_length(data, i))
+    run = run_length(data, i, 2)
     scheme = scheme_length(data, i + run)
     if run == 1 and scheme == 0:
         out[o] = OPEN_BRACKET
@@ -68,7 +68,7 @@ def open_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.nd
 
 @numba.njit
 def close_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray, words: np.ndarray) -> tuple[int, int]:
-    kind, run = top_kind(stack), run_length(data, i)
+    kind, run = top_kind(stack), run_length(data, i, 4)
     if kind == URL:
         count, start = stack[stack[DEPTH] + COUNT], stack[stack[DEPTH] + START]
         pop(stack)

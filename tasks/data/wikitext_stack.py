@@ -89,8 +89,9 @@ def at_line_start(out: np.ndarray, o: int) -> bool:
 
 
 @numba.njit
-def run_length(data: np.ndarray, i: int) -> int:
+def run_length(data: np.ndarray, i: int, longest: int) -> int:
+    """How often the byte at i is repeated, at most `longest`: what is not passed over must not be counted again and again."""
     end = i + 1
-    while end < data.size and data[end] == data[i]:
+    while end < min(data.size, i + longest) and data[end] == data[i]:
         end += 1
     return end - i

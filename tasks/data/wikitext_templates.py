@@ -8,6 +8,7 @@ from tasks.data.wikitext_bytes import (
     CLOSE_PARENTHESIS,
     COLON,
     COMMA,
+    DOT,
     EQUALS,
     IS,
     MINUS,
@@ -20,6 +21,7 @@ from tasks.data.wikitext_stack import ARGUMENTS, MAX_ARGUMENTS, cut_back
 from tasks.data.wikitext_words import (
     ARGUMENT,
     BETWEEN,
+    CIRCA,
     FIRST,
     FIXED,
     FRACTION,
@@ -61,8 +63,10 @@ def template_text(out: np.ndarray, start: int, o: int, stack: np.ndarray, words:
     count = read_arguments(out, end, o, arguments, words)
     if count == 0:
         return cut_back(out, start)
-    first = 0 if style == NAMED else count if style == LAST else 1
-    if style in (FIRST, VALUE, NAMED):
+    if style == CIRCA:
+        out[begin + 1], arguments[1] = DOT, begin + 2
+    first = 0 if style in (NAMED, CIRCA) else count if style == LAST else 1
+    if style in (FIRST, VALUE, NAMED, CIRCA):
         count = 1
     elif style == QUANTITY:
         count = quantity_length(out, arguments, count, words)

@@ -53,7 +53,7 @@ INTERWIKI = (
 EXTENSIONS = "jpg jpeg jpe png gif svg tif tiff webp xcf djvu ogg oga ogv webm mp3 mp4 wav flac opus mid stl"
 """A link to such a file shows no text, whatever the wiki calls its file namespace."""
 
-FIRST, LAST, SPACED, JOINED, FRACTION, NAMED, PARENTHESES, QUANTITY, VALUE, FIXED = range(1, 11)
+FIRST, LAST, SPACED, JOINED, FRACTION, NAMED, CIRCA, PARENTHESES, QUANTITY, VALUE, FIXED = range(1, 12)
 TEMPLATES = {
     FIRST: "nowrap nobr small smaller big larger bold em strong nobold noitalic sic abbr tooltip quote "
     "blockquote cquote quotation poemquote vanchor visible_anchor ill interlanguage_link sc "
@@ -64,6 +64,7 @@ TEMPLATES = {
     JOINED: "chem chem2 linktext simplenuclide",
     FRACTION: "frac sfrac fraction",
     NAMED: "as_of",
+    CIRCA: "circa c. ca.",
     PARENTHESES: "nihongo",
     QUANTITY: "convert cvt unité unite nombre unidad",
     VALUE: "val",
@@ -71,13 +72,13 @@ TEMPLATES = {
 """Templates whose text is in their arguments; all others are dropped.
 
 FIRST and LAST name the unnamed argument that is the text (all `lang-xx` count as `lang`), SPACED, JOINED and FRACTION how the
-arguments are put together ("5 km", "H2O", "1/2"), NAMED is name and argument ("As of 2009"), PARENTHESES "first (others)",
+arguments are put together ("5 km", "H2O", "1/2"), NAMED is name and argument ("As of 2009"), CIRCA "c. 1900", PARENTHESES "first (others)",
 QUANTITY number and unit of `convert` as they were given, VALUE the number and `u=`.
 """
 FIXED_TEMPLATES = {
     "mdash": "—", "em dash": "—", "ndash": "–", "endash": "–", "en dash": "–", "snd": " – ", "spnd": " – ",
     "spaced ndash": " – ", "spaced en dash": " – ", "nbsp": " ", "spaces": " ", "'": "'", "'s": "'s",
-    "`": "ʻ", "okina": "ʻ", "hamza": "ʼ", "=": "=", "·": " ·", "•": " •", "circa": "c. ", "c.": "c. ",
+    "`": "ʻ", "okina": "ʻ", "hamza": "ʼ", "=": "=", "·": " ·", "•": " •",
     "pi": "π", "shy": "", "zwnj": "",
 }  # fmt: skip
 
