@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from tasks.config import Config, FinetuneConfig
-from tasks.requests import examples_request, prepare_request
+from tasks.data.steps import Preparation
+from tasks.manifest import write_json
+from tasks.requests import examples_request
 from tasks.run_layout import StageLayout, dataset_stage
-from tasks.source_identity import examples_identity, tokenizer_identity
-from tasks.text_identity import earlier_datasets, text_identity
+from tasks.source_identity import examples_identity
+from tasks.stages import prepare_work
 from tests.unit.data.prepared_stages import start
 
 
@@ -33,14 +35,24 @@ def jsonl(tmp_path: Path) -> Callable[[list[dict[str, Any]]], Path]:
 
 
 @pytest.fixture
-def prepared(home: Path) -> Callable[..., tuple[int, StageLayout]]:
+def requested(home: Path) -> Callable[..., Preparation]:
+    """A preparation that is not begun: `requested(data={...}, tokenizer={...})`; its request is written."""
+
+    def make(data: dict[str, Any], tokenizer: dict[str, Any] | None = None) -> Preparation:
+        work = prepare_work(home, Config.model_validate({"data": data, "tokenizer": tokenizer or {"vocab_size": 300}}))
+        write_json(work.stage.request, work.request)
+        return Preparation(work.stage, work.request)
+
+    return make
+
+
+@pytest.fixture
+def prepared(requested: Callable[..., Preparation]) -> Callable[..., tuple[int, StageLayout]]:
     """Runs a preparation: `prepared(data={...}, tokenizer={...})` gives exit code and stage."""
 
     def run(data: dict[str, Any], tokenizer: dict[str, Any] | None = None) -> tuple[int, StageLayout]:
-        config = Config.model_validate({"data": data, "tokenizer": tokenizer or {"vocab_size": 300}})
-        source, given = text_identity(home, config.data), tokenizer_identity(home, config.tokenizer)
-        request = prepare_request(config, source, given, earlier_datasets(home, config.data))
-        return start(dataset_stage(home, config.data.name, request.digest), request)
+        preparation = requested(data, tokenizer)
+        return start(preparation.stage, preparation.request)
 
     return run
 
