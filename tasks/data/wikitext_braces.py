@@ -1,9 +1,8 @@
 """Braces of the first pass: templates, parameters, tables and the language converter."""
 
-import numba
 import numpy as np
 
-from tasks.data.wikitext_bytes import CLOSE_BRACE, COLON, MINUS, NOTHING, OPEN_BRACE, PIPE, SEMICOLON
+from tasks.data.wikitext_bytes import CLOSE_BRACE, COLON, MINUS, NOTHING, OPEN_BRACE, PIPE, SEMICOLON, inner
 from tasks.data.wikitext_stack import (
     BRACES,
     COUNT,
@@ -27,7 +26,7 @@ MAX_KEPT_DEPTH = 8
 """Deeper inside other templates no text is taken: it would be moved at every level, and is dropped in the end."""
 
 
-@numba.njit
+@inner
 def open_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray) -> tuple[int, int]:
     """`{{` and `{{{` (parameters), `{|` at the start of a line, `-{` of the language converter; else a plain brace."""
     run = run_length(data, i, data.size)
@@ -46,7 +45,7 @@ def open_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.nda
     return i + 1, o + 1
 
 
-@numba.njit
+@inner
 def close_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray, words: np.ndarray) -> tuple[int, int]:
     """MediaWiki's rule: of the braces that are open and those that close, three by three if both have them, else two by two."""
     closing = run_length(data, i, data.size)
@@ -73,7 +72,7 @@ def close_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.nd
     return after, o
 
 
-@numba.njit
+@inner
 def pipe_or_table_end(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray) -> tuple[int, int]:
     """`|}` at the start of a line ends a table, unless its brace is one of two that end a template; else `|` is copied."""
     if i + 1 < data.size and data[i + 1] == CLOSE_BRACE:
@@ -89,7 +88,7 @@ def pipe_or_table_end(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: 
     return i + 1, o + 1
 
 
-@numba.njit
+@inner
 def variant_text(out: np.ndarray, start: int, o: int) -> int:
     """`-{zh-hans:A; zh-hant:B}-` leaves A, `-{text}-` its text, `-{H|...}-` and `-{T|...}-` (rules, titles) nothing."""
     begin, end = start + 2, o

@@ -4,7 +4,6 @@ Quotes (bold and italic) and behaviour switches such as __NOTOC__ are taken out,
 and what <nowiki> had hidden becomes plain text. Lines and the marks of links and gaps stay.
 """
 
-import numba
 import numpy as np
 
 from tasks.data.wikitext_bytes import (
@@ -21,6 +20,7 @@ from tasks.data.wikitext_bytes import (
     SEMICOLON,
     SPACE,
     UNDERSCORE,
+    inner,
 )  # fmt: skip
 from tasks.data.wikitext_words import ENTITY, meaning
 
@@ -28,7 +28,7 @@ LONGEST_ENTITY = 32
 LONGEST_SWITCH = 80
 
 
-@numba.njit
+@inner
 def decode_inline(data: np.ndarray, n: int, out: np.ndarray, words: np.ndarray, special: np.ndarray) -> int:
     """Copies data[:n] to `out`, decoded; the number of bytes written. `special` is true for the bytes to look at (256)."""
     i = o = np.int64(0)
@@ -66,7 +66,7 @@ def decode_inline(data: np.ndarray, n: int, out: np.ndarray, words: np.ndarray, 
     return o
 
 
-@numba.njit
+@inner
 def quote_run(data: np.ndarray, i: int, n: int) -> int:
     end = i + 1
     while end < n and data[end] == QUOTE:
@@ -74,7 +74,7 @@ def quote_run(data: np.ndarray, i: int, n: int) -> int:
     return end - i
 
 
-@numba.njit
+@inner
 def stray_apostrophe(data: np.ndarray, i: int, n: int) -> int:
     """Where in the line from i on `'''` is an apostrophe and the begin of italics (l'''opera''), or -1.
 
@@ -101,7 +101,7 @@ def stray_apostrophe(data: np.ndarray, i: int, n: int) -> int:
     return after_letter if after_letter >= 0 else after_word
 
 
-@numba.njit
+@inner
 def decode_entity(data: np.ndarray, i: int, n: int, out: np.ndarray, o: int, words: np.ndarray) -> tuple[int, int]:
     """The character that `&name;`, `&#number;` or `&#xhex;` at i stands for; what `&amp;` leaves is decoded once more."""
     while i + 4 < n and data[i + 1] == 97 and data[i + 2] == 109 and data[i + 3] == 112 and data[i + 4] == SEMICOLON:
@@ -130,7 +130,7 @@ def decode_entity(data: np.ndarray, i: int, n: int, out: np.ndarray, o: int, wor
     return end + 1, o
 
 
-@numba.njit
+@inner
 def number_at(data: np.ndarray, i: int, end: int) -> int:
     """Value of the decimal or (after x) hexadecimal digits; 0 if there are others."""
     base = 10
@@ -146,7 +146,7 @@ def number_at(data: np.ndarray, i: int, end: int) -> int:
     return value
 
 
-@numba.njit
+@inner
 def encode(code: int, out: np.ndarray, o: int) -> int:
     """Write a code point as UTF-8."""
     if code < 0x80:
@@ -168,7 +168,7 @@ def encode(code: int, out: np.ndarray, o: int) -> int:
     return o + 2
 
 
-@numba.njit
+@inner
 def switch_end(data: np.ndarray, i: int, n: int) -> int:
     """The end of a behaviour switch at i: `__`, capitals (or letters that are not ASCII) and `_`, `__`; -1 if there is none."""
     if i + 5 >= n or data[i + 1] != UNDERSCORE:

@@ -1,9 +1,8 @@
 """Last of three passes over wikitext: lines become paragraphs, and headings stay where there is something under them."""
 
-import numba
 import numpy as np
 
-from tasks.data.wikitext_bytes import BLANK, EQUALS, EXCLAMATION, IS, LIST_SIGN, MINUS, NEWLINE, PIPE
+from tasks.data.wikitext_bytes import BLANK, EQUALS, EXCLAMATION, IS, LIST_SIGN, MINUS, NEWLINE, PIPE, inner
 from tasks.data.wikitext_tidy import put_line
 from tasks.data.wikitext_words import SECTION, meaning
 
@@ -16,7 +15,7 @@ LINK_SHARE = 0.6
 """A section of nothing but list items is a list of links if so much of its letters are in links."""
 
 
-@numba.njit
+@inner
 def write_lines(data: np.ndarray, n: int, out: np.ndarray, words: np.ndarray) -> int:
     """Copies data[:n] to `out` (half as large again) as paragraphs separated by blank lines; the number of bytes written."""
     sections = np.zeros((count_headings(data, n) + 1, 8), np.int64)
@@ -52,7 +51,7 @@ def write_lines(data: np.ndarray, n: int, out: np.ndarray, words: np.ndarray) ->
     return keep_sections(sections, number, out)
 
 
-@numba.njit
+@inner
 def count_headings(data: np.ndarray, n: int) -> int:
     """At most so many headings there are: lines that begin with `=`, maybe after spaces and marks."""
     count, begins = 0, True
@@ -63,7 +62,7 @@ def count_headings(data: np.ndarray, n: int) -> int:
     return count
 
 
-@numba.njit
+@inner
 def line_kind(data: np.ndarray, begin: int, stop: int) -> tuple[int, int, int, int]:
     """What a line is, where its text begins and stops, and the level of a heading."""
     while begin < stop and IS[data[begin]] & BLANK:
@@ -95,7 +94,7 @@ def line_kind(data: np.ndarray, begin: int, stop: int) -> tuple[int, int, int, i
     return (ITEM if begin > first else PLAIN), begin, stop, 0
 
 
-@numba.njit
+@inner
 def begin_section(section: np.ndarray, data: np.ndarray, begin: int, stop: int, level: int, out: np.ndarray, o: int) -> int:
     section[TITLE], section[LEVEL] = o, level
     end, letters, _ = put_line(data, begin, stop, out, o)
@@ -106,7 +105,7 @@ def begin_section(section: np.ndarray, data: np.ndarray, begin: int, stop: int, 
     return o
 
 
-@numba.njit
+@inner
 def end_section(section: np.ndarray, out: np.ndarray, o: int, words: np.ndarray) -> int:
     """Settle what the section is, and write the blank line after it."""
     section[END] = o
@@ -122,7 +121,7 @@ def end_section(section: np.ndarray, out: np.ndarray, o: int, words: np.ndarray)
     return o + 2
 
 
-@numba.njit
+@inner
 def keep_sections(sections: np.ndarray, number: int, out: np.ndarray) -> int:
     """Close the ranks: sections with text of their own or in subsections; not the lists of links that end the page.
 

@@ -1,6 +1,5 @@
 """Brackets of the first pass: links leave their text, links to files and categories nothing, addresses are dropped."""
 
-import numba
 import numpy as np
 
 from tasks.data.wikitext_bytes import (
@@ -27,6 +26,7 @@ from tasks.data.wikitext_bytes import (
     SLASH,
     SPACE,
     URL_END,
+    inner,
 )  # fmt: skip
 from tasks.data.wikitext_stack import (
     COUNT,
@@ -48,7 +48,7 @@ LONGEST_TARGET = 400
 """Bytes; MediaWiki's titles have at most 255, and a fragment may follow."""
 
 
-@numba.njit
+@inner
 def open_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray) -> tuple[int, int]:
     """`[[` opens a link, `[http://` an external one, whose address is skipped; else a plain bracket."""
     run = run_length(data, i, 2)
@@ -66,7 +66,7 @@ def open_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.nd
     return i + run, o + 1
 
 
-@numba.njit
+@inner
 def close_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray, words: np.ndarray) -> tuple[int, int]:
     kind, run = top_kind(stack), run_length(data, i, 4)
     if kind == URL:
@@ -90,7 +90,7 @@ def close_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.n
     return i + 2, link_text(out, start, pipe, o, words)
 
 
-@numba.njit
+@inner
 def link_text(out: np.ndarray, start: int, pipe: int, o: int, words: np.ndarray) -> int:
     """Leave the text of the link that began at `start`, between LINK_START and LINK_END, or nothing of it."""
     end = pipe if pipe >= 0 else o
@@ -129,7 +129,7 @@ def link_text(out: np.ndarray, start: int, pipe: int, o: int, words: np.ndarray)
     return o + 1
 
 
-@numba.njit
+@inner
 def trick_text(out: np.ndarray, begin: int, end: int) -> tuple[int, int]:
     """Namespace and trailing parentheses of a title left out."""
     for j in range(begin, end):
@@ -142,7 +142,7 @@ def trick_text(out: np.ndarray, begin: int, end: int) -> tuple[int, int]:
     return begin, end
 
 
-@numba.njit
+@inner
 def prefix_kind(out: np.ndarray, begin: int, colon: int, words: np.ndarray) -> int:
     while begin < colon and out[begin] == SPACE:
         begin += 1
@@ -151,7 +151,7 @@ def prefix_kind(out: np.ndarray, begin: int, colon: int, words: np.ndarray) -> i
     return meaning(words, out, begin, colon, NAMESPACE)
 
 
-@numba.njit
+@inner
 def is_media_file(out: np.ndarray, end: int, words: np.ndarray) -> bool:
     dot = end - 1
     while dot > end - 6 and dot > 0 and out[dot] != DOT:
@@ -159,7 +159,7 @@ def is_media_file(out: np.ndarray, end: int, words: np.ndarray) -> bool:
     return out[dot] == DOT and meaning(words, out, dot + 1, end, EXTENSION) != 0
 
 
-@numba.njit
+@inner
 def is_language(out: np.ndarray, begin: int, colon: int) -> bool:
     """Whether it looks like a Wikipedia's language code: `de`, `als`, `zh-min-nan`, `simple`; such a link is no text."""
     first = begin
@@ -175,7 +175,7 @@ def is_language(out: np.ndarray, begin: int, colon: int) -> bool:
     return first == colon
 
 
-@numba.njit
+@inner
 def drop_unclosed_files(out: np.ndarray, o: int, stack: np.ndarray, words: np.ndarray) -> None:
     """Of links to files that were never closed the line that they begin in is overwritten."""
     while stack[DEPTH] > NO_ENTRY:
@@ -191,7 +191,7 @@ def drop_unclosed_files(out: np.ndarray, o: int, stack: np.ndarray, words: np.nd
         pop(stack)
 
 
-@numba.njit
+@inner
 def scheme_length(data: np.ndarray, i: int) -> int:
     """Bytes of `http://`, `https://`, `ftp://`, `mailto:` or `//` at i, else 0."""
     j = i
@@ -207,7 +207,7 @@ def scheme_length(data: np.ndarray, i: int) -> int:
     return 0
 
 
-@numba.njit
+@inner
 def skip_url(data: np.ndarray, i: int) -> int:
     """The end of a URL that goes on at i: space, newline, bracket, `<`, `"`, `|`, `''` or a template's braces."""
     while i < data.size:
@@ -221,7 +221,7 @@ def skip_url(data: np.ndarray, i: int) -> int:
     return i
 
 
-@numba.njit
+@inner
 def drop_bare_url(data: np.ndarray, i: int, out: np.ndarray, o: int) -> tuple[int, int]:
     """At the `:` of `http://`, `https://` or `ftp://`: an address is no prose; punctuation after it belongs to the sentence."""
     begin = o

@@ -5,17 +5,16 @@ output is cut back to that place (templates, tables, files), or what hides the t
 byte is written once, whatever the nesting, and an unclosed construct costs nothing but its brackets: its text stays.
 """
 
-import numba
 import numpy as np
 
 from tasks.data.wikitext_braces import close_braces, open_braces, pipe_or_table_end
-from tasks.data.wikitext_bytes import CLOSE_BRACE, CLOSE_BRACKET, COLON, LESS, NEWLINE, OPEN_BRACE, OPEN_BRACKET, PIPE
+from tasks.data.wikitext_bytes import CLOSE_BRACE, CLOSE_BRACKET, COLON, LESS, NEWLINE, OPEN_BRACE, OPEN_BRACKET, PIPE, inner
 from tasks.data.wikitext_links import close_bracket, drop_bare_url, drop_unclosed_files, open_bracket
 from tasks.data.wikitext_stack import DEPTH, NO_ENTRY, STACK_SIZE, end_line
 from tasks.data.wikitext_tags import MAX_TAGS, comment_end, is_comment, skip_tag
 
 
-@numba.njit
+@inner
 def resolve_markup(data: np.ndarray, out: np.ndarray, words: np.ndarray, special: np.ndarray) -> int:
     """Copies wikitext to `out`, of the same size or larger, without what nests or encloses; the number of bytes written.
 

@@ -1,9 +1,8 @@
 """What is open in the first pass over wikitext, and where in its output it began."""
 
-import numba
 import numpy as np
 
-from tasks.data.wikitext_bytes import BLANK, GAP, IS, LIST_SIGN, NEWLINE
+from tasks.data.wikitext_bytes import BLANK, GAP, IS, LIST_SIGN, NEWLINE, inner
 
 DEPTH = 0
 BRACES, TABLE, HTML_TABLE, LINK, URL, VARIANT = map(np.int64, range(1, 7))
@@ -22,7 +21,7 @@ MAX_ARGUMENTS = 16
 STACK_SIZE = ARGUMENTS + 2 * (MAX_ARGUMENTS + 1)
 
 
-@numba.njit
+@inner
 def push(stack: np.ndarray, kind: int, start: int) -> int:
     """The place of the new entry, with COUNT 0; 0 if there is no room for it."""
     top = stack[DEPTH] + ENTRY
@@ -37,25 +36,25 @@ def push(stack: np.ndarray, kind: int, start: int) -> int:
     return top
 
 
-@numba.njit
+@inner
 def pop(stack: np.ndarray) -> None:
     stack[stack[stack[DEPTH]]] -= 1
     stack[DEPTH] -= ENTRY
 
 
-@numba.njit
+@inner
 def top_kind(stack: np.ndarray) -> int:
     return stack[stack[DEPTH]]
 
 
-@numba.njit
+@inner
 def cut_back(out: np.ndarray, start: int) -> int:
     """Forget everything after `start`, but for a mark that something was there."""
     out[start] = GAP
     return start + 1
 
 
-@numba.njit
+@inner
 def close_through(stack: np.ndarray, kind: int, out: np.ndarray) -> int:
     """Close the innermost construct of a kind that is open, and whatever was left open within; nothing of it is kept."""
     while top_kind(stack) != kind:
@@ -65,7 +64,7 @@ def close_through(stack: np.ndarray, kind: int, out: np.ndarray) -> int:
     return cut_back(out, start)
 
 
-@numba.njit
+@inner
 def end_line(stack: np.ndarray) -> None:
     """External links and targets of links do not go on in the next line."""
     while stack[DEPTH] > 0:
@@ -76,7 +75,7 @@ def end_line(stack: np.ndarray) -> None:
             return
 
 
-@numba.njit
+@inner
 def at_line_start(out: np.ndarray, o: int) -> bool:
     """Whether only spaces, indentation and marks lie between the output's end and the begin of its line."""
     for j in range(o - 1, max(-1, o - 64), -1):
@@ -88,7 +87,7 @@ def at_line_start(out: np.ndarray, o: int) -> bool:
     return o < 64
 
 
-@numba.njit
+@inner
 def run_length(data: np.ndarray, i: int, longest: int) -> int:
     """How often the byte at i is repeated, at most `longest`: what is not passed over must not be counted again and again."""
     end = i + 1

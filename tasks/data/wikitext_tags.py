@@ -1,6 +1,5 @@
 """HTML and extension tags, and comments, of the first pass: what is not shown as text is skipped with its content."""
 
-import numba
 import numpy as np
 
 from tasks.data.wikitext_bytes import (
@@ -20,6 +19,7 @@ from tasks.data.wikitext_bytes import (
     PIPE,
     QUOTE,
     SLASH,
+    inner,
 )  # fmt: skip
 from tasks.data.wikitext_stack import HTML_TABLE, close_through, push
 from tasks.data.wikitext_words import (
@@ -39,7 +39,7 @@ LONGEST_TAG = 2000
 MAX_TAGS = 128
 
 
-@numba.njit
+@inner
 def comment_end(data: np.ndarray, i: int, out: np.ndarray, o: int) -> int:
     """The end of the comment at i, as in MediaWiki the text's if it is not closed; a line that it fills goes with it."""
     i += 4
@@ -50,12 +50,12 @@ def comment_end(data: np.ndarray, i: int, out: np.ndarray, o: int) -> int:
     return i + fills_line
 
 
-@numba.njit
+@inner
 def is_comment(data: np.ndarray, i: int) -> bool:
     return i + 3 < data.size and data[i + 1] == EXCLAMATION and data[i + 2] == MINUS and data[i + 3] == MINUS
 
 
-@numba.njit
+@inner
 def read_tag(data: np.ndarray, i: int, words: np.ndarray) -> tuple[int, int, int]:
     """Meaning of the tag at i (0: none, the `<` is text), the end of its name, and the byte after its `>`.
 
@@ -80,7 +80,7 @@ def read_tag(data: np.ndarray, i: int, words: np.ndarray) -> tuple[int, int, int
     return found, name_end, name_end
 
 
-@numba.njit
+@inner
 def content_end(data: np.ndarray, name: int, name_end: int, i: int, stop_at_same: bool) -> int:
     """Where `</name` begins at or after i, -1 if nowhere; with `stop_at_same` also -1 if `<name` comes first.
 
@@ -96,7 +96,7 @@ def content_end(data: np.ndarray, name: int, name_end: int, i: int, stop_at_same
     return -1
 
 
-@numba.njit
+@inner
 def same_word(data: np.ndarray, a: int, b: int, size: int) -> bool:
     """Whether data[a:a+size] and data[b:b+size] are the same but for case, and the second ends there."""
     if b + size > data.size or (b + size < data.size and IS[data[b + size]] & ALPHA):
@@ -107,7 +107,7 @@ def same_word(data: np.ndarray, a: int, b: int, size: int) -> bool:
     return j == size
 
 
-@numba.njit
+@inner
 def skip_tag(
     data: np.ndarray,
     i: int,
@@ -153,7 +153,7 @@ def skip_tag(
     return read_tag(data, end, words)[2], o + 1
 
 
-@numba.njit
+@inner
 def has_inline(data: np.ndarray, i: int, end: int) -> bool:
     """Whether a tag has the attribute `inline`: such code is part of a sentence."""
     for j in range(i, end - 6):
@@ -162,7 +162,7 @@ def has_inline(data: np.ndarray, i: int, end: int) -> bool:
     return False
 
 
-@numba.njit
+@inner
 def copy_literal(data: np.ndarray, i: int, end: int, out: np.ndarray, o: int) -> int:
     """What is within <nowiki>: markup is text there; of two braces one is left."""
     for j in range(i, end):

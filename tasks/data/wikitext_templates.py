@@ -1,6 +1,5 @@
 """The text of the few templates whose arguments are text (`wikitext_words.TEMPLATES`); all others are dropped."""
 
-import numba
 import numpy as np
 
 from tasks.data.wikitext_bytes import (
@@ -16,6 +15,7 @@ from tasks.data.wikitext_bytes import (
     PIPE,
     SLASH,
     SPACE,
+    inner,
 )  # fmt: skip
 from tasks.data.wikitext_stack import ARGUMENTS, MAX_ARGUMENTS, cut_back
 from tasks.data.wikitext_words import (
@@ -40,7 +40,7 @@ from tasks.data.wikitext_words import (
 LONGEST_NAME = 48
 
 
-@numba.njit
+@inner
 def template_text(out: np.ndarray, start: int, o: int, stack: np.ndarray, words: np.ndarray) -> int:
     """Replace what is between the braces, out[start:o], by its text, which is never longer; the new end of the output."""
     end = start
@@ -78,7 +78,7 @@ def template_text(out: np.ndarray, start: int, o: int, stack: np.ndarray, words:
     return start
 
 
-@numba.njit
+@inner
 def trimmed(out: np.ndarray, begin: int, end: int) -> tuple[int, int]:
     """out[begin:end] without the spaces and marks around it."""
     while begin < end and IS[out[begin]] & BLANK:
@@ -88,7 +88,7 @@ def trimmed(out: np.ndarray, begin: int, end: int) -> tuple[int, int]:
     return begin, end
 
 
-@numba.njit
+@inner
 def read_arguments(out: np.ndarray, i: int, o: int, arguments: np.ndarray, words: np.ndarray) -> int:
     """Places of the unnamed arguments, begin and end of each, from row 1 on, and of the unit in the last row; their number.
 
@@ -116,7 +116,7 @@ def read_arguments(out: np.ndarray, i: int, o: int, arguments: np.ndarray, words
     return count
 
 
-@numba.njit
+@inner
 def quantity_length(out: np.ndarray, arguments: np.ndarray, count: int, words: np.ndarray) -> int:
     """How many arguments of {{convert|5|to|10|km|mi|...}} are the quantity: numbers with words between them, and a unit."""
     used = 1
@@ -125,7 +125,7 @@ def quantity_length(out: np.ndarray, arguments: np.ndarray, count: int, words: n
     return min(count, used + 1)
 
 
-@numba.njit
+@inner
 def join(out: np.ndarray, start: int, arguments: np.ndarray, first: int, count: int, style: int) -> int:
     """Write arguments one after the other; the separators take no more room than the name and the `|` that they replace."""
     for n in range(first, count + 1):
@@ -143,7 +143,7 @@ def join(out: np.ndarray, start: int, arguments: np.ndarray, first: int, count: 
     return start
 
 
-@numba.njit
+@inner
 def move(out: np.ndarray, start: int, begin: int, end: int) -> int:
     for j in range(begin, end):
         out[start + j - begin] = out[j]

@@ -1,6 +1,5 @@
 """Writing one line of text: single spaces, and nothing left over where something was dropped, such as "( , )" or " ,"."""
 
-import numba
 import numpy as np
 
 from tasks.data.wikitext_bytes import (
@@ -11,8 +10,11 @@ from tasks.data.wikitext_bytes import (
     COMMA,
     DOT,
     GAP,
+    IS,
+    LETTER,
     LINK_END,
     LINK_START,
+    MARK_LEAD,
     MINUS,
     OPEN_BRACE,
     OPEN_BRACKET,
@@ -22,52 +24,48 @@ from tasks.data.wikitext_bytes import (
     SLASH,
     SPACE,
     TAB,
+    inner,
 )  # fmt: skip
 
 
-@numba.njit
-def is_letter(c: int) -> bool:
-    """Whether it is an ASCII letter or digit, or part of a character that is not ASCII."""
-    return c >= 128 or 97 <= (c | 32) <= 122 or 48 <= c <= 57
-
-
-@numba.njit
+@inner
 def put_line(data: np.ndarray, i: int, stop: int, out: np.ndarray, o: int) -> tuple[int, int, int]:
     """Appends the line data[i:stop]; the new end of the output, the number of bytes of letters, and of these within links."""
     start, letters, linked = o, 0, 0
     gap, in_link = True, False
     while i < stop:
         c = data[i]
-        width = mark_width(data, i, stop)
-        if width == 0 and is_letter(c):
+        width = 1
+        is_letter = IS[c] & LETTER != 0
+        if IS[c] & MARK_LEAD:
+            width = mark_width(data, i, stop)
+            is_letter = width == 0
+            width = max(1, width)
+        if is_letter:
             out[o] = c
-            i, o = i + 1, o + 1
+            o += 1
             letters, linked = letters + 1, linked + in_link
             gap = False
-        elif c in (SPACE, TAB) or (c == 194 and width == 2 and data[i + 1] == 160):
+        elif c in (SPACE, TAB) or (c == 0xC2 and data[i + 1] == 0xA0):
             if o > start and out[o - 1] != SPACE and not (gap and ends_open(out, o)):
                 out[o] = SPACE
                 o += 1
-            i += max(1, width)
-        elif c < SPACE or (c == 0xC2 and width == 2):  # A mark, or a soft hyphen.
+        elif c < SPACE or c == 0xC2:  # A mark, or a soft hyphen.
             gap |= c == GAP
             in_link = c == LINK_START or (in_link and c != LINK_END)
-            i += max(1, width)
         elif gap:
-            i, o = put_after_gap(data, i, stop, out, o, start)
-        elif width == 0 and is_second_brace(c, out, o, start):
-            i += 1
-        else:
-            for j in range(i, i + max(1, width)):
+            o = put_after_gap(data, i, width, stop, out, o, start)
+        elif not is_second_brace(c, out, o, start):
+            for j in range(i, i + width):
                 out[o] = data[j]
                 o += 1
-            i += max(1, width)
+        i += width
     while o > start and out[o - 1] == SPACE:
         o -= 1
     return o, letters, linked
 
 
-@numba.njit
+@inner
 def mark_width(data: np.ndarray, i: int, stop: int) -> int:
     """Bytes of a character at i that is not ASCII and no letter: U+00A0, U+00AD, U+2000 to U+206F, CJK punctuation; else 0."""
     c = data[i]
@@ -84,7 +82,7 @@ def mark_width(data: np.ndarray, i: int, stop: int) -> int:
     return 3 if is_fullwidth else 0
 
 
-@numba.njit
+@inner
 def is_second_brace(c: int, out: np.ndarray, o: int, start: int) -> bool:
     """Whether it would complete `{{`, `}}`, `{|` or `|}`."""
     if o == start:
@@ -95,7 +93,7 @@ def is_second_brace(c: int, out: np.ndarray, o: int, start: int) -> bool:
     return (c == CLOSE_BRACE and (before in (CLOSE_BRACE, PIPE))) or (c == PIPE and before == OPEN_BRACE)
 
 
-@numba.njit
+@inner
 def ends_open(out: np.ndarray, o: int) -> bool:
     """Whether the output ends with `(`, `[` or the wide parenthesis U+FF08."""
     if out[o - 1] == OPEN_PARENTHESIS or out[o - 1] == OPEN_BRACKET:
@@ -103,39 +101,38 @@ def ends_open(out: np.ndarray, o: int) -> bool:
     return o > 2 and out[o - 1] == 0x88 and out[o - 2] == 0xBC and out[o - 3] == 0xEF
 
 
-@numba.njit
-def put_after_gap(data: np.ndarray, i: int, stop: int, out: np.ndarray, o: int, start: int) -> tuple[int, int]:
+@inner
+def put_after_gap(data: np.ndarray, i: int, width: int, stop: int, out: np.ndarray, o: int, start: int) -> int:
     """Append a character that is no letter where something was dropped before it: no separators that separate nothing."""
-    c, width = data[i], max(1, mark_width(data, i, stop))
+    c = data[i]
     end = o
     while end > start and out[end - 1] == SPACE:
         end -= 1
-    is_wide_close = c == 0xEF and width == 3 and data[i + 2] == 0x89
-    if c in (CLOSE_PARENTHESIS, CLOSE_BRACKET) or is_wide_close:
+    if c in (CLOSE_PARENTHESIS, CLOSE_BRACKET) or (c == 0xEF and data[i + 2] == 0x89):
         opened = empty_since(out, end, start)
         if opened >= start:
             while opened > start and out[opened - 1] == SPACE:
                 opened -= 1
-            return i + width, opened
-        while end > start and (out[end - 1] == SPACE or out[end - 1] == COMMA or out[end - 1] == SEMICOLON):
+            return opened
+        while end > start and out[end - 1] in (SPACE, COMMA, SEMICOLON):
             end -= 1
         o = end
-    elif c in (COMMA, SEMICOLON, COLON) or (width == 3 and c >= 227 and c != 239):
-        if end == start or ends_open(out, end) or out[end - 1] == COMMA or out[end - 1] == SEMICOLON:
-            return i + width, o
+    elif c in (COMMA, SEMICOLON, COLON) or c == 0xE3:
+        if end == start or ends_open(out, end) or out[end - 1] in (COMMA, SEMICOLON):
+            return o
         if c == COMMA:
             o = end
-    elif c == DOT and not (i + 1 < stop and (is_letter(data[i + 1]) or data[i + 1] == DOT)):
+    elif c == DOT and not (i + 1 < stop and (IS[data[i + 1]] & LETTER or data[i + 1] == DOT)):
         o = end
-    elif width == 1 and is_second_brace(c, out, o, start):
-        return i + 1, o
+    elif is_second_brace(c, out, o, start):
+        return o
     for j in range(i, i + width):
         out[o] = data[j]
         o += 1
-    return i + width, o
+    return o
 
 
-@numba.njit
+@inner
 def empty_since(out: np.ndarray, end: int, start: int) -> int:
     """Where the bracket is that nothing but separators follow up to `end`; -1 if there is none."""
     while end > start:

@@ -10,6 +10,8 @@ from html.entities import html5
 import numba
 import numpy as np
 
+from tasks.data.wikitext_bytes import inner
+
 TAG, NAMESPACE, TEMPLATE, ARGUMENT, SECTION, EXTENSION, ENTITY = map(np.int64, range(1, 8))
 """Categories of words: the same word may be in several. No Python integers: numba would compile `meaning` for each of them."""
 
@@ -71,9 +73,9 @@ TEMPLATES = {
 }
 """Templates whose text is in their arguments; all others are dropped.
 
-FIRST and LAST name the unnamed argument that is the text (all `lang-xx` count as `lang`), SPACED, JOINED and FRACTION how the
-arguments are put together ("5 km", "H2O", "1/2"), NAMED is name and argument ("As of 2009"), CIRCA "c. 1900", PARENTHESES "first (others)",
-QUANTITY number and unit of `convert` as they were given, VALUE the number and `u=`.
+FIRST and LAST name the unnamed argument that is the text (all `lang-xx` count as `lang`); SPACED, JOINED and FRACTION how the
+arguments are put together ("5 km", "H2O", "1/2"); NAMED is name and argument ("As of 2009"), CIRCA "c. 1900", PARENTHESES
+"first (others)", QUANTITY number and unit of `convert` as they were given, VALUE the number and `u=`.
 """
 FIXED_TEMPLATES = {
     "mdash": "—", "em dash": "—", "ndash": "–", "endash": "–", "en dash": "–", "snd": " – ", "spnd": " – ",
@@ -128,7 +130,7 @@ def word_hash(data: np.ndarray, start: int, end: int, category: int) -> int:
     return value | 1
 
 
-@numba.njit
+@inner
 def meaning(words: np.ndarray, data: np.ndarray, start: int, end: int, category: int) -> int:
     """The value of the word data[start:end], 0 if it has none."""
     wanted = word_hash(data, start, end, category)
