@@ -92,7 +92,7 @@ def prepare_text(stage: StageLayout, request: Request, report: "Reporter") -> Ma
         for step in STEPS:
             for part in work.pending(step):
                 do_part(preparation, part, StepReporter(report, work, part))
-        report(0.98, "finishing")
+        report(sum(SHARES.values()), "finishing")
         finish(preparation)
     return complete(work)
 

@@ -45,10 +45,10 @@ def extracted(stage: StageLayout, index: int, source: int, files: int) -> None:
 
 def test_shares_are_a_whole_and_steps_follow_each_other() -> None:
     assert tuple(SHARES) == STEPS
-    assert sum(SHARES.values()) == pytest.approx(1.0)
+    assert 0.9 < sum(SHARES.values()) < 1.0, "some time is left for the end"
     assert set(MAPPED) <= set(STEPS)
     assert fraction_before("plan") == 0
-    assert fraction_before("encode") == pytest.approx(1 - SHARES["encode"])
+    assert fraction_before("encode") == pytest.approx(sum(SHARES.values()) - SHARES["encode"])
 
 
 def test_places_and_names(stage: StageLayout) -> None:
