@@ -6,33 +6,31 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
-from tasks.config import Config
-from tasks.data.__main__ import main
+from tasks.data import deduplicate
+from tasks.data.__main__ import PartReporter, StepReporter, main
+from tasks.data.finish import SUFFIXES
+from tasks.errors import StoppedError
 from tasks.journal import read_journal
-from tasks.manifest import Manifest, read_json, write_json
+from tasks.manifest import Manifest, read_json
+from tasks.preparation_parts import SHARES, STEPS, Part, WorkLayout
 from tasks.progress import ProgressReader
-from tasks.requests import prepare_request
-from tasks.run_layout import REPOSITORY, StageLayout, dataset_stage
-from tasks.source_identity import data_identity
+from tasks.run_layout import REPOSITORY, StageLayout
 from tests.unit.data.prepared_stages import manifest_of, sentences
 
-NUM_DOCUMENTS = 8_000
+NUM_DOCUMENTS = 1_000
 WHOLE = {
-    "request.json", "journal.jsonl", "manifest.json", "data_card.md", "token_bytes.npy", "tokenizer", "train-00000.bin",
-    "heldout-00000.bin", "train-00000.documents.npy", "heldout-00000.documents.npy",
+    "request.json", "journal.jsonl", "manifest.json", "data_card.md", "data_card.png", "sources.json", "token_bytes.npy",
+    "tokenizer", *(f"{split}-00000{suffix}" for split in ("train", "heldout") for suffix in SUFFIXES),
 }  # fmt: skip
 
 
 @pytest.fixture
-def stage(home, jsonl) -> StageLayout:
+def stage(requested, jsonl) -> StageLayout:
     path = jsonl([{"text": text} for text in sentences(NUM_DOCUMENTS)])
-    config = Config.model_validate({"data": {"source": "jsonl", "path": str(path)}, "tokenizer": {"vocab_size": 300}})
-    request = prepare_request(config, data_identity(home, config.data), None)
-    stage = dataset_stage(home, "sample", request.digest)
-    write_json(stage.request, request)
-    return stage
+    return requested({"source": "jsonl", "path": str(path)}).stage
 
 
 def run(stage: StageLayout) -> subprocess.Popen:
@@ -53,18 +51,28 @@ def test_the_process_ends_with_a_manifest_and_full_progress(stage):
     assert ProgressReader(stage).read().fraction == 1.0
 
 
-def test_a_killed_process_is_redone_from_scratch(stage):
+def parts_done(stage: StageLayout) -> dict[str, int]:
+    """When each step's first part was done."""
+    return {path.parents[1].name: path.stat().st_mtime_ns for path in stage.path.glob("work/*/00000/result.json")}
+
+
+def test_a_killed_process_leaves_its_parts_to_the_next_one(stage):
+    for step in STEPS[:3]:
+        assert main([str(stage.path), step, "0"]) == 0
+    before = parts_done(stage)
+    assert set(before) == set(STEPS[:3])
+    (stage.path / "work" / "tokenizer").mkdir()
+    for leftover in ("work/extract/.00000.host-1", "work/tokenizer/.00000.host-1"):
+        (stage.path / leftover).mkdir()
     process = run(stage)
     deadline = time.monotonic() + 60
-    while not (stage.path / "partial" / "train-00000.bin").exists():
+    while not (stage.path / "work" / "encode").exists():
         assert process.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert not stage.manifest.exists()
-    for leftover in ("train-00007.bin", "train-00007.documents.npy", ".manifest.json.abc", "tokenizer"):
-        (stage.path / leftover).mkdir() if leftover == "tokenizer" else (stage.path / leftover).write_text("half")
+    assert parts_done(stage).items() >= before.items()
     assert main([str(stage.path)]) == 0
     assert {path.name for path in stage.path.iterdir()} == WHOLE
     assert {line["attempt"] for line in read_journal(stage.journal)[0]} == {1, 2}
@@ -77,12 +85,20 @@ def test_a_stage_that_is_done_is_left_alone(stage):
     assert {path: path.stat().st_mtime_ns for path in stage.path.rglob("*")} == before
 
 
-def test_a_stop_file_ends_it_with_its_own_code(stage):
-    stage.stop.touch()
+def test_a_stop_keeps_the_parts_that_are_done(stage, monkeypatch):
+    def stopped(*given: object) -> None:
+        stage.stop.touch()
+        given[-1](0.5, "stopping")
+
+    monkeypatch.setattr(deduplicate, "find_duplicates", stopped)
     assert main([str(stage.path)]) == 3
-    assert {path.name for path in stage.path.iterdir()} == {"request.json", "journal.jsonl", "stop"}
+    monkeypatch.undo()
+    assert {path.name for path in stage.path.iterdir()} == {"request.json", "journal.jsonl", "stop", "work"}
+    assert set(parts_done(stage)) == {"plan", "extract"}
+    assert not list(stage.path.glob("work/*/.*"))
     stage.stop.unlink()
     assert main([str(stage.path)]) == 0
+    assert {path.name for path in stage.path.iterdir()} == WHOLE
 
 
 def test_a_user_error_is_left_as_a_record_and_forgotten_by_the_next_success(stage, jsonl):
@@ -92,7 +108,7 @@ def test_a_user_error_is_left_as_a_record_and_forgotten_by_the_next_success(stag
     assert {path.name for path in stage.path.iterdir()} == {"request.json", "journal.jsonl", "error.json"}
     error = read_json(stage.error)
     assert error["error"] == "DataError"
-    assert f"line {NUM_DOCUMENTS + 1} is not valid JSON" in error["message"]
+    assert f"line {NUM_DOCUMENTS + 1} (byte {len(whole)}) is not valid JSON" in error["message"]
     (stage.path.parents[2] / "rows.jsonl").write_bytes(whole)
     assert main([str(stage.path)]) == 0
     assert {path.name for path in stage.path.iterdir()} == WHOLE
@@ -112,14 +128,104 @@ def test_a_file_that_is_gone_is_a_user_error(stage):
     assert "does not exist" in read_json(stage.error)["message"]
 
 
-def test_a_crash_leaves_nothing_half_made(stage, monkeypatch):
-    def full_disk(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+def full_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tasks.data.prepare.token_bytes", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+
+@pytest.mark.parametrize(
+    ("place", "step", "kept"),
+    [
+        ("tasks.data.tokenizer_step.token_bytes", "tokenizer", set(STEPS[:3])),
+        ("tasks.data.finish.draw_card", "finish", set(STEPS)),
+    ],
+)
+def test_a_full_disk_is_recorded_and_the_parts_are_kept(stage, monkeypatch, place, step, kept):
+    monkeypatch.setattr(place, full_disk)
+    assert main([str(stage.path)]) == 2
+    error = read_json(stage.error)
+    assert error["error"] == "DiskFullError"
+    assert f"is on a disk that is full: {step} needs about" in error["message"]
+    assert set(parts_done(stage)) == kept
+    assert not list(stage.path.glob("work/*/.*"))
+    monkeypatch.undo()
+    assert main([str(stage.path)]) == 0
+    assert {path.name for path in stage.path.iterdir()} == WHOLE
+
+
+def test_a_crash_in_a_part_leaves_the_parts_before_it(stage, monkeypatch):
+    def defect(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("tasks.data.tokenizer_step.token_bytes", defect)
+    with pytest.raises(RuntimeError, match="a defect"):
         main([str(stage.path)])
-    assert {path.name for path in stage.path.iterdir()} == {"request.json", "journal.jsonl"}
+    assert not list(stage.path.glob("work/*/.*"))
+    assert set(parts_done(stage)) == set(STEPS[:3])
+
+
+def test_a_process_of_one_part_does_that_part(stage):
+    work = WorkLayout(stage)
+    for step in STEPS:
+        assert main([str(stage.path), step, "0"]) == 0
+        assert (work.folder(Part(step, 0)) / "result.json").exists()
+    assert not stage.manifest.exists()
+    assert not stage.journal.exists(), "the owner of the stage writes it"
+    assert main([str(stage.path)]) == 0
+    assert {path.name for path in stage.path.iterdir()} == WHOLE
+    assert main([str(stage.path), "extract", "0"]) == 0
+    assert not work.path.exists(), "a part that comes late does nothing"
+
+
+def test_the_mistake_of_a_part_is_recorded_as_the_parts_own(stage):
+    work, rows = WorkLayout(stage), stage.path.parents[2] / "rows.jsonl"
+    assert main([str(stage.path), "plan", "0"]) == 0
+    whole = rows.read_bytes()
+    rows.write_bytes(b"{\n" + whole)
+    assert main([str(stage.path), "extract", "0"]) == 2
+    error = read_json(work.error(Part("extract", 0)))
+    assert error["error"] == "DataError"
+    assert "line 1 (byte 0) is not valid JSON" in error["message"]
+    assert not stage.error.exists()
+    assert set(parts_done(stage)) == {"plan"}
+    rows.write_bytes(whole)
+    assert main([str(stage.path), "extract", "0"]) == 0
+    assert not work.error(Part("extract", 0)).exists()
+
+
+def test_a_part_obeys_the_stop_file(stage):
+    stage.stop.touch()
+    assert main([str(stage.path), "plan", "0"]) == 3
+    assert not WorkLayout(stage).folder(Part("plan", 0)).exists()
+    assert not WorkLayout(stage).error(Part("plan", 0)).exists()
+
+
+def test_a_part_says_how_far_it_is_where_the_owner_looks(stage, monkeypatch):
+    monkeypatch.setattr("tasks.data.__main__.REPORT_EVERY_SECONDS", 0.0)
+    assert main([str(stage.path), "plan", "0"]) == 0
+    work = WorkLayout(stage)
+    report = PartReporter(work, Part("extract", 0))
+    seen = []
+    for fraction in np.linspace(0, 1, 5):
+        report(fraction, "extracting")
+        seen.append(work.fraction("extract"))
+    assert seen == sorted(set(seen))
+    stage.stop.touch()
+    with pytest.raises(StoppedError, match="asked to stop at 50%"):
+        report(0.5, "extracting")
+
+
+def test_progress_of_all_steps_goes_from_nothing_to_everything(stage):
+    seen = []
+    for step in STEPS:
+        work = WorkLayout(stage)
+        (part,) = work.parts(step)
+        report = StepReporter(lambda fraction, message: seen.append(fraction), work, part)
+        for fraction in (0.0, 0.5, 1.0):
+            report(fraction, step)
+        assert main([str(stage.path), step, "0"]) == 0
+    assert seen[0] == 0
+    assert seen[-1] == pytest.approx(sum(SHARES.values()))
+    assert np.diff(seen).min() > -1e-12
 
 
 def test_other_files_of_the_folder_are_not_touched(prepared, jsonl):

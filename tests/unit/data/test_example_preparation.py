@@ -6,12 +6,11 @@ import json
 
 import pytest
 
-from tasks.config import DataConfig
-from tasks.data.cleaning import Counts
+from tasks.data.cleaning import clean, is_held_out, text_digest
 from tasks.data.example_preparation import first_sentences
 from tasks.data.examples import read_examples
-from tasks.data.prepare import read_documents
-from tasks.data.sources import Meter
+from tasks.data.sources import read_rows
+from tasks.data.streams import Meter
 from tasks.manifest import verify
 from tests.unit.data.prepared_stages import manifest_of, message_of, sentences
 
@@ -45,7 +44,7 @@ def test_classification_examples_are_split_sorted_and_counted(examples, jsonl):
     share = sum(e["label"] == details["majority_label"] for e in test) / len(test)
     assert metrics["majority_share"] == share
     card = (stage.path / "data_card.md").read_text()
-    assert "303 examples read = 300 kept + 3 dropped." in card
+    assert "303 examples read = 300 kept + 3 dropped + 0 quarantined." in card
     assert f"is right for {share:.2%} of the test set" in card
 
 
@@ -118,9 +117,9 @@ def test_the_same_prompt_is_never_on_both_sides(examples, jsonl):
 
 
 def test_the_same_fraction_keeps_the_same_pages_of_the_sample_out_of_everything(examples):
-    data = DataConfig(heldout_fraction=0.1)
-    documents = list(read_documents(data, {}, Meter(), Counts()))
-    sides = {split: {d.text for d in documents if d.split == split} for split in ("train", "heldout")}
+    pages = {clean(row.values["text"]) for row in read_rows("sample", None, ("text",), "data.path", Meter())}
+    sides = {"heldout": {page for page in pages if is_held_out(text_digest(page), 0.1)}}
+    sides["train"] = pages - sides["heldout"]
     stage, manifest = manifest_of(examples("classification", test_fraction=0.1))
     texts = {split: {e["text"] for e in read_examples(stage.path, manifest, split)} for split in ("train", "test")}
     assert texts["test"] < sides["heldout"]

@@ -1,0 +1,61 @@
+"""The cut of the input into parts: by size, in the order of the sources, a part of one source."""
+
+from pathlib import Path
+
+from tasks.preparation_parts import Part
+from tests.unit.data.prepared_stages import do_steps, manifest_of, sentences
+
+
+def planned(preparation) -> list[list[dict]]:
+    do_steps(preparation, "plan")
+    return preparation.work.plan
+
+
+def big(jsonl, name: str, megabytes: float) -> str:
+    return str(jsonl([{"text": "x" * 1000}] * int(megabytes * 1000), name))
+
+
+def test_small_files_of_a_source_share_a_part(requested, jsonl, tmp_path):
+    (tmp_path / "many").mkdir()
+    for number in range(5):
+        big(jsonl, f"many/{number}.jsonl", 0.4)
+    other = {"name": "other", "source": "jsonl", "path": big(jsonl, "other.jsonl", 0.1)}
+    data = {"source": "jsonl", "path": str(tmp_path / "many"), "part_megabytes": 1, "mixture": [other]}
+    parts = planned(requested(data))
+    assert [[(unit["source"], unit["name"]) for unit in part] for part in parts] == [
+        [(0, "0.jsonl"), (0, "1.jsonl")],
+        [(0, "2.jsonl"), (0, "3.jsonl")],
+        [(0, "4.jsonl")],
+        [(1, "other.jsonl")],
+    ]
+
+
+def test_a_large_file_is_cut(requested, jsonl):
+    path = big(jsonl, "large.jsonl", 3.5)
+    parts = planned(requested({"source": "jsonl", "path": path, "part_megabytes": 1}))
+    spans = [(unit["start"], unit["end"]) for part in parts for unit in part]
+    assert len(parts) == len(spans) == 4
+    assert [start for start, _ in spans] == [0, *(end for _, end in spans[:-1])]
+    assert spans[-1][1] == Path(path).stat().st_size
+
+
+def test_a_number_of_documents_is_read_in_one_part(requested, jsonl):
+    path = big(jsonl, "large.jsonl", 3.5)
+    parts = planned(requested({"source": "jsonl", "path": path, "part_megabytes": 1, "max_documents": 5}))
+    assert [len(part) for part in parts] == [4]
+
+
+def test_the_sample_is_one_part(requested):
+    assert [[unit["kind"] for unit in part] for part in planned(requested({"source": "sample"}))] == [["sample"]]
+
+
+def test_earlier_data_sets_come_first_a_shard_each(prepared, requested, jsonl):
+    path = str(jsonl([{"text": text} for text in sentences(60)]))
+    earlier, manifest = manifest_of(prepared({"source": "jsonl", "path": path}))
+    data = {"source": "jsonl", "path": path, "duplicates": {"against": [str(earlier.path)]}}
+    preparation = requested(data)
+    parts = planned(preparation)
+    shards = [name for split in ("train", "heldout") for name in manifest.details["shards"][split]]
+    assert parts[:-1] == [[{"source": -1, "dataset": str(earlier.path), "shard": name}] for name in shards]
+    assert parts[-1][0]["source"] == 0
+    assert preparation.work.parts("extract") == [Part("extract", n) for n in range(3)]
