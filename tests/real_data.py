@@ -1,4 +1,4 @@
-"""Real text that is too big, or not free enough, to lie in the repository: a folder beside the checkout, or $PRETUNE_TEST_DATA."""
+"""Real text that is too big, or not free enough, to lie in the repository: beside the checkout, or in $PRETUNE_TEST_DATA."""
 
 import os
 from pathlib import Path

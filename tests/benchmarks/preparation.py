@@ -123,8 +123,8 @@ def main() -> None:
             manifest, seconds, memory = prepare(dump, home, options.processes)
             metrics, total = manifest.metrics, sum(seconds.values())
             dropped = manifest.details["dropped"]
-            print(f"{size} GB: seconds {({k: round(v, 1) for k, v in seconds.items()})}, ", flush=True)
-            print(f"  peak MiB {({k: v >> 20 for k, v in memory.by_step.items()})}, dropped {dropped}", flush=True)
+            print(f"{size} GB: seconds { ({k: round(v, 1) for k, v in seconds.items()}) }, ", flush=True)
+            print(f"  peak MiB { ({k: v >> 20 for k, v in memory.by_step.items()}) }, dropped {dropped}", flush=True)
             rows.append([
                 f"{dump.stat().st_size / 1e9:.2f} GB", f"{pages:,}", f"{metrics['kept_documents']:,}",
                 f"{dropped.get('near_duplicate', 0):,}", f"{total:.0f}", f"{dump.stat().st_size / 1e6 / total:.1f}",

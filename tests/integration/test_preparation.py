@@ -17,7 +17,12 @@ from tasks.stages import prepare_work
 from tests.unit.data.prepared_stages import sentences
 
 PARTS_SECONDS = 300
-QUIET = {"PREFECT_LOGGING_LEVEL": "WARNING", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+QUIET = {
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_OFFLINE": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 
 def configuration(folder: Path, **preparation: Any) -> Config:
