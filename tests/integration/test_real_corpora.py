@@ -1,4 +1,4 @@
-"""Real text of every kind, prepared as a person would: nothing fails, every document is accounted for, and it reads like prose."""
+"""Real dumps and novels, prepared whole: nothing fails, every document is accounted for, and it reads like prose."""
 
 import re
 from collections import Counter
