@@ -3,7 +3,7 @@
     python tests/benchmarks/preparation.py --gigabytes 0.25 1 2 --processes 2
 
 The dump is made of the real pages of `wikipedia/enwiki-20160422-pages-articles-sample.xml.bz2` (see tests/real_data.py),
-again and again: each copy with a share of its words replaced, from none to all of a page's, so that there are equal, near and different
+again and again: each copy with a share of its words replaced, from none to all, so that there are equal, near and different
 documents. Memory is the sum of the proportional set sizes (PSS) of the preparation's processes, looked at every 0.2 s;
 pages of files that are mapped count as far as they are in memory.
 """
