@@ -43,7 +43,7 @@ class MixedSource(TextSource):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        check_source("data.mixture", self)
+        check_source(f"data.mixture[{self.name}]", self)
         return self
 
 

@@ -143,7 +143,7 @@ def example_lines(examples: Examples) -> Iterator[str]:
         for one in found[:EXAMPLES_PER_REASON]:
             place = f"- {code(reason)}, {escaped(one['where'])}: "
             if "duplicate_of" in one:
-                yield f"{place}like {escaped(one['duplicate_of'])}, Jaccard similarity {one['jaccard']}"
+                yield f"{place}like {escaped(one['duplicate_of'])}, Jaccard similarity {one['jaccard']:.3f}"
             else:
                 yield f"{place}“{excerpt(one['beginning'])}”"
 

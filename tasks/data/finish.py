@@ -117,10 +117,7 @@ def gather(work: WorkLayout) -> Gathered:
         gathered.counts.kept -= number
     gathered.changes.update(duplicates["changes"])
     if pairs := duplicates["summary"]["examples"]:
-        gathered.counts.examples["near_duplicate"] = [
-            {"where": pair["where"], "beginning": f"Jaccard similarity {pair['jaccard']:.3f} with {pair['duplicate_of']}"}
-            for pair in pairs[:MAX_EXAMPLES]
-        ]
+        gathered.counts.examples["near_duplicate"] = pairs[:MAX_EXAMPLES]
     for part, file in zip(work.parts("encode"), work.encoded_files, strict=True):
         result = work.result(part)
         for split, numbers in result["splits"].items():
@@ -152,7 +149,8 @@ def check_unchanged(preparation: Preparation) -> None:
 def check_split(preparation: Preparation, gathered: Gathered) -> None:
     """Raises DataError if nothing is left, or one side of the split is empty."""
     data, counts = preparation.data, gathered.counts
-    where = "the sample" if data.path is None else f"data.path={data.path!r}"
+    given = ["the sample" if source.path is None else f"data.path={source.path!r}" for source in data.sources]
+    where = given[0] if len(given) == 1 else "data and its mixture of " + ", ".join(data.source_names[1:])
     if counts.kept == 0:
         dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.dropped.items())) or "none dropped"
         raise DataError(

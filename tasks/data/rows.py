@@ -55,6 +55,6 @@ def check_columns(wanted: tuple[str, ...], present: list[str], where: str) -> No
 def missing_column(column: str, present: list[str], where: str) -> DataError:
     shown = ", ".join(repr(name) for name in present[:20]) + (", ..." if len(present) > 20 else "")
     return DataError(
-        f"column {column!r} is not in {where}, which has {shown or 'none'}; set text_column (or label_column, "
-        "prompt_column, answer_column) to one of them"
+        f"column {column!r} is not in {where}, which has {shown or 'none'}; set text_column (or text_columns, "
+        "label_column, prompt_column, answer_column) to one of them"
     )

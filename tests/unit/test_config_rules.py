@@ -49,7 +49,7 @@ WRONG = [
     ({"data": {"weight": 1, "mixture": [OTHER]}},
      "weight is not set for source 'other' and is for others; give every source a weight, or none"),
     ({"data": {"mixture": [{"name": "other", "source": "mediawiki"}]}},
-     "data.mixture.path is not set, and data.mixture.source='mediawiki' needs it; set data.mixture.path"),
+     "data.mixture[other].path is not set, and data.mixture[other].source='mediawiki' needs it; set data.mixture[other].path"),
     ({"preparation": {"num_processes": 2, "ray_address": "ray://host:10001"}},
      "preparation.num_processes=2 has no effect with preparation.ray_address='ray://host:10001', whose cluster knows its own "
      "CPUs; remove one of the two"),

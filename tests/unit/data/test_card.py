@@ -24,7 +24,7 @@ def card(metrics=METRICS, examples=EXAMPLES, report=REPORT, engines=("gigatoken 
         "| `invalid_utf8` | 3 | 0.30% | quarantined: in quarantine.jsonl, with its place |",
         "- `gopher_quality.min_words`, a.xml page '\\[\\[Stub\\]\\]': “Too short \\| \\`by\\` far.”",
         "- `empty`, b.txt: “\\<script\\>”",
-        "- `near_duplicate`, c.txt: like b.txt line 2, Jaccard similarity 0.95",
+        "- `near_duplicate`, c.txt: like b.txt line 2, Jaccard similarity 0.950",
         "| documents equal to an earlier one, dropped | 5 |",
         "| of these, documents that an earlier data set has | 1 |",
         "| 3-4 | 1 |",

@@ -133,7 +133,7 @@ def test_everything_that_is_dropped_is_in_the_card(prepared, jsonl):
         assert f"| `{reason}` | {number} |" in card, reason
     assert "- `language`, rows.jsonl line 63: “Der alte Mann" in card
     assert "| `quiz` | 1 | 1 | 1 | 1 |" in card
-    assert "- `near_duplicate`, rows.jsonl line 62: “Jaccard similarity 0.908 with rows.jsonl line 6”" in card
+    assert "- `near_duplicate`, rows.jsonl line 62: like rows.jsonl line 6, Jaccard similarity 0.908" in card
 
 
 def test_a_preparation_that_fails_on_evaluation_text_says_where(prepared, jsonl):

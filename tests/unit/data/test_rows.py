@@ -20,6 +20,6 @@ def test_a_line_is_named_by_number_and_in_a_span_by_byte():
 
 def test_a_missing_column_names_those_that_are_there():
     message = str(missing_column("text", ["a", "b"], "a.csv"))
-    assert message.startswith("column 'text' is not in a.csv, which has 'a', 'b'; set text_column (or label_column")
+    assert message.startswith("column 'text' is not in a.csv, which has 'a', 'b'; set text_column (or text_columns")
     assert "which has none;" in str(missing_column("text", [], "a.csv"))
     assert str(missing_column("text", list(map(str, range(30))), "a.csv")).count("'") == 2 + 40
