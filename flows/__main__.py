@@ -54,6 +54,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="check the settings and show what would be done")
     run.add_argument("--json", action="store_true", help="print the report as JSON")
 
+    prepare = words.add_parser("prepare", help="only the data sets of a run, which finds them done")
+    prepare.add_argument("presets", nargs="+", metavar="PRESET", help="as for `run`")
+    prepare.add_argument("--set", action="append", default=[], metavar="A.B=V", dest="assignments", help="change one setting")
+    prepare.add_argument("--name", help="name of the run; default: the presets' names joined by '-'")
+    prepare.add_argument("--json", action="store_true", help="print the numbers as JSON")
+
     up = words.add_parser("up", help="start Prefect, MLflow and a worker on this machine")
     up.add_argument("--prefect-port", type=int, help="default: 4200, or any free port if that is taken")
     up.add_argument("--mlflow-port", type=int, help="default: 5000, or any free port if that is taken")

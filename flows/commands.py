@@ -10,14 +10,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from flows.report import own_command, read_report, text_report
 from flows.states import StageState, complete, observed_states, plan_run, run_names
 from tasks.config import NAME_PATTERN, Config
 from tasks.errors import ConfigError
+from tasks.manifest import Manifest
 from tasks.presets import load_config, parse_config, preset_names, read_preset
 from tasks.run_layout import REPOSITORY, RunLayout, home
 from tasks.service_records import SERVICES, alive, credentials, credentials_file, services_lock
+from tasks.source_identity import located
+from tasks.stages import examples_work, prepare_work
 
 logger = logging.getLogger("pretune")
 
@@ -41,12 +45,40 @@ def run(asked: argparse.Namespace) -> int:
     return 0
 
 
-def run_pipeline(config: Config, name: str) -> None:
+def prepare(asked: argparse.Namespace) -> int:
+    """The data sets of a configuration and nothing else; a run of the same configuration finds them done."""
+    config = with_absolute_paths(load_config(asked.presets, asked.assignments))
+    name = asked.name or "-".join(Path(preset).stem for preset in asked.presets)
+    check_name(name)
+    plan_run(config, name, home())
+    work = prepare_work(home(), config)
+    if work.result() is None or any(examples_work(home(), one).result() is None for one in config.finetune):
+        run_pipeline(config, name, "prepare")
+    stage = work.stage.path
+    numbers = {key: value for key, value in Manifest.read(work.stage.manifest).metrics.items() if isinstance(value, int)}
+    if asked.json:
+        print(json.dumps({"dataset": str(stage), "metrics": numbers}, indent=1))
+        return 0
+    print(f"\nData set {stage}\n")
+    for key in (
+        "read_documents",
+        "kept_documents",
+        "dropped_documents",
+        "quarantined_documents",
+        "train_tokens",
+        "heldout_tokens",
+    ):
+        print(f"  {key.replace('_', ' '):<22} {numbers[key]:>16,}")
+    print(f"\n  its card: {stage / 'data_card.md'}")
+    return 0
+
+
+def run_pipeline(config: Config, name: str, flow: Literal["pipeline", "prepare"] = "pipeline") -> None:
     """Run the flow in this process, at the server of `pretune up` or at one of its own."""
     from flows.local_run import run_flow
 
     try:
-        run_flow(config, name)
+        run_flow(config, name, flow)
     except KeyboardInterrupt:
         print(
             f"\npretune: no longer following; training goes on by itself.\n"
@@ -67,14 +99,14 @@ def check_name(name: str) -> None:
 def with_absolute_paths(config: Config) -> Config:
     """Paths as this process means them: stages run in processes with another working directory."""
     values = config.model_dump(mode="json", exclude_unset=True)
-    for section in [
-        values.get("data", {}),
-        values.get("tokenizer", {}),
-        *(f.get("examples", {}) for f in values.get("finetune", ())),
-    ]:
-        path = section.get("path")
-        if path and (section.get("source") != "huggingface" or Path(path).exists()):
-            section["path"] = str(Path(path).expanduser().absolute())
+    data = values.get("data", {})
+    sections = [data, *data.get("mixture", ()), *data.get("decontamination", {}).get("evaluations", ())]
+    sections += [values.get("tokenizer", {}), *(f.get("examples", {}) for f in values.get("finetune", ()))]
+    for section in sections:
+        if section.get("path"):
+            section["path"] = located(section.get("source", ""), section["path"])
+    if against := data.get("duplicates", {}).get("against"):
+        data["duplicates"]["against"] = [located("", one) if Path(one).exists() else one for one in against]
     return parse_config(values)
 
 

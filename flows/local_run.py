@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Literal
 
 from tasks.config import Config
 from tasks.launch.stage import start_or_attach
@@ -16,20 +17,21 @@ QUIET_CONSOLE = {"PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL", "PREFECT_LOGGING_HAND
 """The terminal gets pretune's own lines; Prefect's are kept by its server, with each run."""
 
 DRAIN_SECONDS = 5
+FlowName = Literal["pipeline", "prepare"]
 
 
-def run_flow(config: Config, name: str) -> None:
+def run_flow(config: Config, name: str, flow: FlowName = "pipeline") -> None:
     """At the Prefect server that the user has set, or that of `pretune up`, or a temporary one of this run's own."""
     if not logger.isEnabledFor(logging.DEBUG):
         os.environ.update(QUIET_CONSOLE)
     if os.environ.get("PREFECT_API_URL") or use_running_server(home()):
-        call_flow(config, name)
+        call_flow(config, name, flow)
         return
     logger.info("starting a Prefect server for this run (20 s the first time); the text is prepared meanwhile")
     with temporary_server(home()) as server:
         begin_preparation(config)
         wait_for(server)
-        call_flow(config, name)
+        call_flow(config, name, flow)
 
 
 def begin_preparation(config: Config) -> None:
@@ -45,15 +47,16 @@ def wait_for(server: TemporaryServer) -> None:
     server.wait()
 
 
-def call_flow(config: Config, name: str) -> None:
+def call_flow(config: Config, name: str, flow: FlowName) -> None:
     """Raises the PretuneError of the stage that failed. What Prefect still has to send is sent before this returns."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
     from flows.pipeline import pipeline
+    from flows.preparation import prepare
 
     try:
-        pipeline(config, name)
+        {"pipeline": pipeline, "prepare": prepare}[flow](config, name)
     finally:
         EventsWorker.drain_all(timeout=DRAIN_SECONDS)
         APILogWorker.drain_all(timeout=DRAIN_SECONDS)

@@ -16,7 +16,8 @@ class TextSource(Section):
 
     source: Source = "sample"
     """Where the text comes from: the embedded sample, files of one kind (compressed or not), a MediaWiki XML dump, or a
-    Hugging Face data set."""
+    Hugging Face data set. A file of source `text` is cut into documents at three blank lines, and where it goes on for more
+    than 32,768 characters."""
     path: str | None = None
     """File, folder, glob or URL (s3://...) of the source; for `huggingface` a local folder or the name of a data set on the
     hub."""
@@ -54,9 +55,10 @@ class QualityConfig(Section):
     """Published rule sets that a document must pass: gopher_quality and gopher_repetition (Rae et al. 2021, table A1), c4
     (Raffel et al. 2020, section 2.2), fineweb (Penedo et al. 2024)."""
     thresholds: dict[str, float] = Field(default_factory=dict)
-    """Thresholds that differ from the published ones, by name, such as `gopher_quality.min_words`."""
-    languages: tuple[str, ...] = ()
-    """Keep only documents in these languages (ISO 639-1 codes such as en); empty means all."""
+    """Thresholds that differ from the published ones, by name, such as `{"gopher_quality.min_words" = 20}`."""
+    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], ...] = ()
+    """Keep only documents in these languages: a list of ISO 639 codes in small letters, such as ["en", "de"]; empty means
+    all."""
     min_language_probability: float = Field(0.65, ge=0.0, le=1.0)
     """A language counts as identified from this probability on; 0.65 is FineWeb's."""
     fix_unicode: bool = False

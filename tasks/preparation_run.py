@@ -12,7 +12,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.data_config import PreparationConfig
-from tasks.errors import ConfigError, DiskFullError, LockedError, PretuneError, StageError, StoppedError
+from tasks.errors import DiskFullError, LockedError, PretuneError, StageError, StoppedError
 from tasks.journal import Journal
 from tasks.launch.lock import hold
 from tasks.launch.preparation import run_part
@@ -30,16 +30,11 @@ POLL_SECONDS = 0.5
 
 
 def task_runner(preparation: PreparationConfig) -> TaskRunner[PrefectFuture[None]]:
-    """Processes on this machine, started by threads, or a Ray cluster. Raises ConfigError where Ray is not installed."""
+    """Processes on this machine, started by threads, or a Ray cluster."""
     if preparation.ray_address is None:
         return ThreadPoolTaskRunner(max_workers=preparation.num_processes or len(os.sched_getaffinity(0)))
-    try:
-        from prefect_ray import RayTaskRunner
-    except ImportError:
-        raise ConfigError(
-            f"preparation.ray_address={preparation.ray_address!r} needs Ray, which is not installed; "
-            "install it with `pip install 'pretune[ray]'` or leave the address empty"
-        ) from None
+    from prefect_ray import RayTaskRunner
+
     return RayTaskRunner(address=preparation.ray_address)
 
 

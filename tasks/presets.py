@@ -112,6 +112,8 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     rule = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "tuple_type":
+        rule = 'give a list, such as ["a", "b"]; of tables in a TOML file where it holds several settings'
     return f"{field}={json.dumps(first['input'], default=str)} is not valid: {rule}; see configs/README.md or --help"
 
 

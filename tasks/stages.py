@@ -1,10 +1,12 @@
 """Which stages a run has, where each lies, and its request from the configuration and the results of earlier stages."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tasks.config import Config, FinetuneConfig
+from tasks.data_config import PreparationConfig
 from tasks.errors import ConfigError
 from tasks.manifest import Input, Manifest, Request, finished
 from tasks.mlflow_files import read_registration
@@ -51,9 +53,19 @@ class Work:
 
 def prepare_work(home: Path, config: Config) -> Work:
     """Raises DataError for input that is missing or empty."""
+    check_cluster(config.preparation)
     identity, earlier = text_identity(home, config.data), earlier_datasets(home, config.data)
     request = prepare_request(config, identity, tokenizer_identity(home, config.tokenizer), earlier)
     return Work(dataset_stage(home, config.data.name, request.digest), request)
+
+
+def check_cluster(preparation: PreparationConfig) -> None:
+    """Raises ConfigError where a Ray cluster is to prepare the text and Ray is not installed."""
+    if preparation.ray_address is not None and find_spec("prefect_ray") is None:
+        raise ConfigError(
+            f"preparation.ray_address={preparation.ray_address!r} needs Ray, which is not installed; "
+            "install it with `pip install 'pretune[ray]'` or leave the address empty"
+        )
 
 
 def pretrain_work(run: RunLayout, config: Config, dataset: Result) -> Work:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.data_config import DataConfig
+from tasks.data_config import DataConfig, QualityConfig
 from tasks.errors import DataError
 from tasks.input_files import input_files
 from tasks.manifest import Input, Manifest
@@ -12,7 +12,11 @@ from tasks.source_identity import data_identity, inputs_identity
 
 
 def text_identity(home: Path, data: DataConfig) -> dict[str, Any]:
-    """Content digests of every source and evaluation set; raises DataError if one is missing or empty."""
+    """Content digests of every source and evaluation set; raises DataError if one is missing or empty.
+
+    What only the data's own rules can tell about the settings is checked here too, before anything is read.
+    """
+    check_quality(data.quality)
     evaluations = []
     for one in data.decontamination.evaluations:
         field = f"data.decontamination.evaluations[{one.name}].path"
@@ -20,6 +24,21 @@ def text_identity(home: Path, data: DataConfig) -> dict[str, Any]:
     fields = ["data.path", *(f"data.mixture[{source.name}].path" for source in data.mixture)]
     sources = [data_identity(home, source, field) for source, field in zip(data.sources, fields, strict=True)]
     return {"sources": sources, "evaluations": evaluations}
+
+
+def check_quality(quality: QualityConfig) -> None:
+    """Raises DataError for thresholds that do not exist and languages that cannot be identified."""
+    from tasks.data.quality_rules import chosen_thresholds
+
+    chosen_thresholds(quality.filters, quality.thresholds)
+    if quality.languages:
+        from tasks.data.languages import known_languages
+
+        known = known_languages()
+        if unknown := next((code for code in quality.languages if code not in known), None):
+            raise DataError(
+                f"data.quality.languages has {unknown!r}, which cannot be identified; there are {', '.join(sorted(known))}"
+            )
 
 
 def earlier_datasets(home: Path, data: DataConfig) -> dict[str, Input]:

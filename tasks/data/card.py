@@ -315,8 +315,8 @@ def licence(source: str, identity: dict[str, Any], changes: str = "cleaned and t
             f"Hugging Face data set `{identity['name']}`, configuration `{identity['config'] or 'default'}`, split "
             f"`{identity['split']}`, revision `{identity['revision']}`. Its licence is in its own card."
         )
-    wikimedia = " (text of a Wikimedia project: CC BY-SA 4.0, by its contributors)" if source == "mediawiki" else ""
-    return f"the licence is not known here: it is that of whoever supplied the files{wikimedia}."
+    wikimedia = " Dumps of Wikimedia projects come under CC BY-SA 4.0, by their contributors." if source == "mediawiki" else ""
+    return f"the licence is not known here: it is that of whoever supplied the files.{wikimedia}"
 
 
 def dropped_lines(noun: str, read: float | int | None, kept: float | int | None, dropped: dict[str, int]) -> list[str]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tasks.data.boilerplate import keep_c4_lines, remove_boilerplate
 from tasks.data.cleaning import Counts, clean, fix_unicode, text_digest
-from tasks.data.decontamination import ContaminationIndex
+from tasks.data.decontamination import MIN_WORDS, ContaminationIndex
 from tasks.data.documents import Document
 from tasks.data.evaluation_sets import read_evaluations
 from tasks.data.languages import identify
@@ -44,6 +44,12 @@ class DocumentFilter:
             report(0.0, "reading the evaluation sets")
             self.index = ContaminationIndex.build(read_evaluations(data.decontamination), data.decontamination.ngram)
             self.touched = np.zeros(len(self.index.item_sets), dtype=np.bool_)
+            for one in self.evaluations():
+                if not one["searched"]:
+                    raise DataError(
+                        f"data.decontamination.evaluations[{one['name']}] has {one['items']} items, and none of them has the "
+                        f"{MIN_WORDS} words that it takes to be found; name other text_columns, or remove the set"
+                    )
         self.wants_languages = bool(data.quality.languages or data.quality.filters)
 
     def evaluations(self) -> list[dict[str, str | int]]:

@@ -16,6 +16,7 @@ from tasks.data.extract import QUARANTINE_FILE, TOUCHED_FILE
 from tasks.data.shard_writer import token_dtype
 from tasks.data.shards import TOKEN_BYTES_FILE
 from tasks.data.steps import Preparation, disk_full_explained
+from tasks.data_config import DataConfig
 from tasks.errors import DataError
 from tasks.manifest import Manifest, file_entries, fsync_folder, stamp, write_json
 from tasks.preparation_parts import Part, WorkLayout
@@ -155,7 +156,7 @@ def check_split(preparation: Preparation, gathered: Gathered) -> None:
         dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.dropped.items())) or "none dropped"
         raise DataError(
             f"{where} has nothing left after cleaning: {counts.read} documents read ({dropped}), 0 kept; "
-            f"give other text, or lower data.min_characters={data.min_characters} and loosen data.quality"
+            f"give other text, or change what dropped most of it ({remedy(data, counts)})"
         )
     train, held_out = (gathered.splits[split]["documents"] for split in SPLITS)
     if not (held_out and train):
@@ -164,6 +165,20 @@ def check_split(preparation: Preparation, gathered: Gathered) -> None:
             f"{data.heldout_fraction} give {train} to train on and {held_out} to hold out, and each needs at least 1; "
             "give more documents or change data.heldout_fraction"
         )
+
+
+def remedy(data: DataConfig, counts: Counts) -> str:
+    """The setting behind the most frequent reason for a drop that a setting can change."""
+    named = {
+        "too_short": f"data.min_characters={data.min_characters}",
+        "language": f"data.quality.languages={list(data.quality.languages)}",
+        "duplicate": "data.duplicates.against" if data.duplicates.against else "the text is one document many times",
+        "near_duplicate": f"data.duplicates.similarity={data.duplicates.similarity}",
+    }
+    known = [reason for reason in sorted(counts.dropped) if reason in named or "." in reason]
+    if not known:
+        return "its own contents"
+    return named.get(max(known, key=lambda reason: counts.dropped[reason]), "data.quality.filters and thresholds")
 
 
 def place_shards(work: WorkLayout, folder: Path) -> list[dict[str, list[str]]]:

@@ -1,8 +1,6 @@
 """Which documents are good enough: the rules of quality_rules.py, applied to one text or to a whole batch of UTF-8."""
 
-import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -10,9 +8,16 @@ from numba import njit
 from tasks.data.quality_characters import character_classes
 from tasks.data.quality_lines import C4_PHRASES, count_lines, num_newlines
 from tasks.data.quality_repetition import NUM_GRAM_COUNTS, duplicates, gram_repetition
-from tasks.data.quality_rules import COUNTS, FILTERS, MEASURES, PARAMETERS, UNSPACED_LANGUAGES, Threshold, known_thresholds
+from tasks.data.quality_rules import (
+    COUNTS,
+    MEASURES,
+    PARAMETERS,
+    UNSPACED_LANGUAGES,
+    Threshold,
+    chosen_thresholds,
+    known_thresholds,
+)
 from tasks.data.quality_words import find_words, vocabulary_hashes
-from tasks.errors import DataError
 
 LINE_COLUMN, DUPLICATE_COLUMN, GRAM_COLUMN = (
     COUNTS.index(name) for name in ("newlines", "duplicate_lines", "top_2_gram_characters")
@@ -75,33 +80,6 @@ class QualityRules:
             failed &= english if measure.english else True
             codes[failed] = code
         return codes
-
-
-def chosen_thresholds(filters: tuple[str, ...], changes: Mapping[str, Threshold]) -> dict[str, Threshold]:
-    """The thresholds of the chosen filters, changed as asked; raises DataError for what cannot be meant."""
-    for name in filters:
-        if name not in FILTERS:
-            raise DataError(f"quality filter {name!r} is not known{nearest(name, FILTERS)}; known: {', '.join(FILTERS)}")
-    known = known_thresholds()
-    for name, value in changes.items():
-        if name not in known:
-            raise DataError(f"quality threshold {name!r} is not known{nearest(name, known)}; known: {', '.join(known)}")
-        if name.split(".")[0] not in filters:
-            raise DataError(
-                f"quality threshold {name}={value} has no effect: its filter is not among {list(filters)}; add the filter"
-            )
-        off = value is None and name not in PARAMETERS
-        if not off and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf")):
-            remedy = (
-                "a number of at least 0" if name in PARAMETERS else "a number of at least 0, or none to switch the rule off"
-            )
-            raise DataError(f"quality threshold {name}={value!r} is not a number of at least 0; give {remedy}")
-    return {name: value for name, value in (known | dict(changes)).items() if name.split(".")[0] in filters}
-
-
-def nearest(name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 @njit(cache=True, nogil=True)

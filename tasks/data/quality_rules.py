@@ -6,8 +6,12 @@ al. 2020 "Exploring the Limits of Transfer Learning with a Unified Text-to-Text 
 open, the rule is that of datatrove 0.10, which is by the authors of FineWeb. The thresholds were chosen on English web pages.
 """
 
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
+
+from tasks.errors import DataError
 
 Threshold = float | None
 
@@ -179,3 +183,36 @@ UNSPACED_LANGUAGES = frozenset({"zh", "wuu", "yue", "ja", "th", "lo", "km", "my"
 def known_thresholds() -> dict[str, Threshold]:
     """Every threshold by its name, with its default."""
     return {f"{name}.{field}": value for name, group in FILTERS.items() for field, value in asdict(group()).items()}
+
+
+def chosen_thresholds(filters: tuple[str, ...], changes: Mapping[str, Threshold]) -> dict[str, Threshold]:
+    """The thresholds of the chosen filters, changed as asked; raises DataError for what cannot be meant."""
+    for name in filters:
+        if name not in FILTERS:
+            raise DataError(f"quality filter {name!r} is not known{nearest(name, FILTERS)}; known: {', '.join(FILTERS)}")
+    known = known_thresholds()
+    for name, value in changes.items():
+        if name not in known:
+            chosen = [one for one in known if one.split(".")[0] in filters] or list(known)
+            raise DataError(
+                f"data.quality.thresholds has {name!r}, which is not known{nearest(name, chosen)}; "
+                f"there are {', '.join(chosen)}"
+            )
+        if name.split(".")[0] not in filters:
+            raise DataError(
+                f"data.quality.thresholds: {name}={value} has no effect, as its filter is not among {list(filters)}; add it"
+            )
+        off = value is None and name not in PARAMETERS
+        if not off and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf")):
+            remedy = (
+                "a number of at least 0"
+                if name in PARAMETERS
+                else "a number of at least 0; one that is never met switches the rule off"
+            )
+            raise DataError(f"data.quality.thresholds: {name}={value!r} is not a number of at least 0; give {remedy}")
+    return {name: value for name, value in (known | dict(changes)).items() if name.split(".")[0] in filters}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f", did you mean {close[0]!r}?" if close else ""

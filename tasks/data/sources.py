@@ -137,7 +137,7 @@ def parse_object(line: Line) -> tuple[Any, tuple[str, str] | None]:
         values = orjson.loads(line.raw)
     except orjson.JSONDecodeError:
         try:
-            values = json.loads(line.raw.decode())
+            values = json.loads(line.raw.decode().rstrip("\r\n"))
         except UnicodeDecodeError as error:
             return None, ("invalid_utf8", utf8_problem(error, line.offset))
         except (ValueError, RecursionError) as error:

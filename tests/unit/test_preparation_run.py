@@ -1,7 +1,6 @@
 """Who does the parts under Prefect, what a task's end means, and what a mistake leaves behind."""
 
 import asyncio
-import sys
 from concurrent.futures import Future
 from pathlib import Path
 from uuid import uuid4
@@ -20,6 +19,7 @@ from tasks.manifest import read_json, write_json
 from tasks.preparation_parts import Part, WorkLayout
 from tasks.preparation_run import ended, refuse, task_runner
 from tasks.run_layout import StageLayout
+from tasks.stages import check_cluster
 
 
 def test_processes_on_this_machine_are_as_many_as_asked_for_or_cpus() -> None:
@@ -30,9 +30,10 @@ def test_processes_on_this_machine_are_as_many_as_asked_for_or_cpus() -> None:
 
 
 def test_without_ray_its_address_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "prefect_ray", None)
+    monkeypatch.setattr("tasks.stages.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as found:
-        task_runner(PreparationConfig(ray_address="ray://host:10001"))
+        check_cluster(PreparationConfig(ray_address="ray://host:10001"))
+    check_cluster(PreparationConfig())
     assert str(found.value) == (
         "preparation.ray_address='ray://host:10001' needs Ray, which is not installed; "
         "install it with `pip install 'pretune[ray]'` or leave the address empty"

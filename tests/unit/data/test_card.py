@@ -137,7 +137,11 @@ def test_what_was_dropped_of_examples_adds_up_and_is_explained():
             {"files": 2, "bytes": 1234, "sha256": "abc"},
             ["Files of kind `csv`: 2, 1,234 bytes", "licence is not known here"],
         ),
-        ("mediawiki", {"files": 1, "bytes": 2, "sha256": "abc"}, ["a Wikimedia project: CC BY-SA 4.0, by its contributors"]),
+        (
+            "mediawiki",
+            {"files": 1, "bytes": 2, "sha256": "abc"},
+            ["Wikimedia projects come under CC BY-SA 4.0, by their contributors"],
+        ),
     ],
 )
 def test_the_source_is_named_with_what_is_known_of_its_licence(source, identity, words):
