@@ -7,7 +7,7 @@ import fsspec
 import pytest
 
 from tasks.errors import DataError
-from tasks.input_files import InputFile, input_files, open_file_system, resolve_files
+from tasks.input_files import InputFile, check_allowed, input_files, open_file_system, resolve_files
 
 
 @pytest.fixture
@@ -175,3 +175,10 @@ def test_a_missing_s3_names_the_extra(monkeypatch):
         DataError, match=r"data\.path='s3://bucket/a' needs a package that is missing .* `pip install 'pretune\[s3\]'`"
     ):
         open_file_system("s3://bucket/a", "data.path")
+
+
+def test_a_loop_of_links_is_said_in_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRETUNE_DATA_ROOT", str(tmp_path))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(DataError, match=r"data\.path=.* (leads nowhere .*; mend the link|does not exist; give a file)"):
+        resolve_files("text", str(tmp_path / "loop"))

@@ -75,3 +75,21 @@ def test_what_is_no_finished_data_set_is_refused(tmp_path: Path) -> None:
             f"data.duplicates.against={given!r} is no finished data set, as a folder or below {tmp_path / 'datasets'}; "
             "name the folder of one"
         )
+
+
+@pytest.mark.parametrize(
+    ("quality", "sentence"),
+    [
+        ({"languages": ["en", "xx"]}, "data.quality.languages has 'xx', which cannot be identified; there are "),
+        (
+            {"filters": ["c4"], "thresholds": {"c4.min_sentence": 2}},
+            "data.quality.thresholds has 'c4.min_sentence', which is not known, did you mean 'c4.min_sentences'?",
+        ),
+    ],
+)
+def test_quality_settings_that_cannot_be_meant_are_refused_before_anything_is_read(
+    tmp_path: Path, quality: dict, sentence: str
+) -> None:
+    with pytest.raises(DataError) as found:
+        text_identity(tmp_path, DataConfig(quality=quality))
+    assert str(found.value).startswith(sentence)

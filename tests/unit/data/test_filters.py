@@ -140,3 +140,14 @@ def test_a_preparation_that_fails_on_evaluation_text_says_where(prepared, jsonl)
     data = {"source": "jsonl", "path": str(jsonl([{"text": t} for t in stories(9)]))}
     message = message_of(prepared(data | {"decontamination": quiz(jsonl, [stories(9)[4]], action="fail")}))
     assert message.startswith("rows.jsonl line 5 contains text of the evaluation set 'quiz' (")
+
+
+def test_an_evaluation_set_that_could_never_be_found_is_refused(jsonl):
+    path = str(jsonl([{"text": "too short to be found"}, {"text": "this too"}], "quiz.jsonl"))
+    data = DataConfig(decontamination={"evaluations": [{"name": "quiz", "path": path}]})
+    with pytest.raises(DataError) as found:
+        DocumentFilter(data, lambda fraction, message: None)
+    assert str(found.value) == (
+        "data.decontamination.evaluations[quiz] has 2 items, and none of them has the 8 words that it takes to be found; "
+        "name other text_columns, or remove the set"
+    )
