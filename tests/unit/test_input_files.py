@@ -7,7 +7,7 @@ import fsspec
 import pytest
 
 from tasks.errors import DataError
-from tasks.input_files import InputFile, check_allowed, input_files, open_file_system, resolve_files
+from tasks.input_files import InputFile, input_files, open_file_system, resolve_files
 
 
 @pytest.fixture
