@@ -265,7 +265,9 @@ def first_difference(earlier: Request, later: Request) -> str:
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, keys joined by dots."""
+    """Nested dictionaries as one, keys joined by dots; a list of named ones by their names."""
+    if isinstance(value, list) and value and all(isinstance(inner, dict) and "name" in inner for inner in value):
+        value = {inner["name"]: {key: one for key, one in inner.items() if key != "name"} for inner in value}
     if not isinstance(value, dict) or not value:
         return {prefix: value}
     flat: dict[str, Any] = {}

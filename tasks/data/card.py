@@ -224,16 +224,20 @@ def threshold(value: float | None) -> str:
 def tokenizer_lines(
     request: Request, metrics: Metrics, details: dict[str, Any], report: Mapping[str, Any], engines: Sequence[str]
 ) -> list[str]:
-    given, settings = request.identity["tokenizer_source"], request.identity["tokenizer"]
+    given, wanted = request.identity["tokenizer_source"], request.identity["tokenizer"]["training_characters"]
+    there = int(metrics["train_characters"] or 0)
+    seen = f"all {there:,}" if there <= wanted else f"about {wanted:,} of the {there:,}"
     made = (
         f"given, SHA-256 of its files `{given['sha256']}`"
         if given
-        else f"byte-level BPE trained on {settings['training_characters']:,} characters of the training text, or on all of it"
+        else f"byte-level BPE trained on {seen} characters of the training text"
     )
     lines = [
         f"{metrics['vocab_size']:,} entries; {made}. Every document is written as `{details['end_of_text']}` (id "
         f"{details['end_of_text_id']}) and its tokens, {details['dtype']}, little-endian. Tokenised by {' and '.join(engines)}."
     ]
+    if report:
+        lines += ["", "The figures below are of a sample: the first kept documents of each source."]
     return lines + [line for block in report_blocks(report, "tokenizer") for line in ("", block)]
 
 

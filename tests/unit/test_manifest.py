@@ -224,3 +224,11 @@ def test_a_stage_that_was_refused_before_it_made_anything_takes_a_corrected_requ
     (stage.checkpoints / "step_00000010").mkdir(parents=True)
     with pytest.raises(RequestChangedError, match="architecture was 'bert' and is now 'llama'"):
         finished(stage, right)
+
+
+def test_a_difference_within_a_list_of_named_things_is_told_by_the_name():
+    def asked(weight: float) -> Request:
+        mixture = [{"name": "books", "weight": weight}, {"name": "pages", "weight": 1.0}]
+        return Request(kind="pretrain", identity={"mixture": mixture})
+
+    assert first_difference(asked(2.0), asked(9.0)) == "mixture.books.weight was 2.0 and is now 9.0"
