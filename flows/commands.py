@@ -81,7 +81,7 @@ def run_pipeline(config: Config, name: str, flow: Literal["pipeline", "prepare"]
         run_flow(config, name, flow)
     except KeyboardInterrupt:
         print(
-            f"\npretune: no longer following; training goes on by itself.\n"
+            f"\npretune: no longer following; training goes on by itself, and text in many parts when you come back.\n"
             f"To follow it again, type the same command. To stop it: {own_command()} stop {name}",
             file=sys.stderr,
         )
