@@ -66,10 +66,6 @@ class DocumentWriter:
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def abandon(self) -> None:
-        """Close without finishing: the file is not readable and is thrown away."""
-        self._file.close()
-
 
 @contextmanager
 def open_documents(path: Path) -> Iterator[pa.ipc.RecordBatchFileReader]:

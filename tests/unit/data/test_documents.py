@@ -49,9 +49,3 @@ def test_batches_are_views_of_the_file(tmp_path):
         assert len(batch) == 1000
         assert pa.total_allocated_bytes() - before < 5000
         del batch
-
-
-def test_what_was_abandoned_cannot_be_read(tmp_path):
-    written(tmp_path / "a.arrow", ["text"]).abandon()
-    with pytest.raises(pa.ArrowInvalid):
-        list(read_batches(tmp_path / "a.arrow"))
