@@ -1,12 +1,9 @@
 """The items of evaluation sets as texts."""
 
-from collections import Counter
-
-from tasks.data.quarantine import Quarantine
 from tasks.data.rows import Row
-from tasks.data.sources import read_rows, read_source, string_at
-from tasks.data.streams import Limits, Meter
-from tasks.data_config import DecontaminationConfig, EvaluationSet, TextSource
+from tasks.data.sources import read_rows, read_text_files, string_at
+from tasks.data.streams import Meter
+from tasks.data_config import DecontaminationConfig, EvaluationSet
 
 
 def read_evaluations(decontamination: DecontaminationConfig) -> dict[str, list[str]]:
@@ -17,8 +14,7 @@ def read_evaluations(decontamination: DecontaminationConfig) -> dict[str, list[s
 def read_items(evaluation: EvaluationSet) -> list[str]:
     field = f"data.decontamination.evaluations[{evaluation.name}].path"
     if evaluation.source == "text":
-        texts = TextSource(source="text", path=evaluation.path)
-        return [found.text for found in read_source(texts, Limits(), Quarantine(None, "fail"), Meter(), Counter(), field)]
+        return list(read_text_files(evaluation.path, field))
     rows = read_rows(evaluation.source, evaluation.path, evaluation.text_columns, field, Meter())
     return [item_text(row, evaluation.text_columns) for row in rows]
 
