@@ -8,8 +8,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tasks.config_rules import check_batches, check_lengths, check_source, check_test_pages, check_vocabulary, nearest
+from tasks.config_rules import (
+    check_batches,
+    check_lengths,
+    check_mesh,
+    check_source,
+    check_test_pages,
+    check_vocabulary,
+    nearest,
+)
 from tasks.data_config import DataConfig, PreparationConfig
+from tasks.parallel_config import ParallelConfig
 from tasks.section import NAME_PATTERN, Fraction, Section
 
 
@@ -86,7 +95,7 @@ class PretrainConfig(Section):
     micro_batch_size: int = Field(8, ge=1)
     """Sequences per rank and forward pass."""
     global_batch_tokens: int = Field(4096, ge=8)
-    """Tokens per optimizer step over all ranks; a multiple of micro_batch_size x sequence_length x ranks."""
+    """Tokens per optimizer step over all ranks; a multiple of micro_batch_size x sequence_length x data-parallel ranks."""
     train_tokens: int = Field(2_000_000, ge=1)
     """Cap on the horizon, in tokens, decay included; training ends earlier when it has converged."""
     learning_rate: float = Field(1e-3, gt=0.0, le=1.0)
@@ -276,13 +285,15 @@ class LaunchConfig(Section):
     model_config = ConfigDict(title="Launch")
 
     num_processes: int = Field(2, ge=1)
-    """Ranks. Not part of a run's identity: it may change between attempts."""
+    """Ranks, the product of the mesh in `parallel`. Not part of a run's identity: it may change between attempts."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where ranks compute; `auto` takes a GPU per rank if there are enough."""
     max_restarts: int = Field(2, ge=0)
     """How often ranks that died are started again from the last good checkpoint without progress in between."""
     stall_timeout_seconds: float = Field(900.0, gt=0.0)
     """Ranks that write nothing to the journal for so long are ended and started again."""
+    profile_step: int | None = Field(None, ge=1)
+    """Step of which every rank writes a trace (Chrome's format) into the stage's `profile`; empty means none."""
 
 
 class Config(Section):
@@ -306,12 +317,14 @@ class Config(Section):
     """Where its versions are recorded."""
     launch: LaunchConfig = LaunchConfig()
     """How training processes are started."""
+    parallel: ParallelConfig = ParallelConfig()
+    """How the model and its batches are divided over them."""
     preparation: PreparationConfig = PreparationConfig()
     """Where the text is prepared."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for check in (check_lengths, check_batches, check_vocabulary, check_test_pages):
+        for check in (check_lengths, check_mesh, check_batches, check_vocabulary, check_test_pages):
             check(self)
         names = [finetune.name for finetune in self.finetune]
         if twice := sorted({name for name in names if names.count(name) > 1} | {n for n in names if n == "base"}):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tasks.config import Config, ExamplesConfig
     from tasks.data_config import DataConfig, TextSource
+    from tasks.parallel_config import Layout
 
 
 def check_source(section: str, given: "TextSource | ExamplesConfig") -> None:
@@ -51,21 +52,45 @@ def check_lengths(config: "Config") -> None:
             )
 
 
+def check_mesh(config: "Config") -> None:
+    """Raises ValueError for a mesh that is not of launch.num_processes ranks, or cuts more stages than there are layers."""
+    layout, layers = config.parallel.layout(config.launch.num_processes), config.model.num_hidden_layers
+    if layout.num_stages > layers:
+        raise ValueError(
+            f"parallel.pipeline_parallel={layout.pipeline_parallel} x virtual_stages={layout.virtual_stages} = "
+            f"{layout.num_stages} stages, and model.num_hidden_layers={layers}; choose at most {layers} stages"
+        )
+
+
 def check_batches(config: "Config") -> None:
-    """Raises ValueError for a global batch that does not divide into whole micro-batches on every rank."""
-    ranks, pretrain = config.launch.num_processes, config.pretrain
+    """Raises ValueError for a global batch that does not divide into whole micro-batches on every rank, or into too few."""
+    layout, pretrain = config.parallel.layout(config.launch.num_processes), config.pretrain
+    ranks = layout.data_parallel
     unit = pretrain.micro_batch_size * pretrain.sequence_length * ranks
     factors = f"{pretrain.micro_batch_size} x {pretrain.sequence_length} x {ranks}"
     fields = [("pretrain.global_batch_tokens", pretrain.global_batch_tokens, unit, factors, "sequence_length x ")]
     for f in config.finetune:
-        factors = f"{f.micro_batch_size} x {ranks}"
-        fields.append((f"finetune[{f.name}].batch_size", f.batch_size, f.micro_batch_size * ranks, factors, ""))
+        tuning_ranks = layout.without_pipeline.data_parallel
+        factors = f"{f.micro_batch_size} x {tuning_ranks}"
+        fields.append((f"finetune[{f.name}].batch_size", f.batch_size, f.micro_batch_size * tuning_ranks, factors, ""))
     for field, value, unit, factors, middle in fields:
         if value % unit:
             raise ValueError(
                 f"{field}={value} is not a multiple of micro_batch_size x {middle}data-parallel ranks = "
                 f"{factors} = {unit}; nearest: {nearest(value, unit)}"
             )
+    check_micro_batches(layout, pretrain.global_batch_size // (pretrain.micro_batch_size * ranks))
+
+
+def check_micro_batches(layout: "Layout", micro_batches: int) -> None:
+    """Raises ValueError where a pipeline gets fewer micro-batches than it has ranks, or an interleaved one uneven rounds."""
+    pipeline = layout.pipeline_parallel
+    if pipeline > 1 and (micro_batches < pipeline or (layout.virtual_stages > 1 and micro_batches % pipeline)):
+        rule = "a multiple of" if layout.virtual_stages > 1 else "at least"
+        raise ValueError(
+            f"parallel.pipeline_parallel={pipeline} needs {rule} {pipeline} micro-batches per step and data-parallel rank, "
+            f"and there are {micro_batches}; raise pretrain.global_batch_tokens or lower pretrain.micro_batch_size"
+        )
 
 
 def check_vocabulary(config: "Config") -> None:

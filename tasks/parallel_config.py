@@ -66,12 +66,12 @@ class ParallelConfig(Section):
     """Ranks over which parameters, gradients and optimizer state are sharded (FSDP2); they read different samples."""
     tensor_parallel: int = Field(1, ge=1)
     """Ranks that share every matrix product; divides the attention heads, key-value heads and vocabulary."""
-    context_parallel: Literal[1] = 1
-    """Always 1: torch's ring attention takes one causal mask per sequence and would let packed documents see each other."""
-    expert_parallel: Literal[1] = 1
-    """Always 1: transformers' expert plans are for mixture-of-experts models, whose routing loss this training loop has not."""
+    context_parallel: int = Field(1, ge=1)
+    """Ranks that share one sequence; only 1 can be had: torch's ring attention would let packed documents see each other."""
+    expert_parallel: int = Field(1, ge=1)
+    """Ranks that share the experts of a layer; only 1 can be had: the loss has no term for the balance of experts."""
     virtual_stages: int = Field(1, ge=1)
-    """Blocks of layers per pipeline rank; from 2 on the schedule is interleaved 1F1B, with a smaller bubble and more traffic."""
+    """Blocks of layers per pipeline rank; from 2 on the schedule is interleaved 1F1B: smaller bubble, more traffic."""
     activation_checkpointing: Literal["none", "selective", "full"] = "none"
     """What is computed again in the backward pass: nothing, all but matrix products and attention, or whole layers."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -79,6 +79,14 @@ class ParallelConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for field, reason, remedy in (
+            ("context_parallel", "torch's ring attention takes one causal mask for the whole sequence, so that packed "
+             "documents would attend to each other", "use shard and activation_checkpointing for long sequences"),
+            ("expert_parallel", "pre-training has no loss term that balances the experts of a mixture",
+             "use shard and tensor_parallel"),
+        ):  # fmt: skip
+            if (value := getattr(self, field)) > 1:
+                raise ValueError(f"parallel.{field}={value} cannot be had: {reason}; set it to 1 and {remedy}")
         if self.virtual_stages > 1 and self.pipeline_parallel == 1:
             raise ValueError(
                 f"parallel.virtual_stages={self.virtual_stages} has no effect with parallel.pipeline_parallel=1; "

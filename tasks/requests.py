@@ -86,7 +86,7 @@ def pretrain_request(config: Config, dataset: Input, dataset_manifest: Manifest)
         }
         | mixture_identity(config.data),
         inputs={"dataset": dataset},
-        execution={"launch": config.launch.model_dump(mode="json")},
+        execution=execution(config),
     )
 
 
@@ -125,8 +125,13 @@ def finetune_request(config: Config, finetune: FinetuneConfig, base: Input, exam
             "init": "random" if random_init else "base",
         },
         inputs={"base": base, "examples": examples},
-        execution={"launch": config.launch.model_dump(mode="json")},
+        execution=execution(config),
     )
+
+
+def execution(config: Config) -> dict[str, Any]:
+    """How training is done, which is no part of what is made."""
+    return {"launch": config.launch.model_dump(mode="json"), "parallel": config.parallel.model_dump(mode="json")}
 
 
 def evaluate_request(
