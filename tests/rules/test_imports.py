@@ -19,6 +19,8 @@ LAYER_0 = (
         "input_files",
         "journal",
         "manifest",
+        "parallel_config",
+        "parallel_rules",
         "preparation_parts",
         "presets",
         "progress",
