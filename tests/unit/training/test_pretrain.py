@@ -19,7 +19,7 @@ from tasks.stages import Result, prepare_work, pretrain_work
 from tasks.training.checkpoint import committed_checkpoints, load_checkpoint
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.optimizer import build_optimizer
-from tasks.training.pretrain import judge_progress, mixture_of, num_heldout_sequences, pretraining_recipe, stable_evaluations
+from tasks.training.pretrain import judge_progress, num_heldout_sequences, pretraining_recipe, stable_evaluations
 from tests.tiny import write_text
 from tests.unit.training.prepared_runs import prepared, pretrained_base, run, small_config
 from tests.unit.training.tiny_models import ALONE, tiny_model
@@ -317,41 +317,3 @@ def test_without_weights_the_sources_are_one_stream(tmp_path: Path) -> None:
     assert sorted(ids[:299].tolist()) == list(range(299)), "3600 tokens, a sequence from one source into the next among them"
     row = recipe.read(np.array([99]))["labels"][0]
     assert row.tolist() == [3] * 11 + [4]
-
-
-def test_a_horizon_beyond_the_limits_is_refused_with_the_longest_that_is_possible() -> None:
-    shares = [share("books", 1.0, 1.0), share("web", 1.0, 0.5)]
-    assert mixture_of(CONFIG, shares, [300, 40]).num_samples == 320 == CONFIG.max_steps * CONFIG.global_batch_size
-    with pytest.raises(ConfigError) as error:
-        mixture_of(CONFIG, shares, [299, 40])
-    assert str(error.value) == (
-        "pretrain.train_tokens=3840 is more than the sources ['books', 'web'] have within max_epochs=[1.0, 0.5], 3828 tokens; "
-        "set it to at most 3744 or raise max_epochs"
-    )
-    assert mixture_of(CONFIG.model_copy(update={"train_tokens": 3744}), shares, [299, 40]).num_samples == 319
-
-
-@pytest.mark.parametrize(
-    ("shares", "sizes", "message"),
-    [
-        (
-            [share("books", 1.0), share("web", 1.0)],
-            [30, 0],
-            "source 'web' has no training sequence of pretrain.sequence_length=12 tokens; give it more text",
-        ),
-        ([share("books", None, 2.0), share("web", None, 1.0)], [30], "source 'web' has no training sequence of"),
-        (
-            [share("books", 1.0), share("web", 1.0)],
-            [30, 30, 30],
-            r"data.mixture has the sources \['books', 'web'\], and the data set 3; prepare it with these sources",
-        ),
-        (
-            [share("books", 1.0), share("web", 1e-8)],
-            [30, 30],
-            r"the sources \['books', 'web'\] cannot be mixed: the smallest of the shares .* is below one in a million; change",
-        ),
-    ],
-)
-def test_sources_that_cannot_be_mixed_are_refused(shares: list[dict[str, Any]], sizes: list[int], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        mixture_of(CONFIG, shares, sizes)
