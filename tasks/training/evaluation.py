@@ -10,11 +10,12 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tasks.data.shards import TokenDataset
-from tasks.training.objective import IGNORED_LABEL
+from tasks.training.objective import IGNORED_LABEL, choose_token_losses
 from tasks.training.ranks import Ranks
 
 Batch = dict[str, Tensor]
 CausalLoss = Callable[[PreTrainedModel, Batch], Tensor]
+TokenLosses = Callable[[PreTrainedModel, Batch], Tensor]
 
 
 def read_text(dataset: TokenDataset, sample_ids: np.ndarray) -> Batch:
@@ -106,16 +107,17 @@ def predict_classes(model: PreTrainedModel, batches: Sequence[Batch], ranks: Ran
     return classes.astype(np.int64), losses
 
 
-def answer_losses(model: PreTrainedModel, batches: Sequence[Batch], ranks: Ranks) -> tuple[np.ndarray, np.ndarray]:
-    """Summed loss (nats) and number of answer tokens of every example, both (examples,). All ranks call it."""
+def answer_losses(
+    model: PreTrainedModel, batches: Sequence[Batch], ranks: Ranks, token_losses: TokenLosses | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Summed loss (nats) and number of answer tokens of every example, both (examples,). All ranks call it.
+
+    `token_losses` is found by a probe where it is not given, for which the model must be whole on this rank.
+    """
+    losses = token_losses or choose_token_losses(model)
 
     def measure(batch: Batch) -> tuple[Tensor, Tensor]:
-        inputs = {k: batch[k] for k in ("input_ids", "position_ids")}
-        logits = model(**inputs, attention_mask=None, use_cache=False).logits.float()
-        losses = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=IGNORED_LABEL, reduction="none"
-        )
-        return losses.view_as(batch["labels"]).sum(1), (batch["labels"] != IGNORED_LABEL).sum(1)
+        return losses(model, batch).sum(1), (batch["labels"] != IGNORED_LABEL).sum(1)
 
     return over_examples(batches, ranks, measure)
 

@@ -4,7 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+Batch = dict[str, Tensor]
 
 IGNORED_LABEL = -100
 CHUNK_LOGITS = 2**22
@@ -13,26 +17,27 @@ PROBE_SCALE = 2.0**10
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy of `hidden @ weight.T` that never holds all N x V logits.
+    """Summed cross-entropy of `hidden @ weight.T` that never holds all N x V logits; see `chunked_cross_entropy`.
 
     The gradients are computed in the forward pass, chunk by chunk, while the logits are there (as in Liger Kernel,
     Hsu et al. 2024, arXiv:2410.10989, section 3.2). The matrix products run in the dtype of `hidden`; losses and sums are fp32.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-        """hidden (N, D), weight (V, D), labels (N,) with IGNORED_LABEL where there is no target; returns a scalar, nats."""
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, vocab_start: int, group: dist.ProcessGroup | None
+    ) -> Tensor:
         needs_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         compute_weight = weight.to(hidden.dtype)
         total = hidden.new_zeros((), dtype=torch.float32)
         grad_hidden = torch.empty_like(hidden) if needs_gradient else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_gradient else None
-        rows = max(1, CHUNK_LOGITS // weight.shape[0])
+        rows = chunk_rows(weight)
         for start in range(0, hidden.shape[0], rows):
             part, target = hidden[start : start + rows], labels[start : start + rows]
             logits = (part @ compute_weight.T).float()
-            loss, probabilities_minus_target = cross_entropy_with_gradient(logits, target)
-            total += loss
+            losses, probabilities_minus_target = cross_entropy_with_gradient(logits, target, vocab_start, group)
+            total += losses.sum()
             if grad_hidden is not None and grad_weight is not None:
                 delta = probabilities_minus_target.to(hidden.dtype)
                 torch.mm(delta, compute_weight, out=grad_hidden[start : start + rows])
@@ -40,58 +45,137 @@ class ChunkedCrossEntropy(torch.autograd.Function):
                     grad_weight.addmm_(delta.T, part)
                 else:
                     grad_weight += delta.T @ part
+        if grad_hidden is not None and group is not None:
+            dist.all_reduce(grad_hidden, group=group)
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight.dtype
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grad_total.to(grad_hidden.dtype), (grad_weight * grad_total).to(ctx.weight_dtype), None
+        grad_weight = (grad_weight * grad_total).to(ctx.weight_dtype)
+        return grad_hidden * grad_total.to(grad_hidden.dtype), grad_weight, None, None, None
 
 
-def cross_entropy_with_gradient(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed loss and its gradient by the logits, in the memory of `logits` (rows, V)."""
+def chunked_cross_entropy(
+    hidden: Tensor, weight: Tensor, labels: Tensor, vocab_start: int = 0, group: dist.ProcessGroup | None = None
+) -> Tensor:
+    """Summed loss in nats, a scalar, of hidden (N, D), weight (V, D) and labels (N,), IGNORED_LABEL where there is no target.
+
+    With a group, `weight` has this rank's rows of the matrix, the first of which is row `vocab_start`. `hidden` and `labels`
+    are the same on all ranks of the group; all of them call it and get the whole loss and the whole gradient by `hidden`.
+    """
+    return ChunkedCrossEntropy.apply(hidden, weight, labels, vocab_start, group)
+
+
+def chunk_rows(weight: Tensor) -> int:
+    return max(1, CHUNK_LOGITS // weight.shape[0])
+
+
+def cross_entropy_with_gradient(
+    logits: Tensor, labels: Tensor, vocab_start: int = 0, group: dist.ProcessGroup | None = None
+) -> tuple[Tensor, Tensor]:
+    """Loss of each row (rows,), and the gradient of their sum by the logits, in the memory of `logits` (rows, V).
+
+    `vocab_start` and `group` as for `chunked_cross_entropy`: the losses are those of the whole vocabulary.
+    """
     counted = labels != IGNORED_LABEL
-    index = labels.clamp_min(0).unsqueeze(1)
-    target = logits.gather(1, index).squeeze(1)
+    here = counted & (labels >= vocab_start) & (labels < vocab_start + logits.shape[1])
+    index = ((labels - vocab_start) * here).unsqueeze(1)
+    target = logits.gather(1, index).squeeze(1) * here
     highest = logits.amax(1)
+    if group is not None:
+        dist.all_reduce(highest, dist.ReduceOp.MAX, group)
     gradient = logits.sub_(highest.unsqueeze(1)).exp_()
     total = gradient.sum(1)
-    loss = ((total.log() + highest - target) * counted).sum()
-    gradient *= total.reciprocal().unsqueeze(1)
-    gradient.scatter_add_(1, index, gradient.new_full(index.shape, -1.0))
-    if not bool(counted.all()):
-        gradient *= counted.unsqueeze(1)
-    return loss, gradient
+    if group is not None:
+        sums = torch.stack([total, target])
+        dist.all_reduce(sums, group=group)
+        total, target = sums
+    # Rows without a target are left out by their scale and not by a branch, which would wait for a GPU.
+    gradient *= (counted / total).unsqueeze(1)
+    gradient.scatter_add_(1, index, -here.to(gradient.dtype).unsqueeze(1))
+    return (total.log() + highest - target) * counted, gradient
 
 
-def causal_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Summed next-token loss in nats of `input_ids`, `labels`, `position_ids`, each (B, L); labels are already shifted.
+def hidden_states(model: nn.Module, batch: Batch) -> Tensor:
+    """Output of the transformer without its head, (B, L, D), in the dtype that autocast asks for.
 
-    `attention_mask` stays None, so that position ids which restart isolate packed documents.
+    The batch has `input_ids` (B, L) or, behind the first stage of a pipeline, `inputs_embeds` (B, L, D).
     """
-    decoder, head = decoder_and_head(model)
-    hidden = decoder(
-        input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=None, use_cache=False
+    inputs = {name: batch[name] for name in ("input_ids", "inputs_embeds") if name in batch}
+    hidden = model.get_decoder()(
+        **inputs, position_ids=batch["position_ids"], attention_mask=None, use_cache=False
     ).last_hidden_state
     if torch.is_autocast_enabled(hidden.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+    return hidden
+
+
+def head_rows(model: nn.Module) -> tuple[Tensor, int, dist.ProcessGroup | None]:
+    """The rows of the output matrix that this rank holds, the number of the first, and the ranks that hold the others."""
+    weight = model.get_output_embeddings().weight
+    if not isinstance(weight, DTensor):
+        return weight, 0, None
+    (placement,), mesh = weight.placements, weight.device_mesh
+    local = weight.to_local(grad_placements=[placement])
+    if placement.is_replicate():
+        return local, 0, None
+    return local, mesh.get_local_rank() * -(-weight.shape[0] // mesh.size()), mesh.get_group()
+
+
+def causal_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Summed next-token loss in nats of `input_ids`, `labels`, `position_ids`, each (B, L); labels are already shifted.
+
+    `attention_mask` stays None, so that position ids which restart isolate packed documents. Where the head's matrix is divided
+    over tensor ranks, all of them call it and get the whole loss.
+    """
+    hidden = hidden_states(model, batch)
+    weight, vocab_start, group = head_rows(model)
     with torch.autocast(hidden.device.type, enabled=False):
-        return ChunkedCrossEntropy.apply(hidden.flatten(0, 1), head.weight, batch["labels"].flatten())
+        return chunked_cross_entropy(hidden.flatten(0, 1), weight, batch["labels"].flatten(), vocab_start, group)
 
 
-def causal_loss_from_logits(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+@torch.no_grad()
+def token_losses(model: nn.Module, batch: Batch) -> Tensor:
+    """Loss of every position in nats, (B, L), fp32, 0 where there is no target; never holds all logits.
+
+    The batch and who calls it are as for `causal_loss`.
+    """
+    hidden = hidden_states(model, batch).flatten(0, 1)
+    labels = batch["labels"].flatten()
+    weight, vocab_start, group = head_rows(model)
+    weight, rows = weight.to(hidden.dtype), chunk_rows(weight)
+    with torch.autocast(hidden.device.type, enabled=False):
+        losses = [
+            cross_entropy_with_gradient((part @ weight.T).float(), target, vocab_start, group)[0]
+            for part, target in zip(hidden.split(rows), labels.split(rows), strict=True)
+        ]
+    return torch.cat(losses).view_as(batch["labels"])
+
+
+def causal_loss_from_logits(model: nn.Module, batch: Batch) -> Tensor:
     """`causal_loss` for models whose logits are more than hidden states times a matrix (soft-capping, scaling, bias)."""
+    return losses_from_logits(model, batch, "sum")
+
+
+def token_losses_from_logits(model: nn.Module, batch: Batch) -> Tensor:
+    """`token_losses` for models whose logits are more than hidden states times a matrix."""
+    with torch.no_grad():
+        return losses_from_logits(model, batch, "none").view_as(batch["labels"])
+
+
+def losses_from_logits(model: nn.Module, batch: Batch, reduction: str) -> Tensor:
     logits = model(
         input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=None, use_cache=False
     ).logits
     return nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), batch["labels"].flatten(), ignore_index=IGNORED_LABEL, reduction="sum"
+        logits.flatten(0, 1).float(), batch["labels"].flatten(), ignore_index=IGNORED_LABEL, reduction=reduction
     )
 
 
-def classification_loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def classification_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Summed loss in nats of `input_ids` and `attention_mask` (B, L), `labels` (B,)."""
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
     return nn.functional.cross_entropy(logits.float(), batch["labels"], reduction="sum")
@@ -102,7 +186,7 @@ def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     return model.get_decoder(), model.get_output_embeddings()
 
 
-def choose_causal_loss(model: nn.Module) -> Callable[[nn.Module, dict[str, Tensor]], Tensor]:
+def choose_causal_loss(model: nn.Module) -> Callable[[nn.Module, Batch], Tensor]:
     """`causal_loss` if it agrees with the model's own logits on a probe, else `causal_loss_from_logits`.
 
     The logits of new weights are so small that soft-capping does not show, so the head is scaled up for the probe, by a power
@@ -126,3 +210,8 @@ def choose_causal_loss(model: nn.Module) -> Callable[[nn.Module, dict[str, Tenso
         head.weight.div_(PROBE_SCALE)
     model.train(training)
     return causal_loss if torch.isclose(chunked, exact, rtol=1e-4) else causal_loss_from_logits
+
+
+def choose_token_losses(model: nn.Module) -> Callable[[nn.Module, Batch], Tensor]:
+    """`token_losses` or `token_losses_from_logits`, as `choose_causal_loss`; the model is whole on this rank."""
+    return token_losses if choose_causal_loss(model) is causal_loss else token_losses_from_logits

@@ -1,19 +1,29 @@
 """The chunked loss is cross-entropy, in value and gradients; and models whose logits are more than a product get their own."""
 
+from functools import partial
+
 import pytest
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from torch.nn import functional
 
 from tasks.training import objective
 from tasks.training.objective import (
     IGNORED_LABEL,
-    ChunkedCrossEntropy,
     causal_loss,
     causal_loss_from_logits,
     choose_causal_loss,
+    choose_token_losses,
+    chunked_cross_entropy,
     classification_loss,
     cross_entropy_with_gradient,
+    token_losses,
+    token_losses_from_logits,
 )
+from tasks.training.ranks import Ranks
+from tests.unit.training.gloo_ranks import run_ranks
+from tests.unit.training.tiny_models import VOCABULARY as MODEL_VOCABULARY
 from tests.unit.training.tiny_models import gradients, text_batch, tiny_model
 
 ROWS, WIDTH, VOCABULARY = 13, 8, 37
@@ -42,7 +52,7 @@ def test_value_and_gradients_are_those_of_cross_entropy(
     monkeypatch.setattr(objective, "CHUNK_LOGITS", rows_per_chunk * VOCABULARY)
     hidden, weight, labels = inputs()
     labels[ignored] = IGNORED_LABEL
-    loss = ChunkedCrossEntropy.apply(hidden, weight, labels)
+    loss = chunked_cross_entropy(hidden, weight, labels)
     (loss / 7).backward()
     expected, by_hidden, by_weight = reference(hidden, weight, labels)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-9)
@@ -53,7 +63,7 @@ def test_value_and_gradients_are_those_of_cross_entropy(
 
 def test_large_logits_do_not_overflow() -> None:
     hidden, weight, labels = inputs(scale=1000.0)
-    loss = ChunkedCrossEntropy.apply(hidden, weight, labels)
+    loss = chunked_cross_entropy(hidden, weight, labels)
     loss.backward()
     expected, by_hidden, _ = reference(hidden, weight, labels)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -62,7 +72,7 @@ def test_large_logits_do_not_overflow() -> None:
 
 def test_bf16_is_close_and_its_gradients_have_the_types_of_their_tensors() -> None:
     hidden, weight, labels = inputs(torch.bfloat16)
-    loss = ChunkedCrossEntropy.apply(hidden, weight, labels)
+    loss = chunked_cross_entropy(hidden, weight, labels)
     loss.backward()
     expected, by_hidden, by_weight = reference(hidden, weight, labels)
     assert loss.dtype == torch.float32
@@ -75,15 +85,15 @@ def test_bf16_is_close_and_its_gradients_have_the_types_of_their_tensors() -> No
 def test_without_gradients_it_only_measures() -> None:
     hidden, weight, labels = inputs()
     with torch.no_grad():
-        loss = ChunkedCrossEntropy.apply(hidden, weight, labels)
+        loss = chunked_cross_entropy(hidden, weight, labels)
     assert not loss.requires_grad
     assert loss.item() == pytest.approx(reference(hidden, weight, labels)[0].item(), rel=1e-6)
 
 
 def test_the_gradient_by_the_logits_is_softmax_minus_target() -> None:
     logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
-    loss, gradient = cross_entropy_with_gradient(logits, torch.tensor([1, IGNORED_LABEL]))
-    assert loss.item() == pytest.approx(0.693147, abs=1e-6)
+    losses, gradient = cross_entropy_with_gradient(logits, torch.tensor([1, IGNORED_LABEL]))
+    assert losses.tolist() == pytest.approx([0.693147, 0.0], abs=1e-6)
     assert gradient.tolist() == [[0.5, -0.5], [0.0, 0.0]]
 
 
@@ -168,3 +178,93 @@ def test_the_classification_loss_is_summed() -> None:
 
     batch = {"input_ids": torch.zeros(2, 3), "attention_mask": torch.ones(2, 3), "labels": torch.tensor([0, 1])}
     assert classification_loss(Classifier(), batch).item() == pytest.approx(0.126928 + 0.693147, abs=1e-5)
+
+
+def divided_loss(ranks: Ranks, dtype: torch.dtype, ignored: list[int]) -> tuple[torch.Tensor, ...]:
+    """Loss and gradients on a rank that holds some of the rows of the matrix (19 of 37, or 18)."""
+    objective.CHUNK_LOGITS = 4 * 19
+    hidden, weight, labels = inputs(dtype)
+    labels[ignored] = IGNORED_LABEL
+    mine = weight.detach().chunk(ranks.world_size)[ranks.rank].requires_grad_()
+    loss = chunked_cross_entropy(hidden, mine, labels, ranks.rank * 19, torch.distributed.group.WORLD)
+    (loss / 7).backward()
+    return loss.detach(), hidden.grad, mine.grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("ignored", [[], [0, 5]])
+def test_rows_of_the_matrix_on_two_ranks_give_the_loss_and_gradients_of_one(dtype: torch.dtype, ignored: list[int]) -> None:
+    hidden, weight, labels = inputs(dtype)
+    labels[ignored] = IGNORED_LABEL
+    loss = chunked_cross_entropy(hidden, weight, labels)
+    (loss / 7).backward()
+    found = run_ranks(2, partial(divided_loss, dtype=dtype, ignored=ignored))
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.002}
+    for loss_there, by_hidden, _ in found:
+        assert loss_there.item() == pytest.approx(loss.item(), rel=1e-6)
+        torch.testing.assert_close(by_hidden, hidden.grad, **close)
+    torch.testing.assert_close(torch.cat([by_rows for *_, by_rows in found]), weight.grad, **close)
+
+
+def model_with_divided_head(
+    ranks: Ranks, shards_rows: bool
+) -> tuple[float, torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+    model = tiny_model(tie_word_embeddings=False).eval()
+    mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("shard", "tensor"))["tensor"]
+    head = model.get_output_embeddings()
+    placement = Shard(0) if shards_rows else Replicate()
+    head.weight = torch.nn.Parameter(distribute_tensor(head.weight.detach(), mesh, [placement]))
+    batch = text_batch()
+    batch["labels"][0, 3] = IGNORED_LABEL
+    loss = causal_loss(model, batch)
+    loss.backward()
+    assert head.weight.grad.placements == (placement,)
+    found = gradients(model)
+    return loss.item(), token_losses(model, batch), found, found.pop("lm_head.weight").to_local()
+
+
+@pytest.mark.parametrize("shards_rows", [True, False])
+def test_a_model_whose_head_is_divided_has_the_same_loss_and_gradients(shards_rows: bool) -> None:
+    model, batch = tiny_model(tie_word_embeddings=False).eval(), text_batch()
+    batch["labels"][0, 3] = IGNORED_LABEL
+    loss = causal_loss(model, batch)
+    loss.backward()
+    expected = gradients(model)
+    by_head = expected.pop("lm_head.weight")
+    answers = run_ranks(2, partial(model_with_divided_head, shards_rows=shards_rows))
+    for rank, (there, losses, found, rows) in enumerate(answers):
+        assert there == pytest.approx(loss.item(), rel=1e-6)
+        assert losses.sum().item() == pytest.approx(loss.item(), rel=1e-6)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+        part = by_head.chunk(2)[rank] if shards_rows else by_head
+        torch.testing.assert_close(rows, part, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 5, 24, 100])
+def test_the_loss_of_every_token_is_that_of_the_logits(rows_per_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objective, "CHUNK_LOGITS", rows_per_chunk * MODEL_VOCABULARY)
+    model, batch = tiny_model().eval(), text_batch()
+    batch["labels"][1, 0] = IGNORED_LABEL
+    losses = token_losses(model, batch)
+    assert not losses.requires_grad
+    assert losses.shape == batch["labels"].shape
+    assert losses[1, 0] == 0
+    torch.testing.assert_close(losses, token_losses_from_logits(model, batch), rtol=1e-5, atol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        close = token_losses(model, batch)
+    assert close.dtype == torch.float32
+    torch.testing.assert_close(close, losses, rtol=0.02, atol=0.02)
+
+
+def test_models_with_more_than_a_matrix_behind_the_last_layer_measure_tokens_by_their_own_logits() -> None:
+    assert choose_token_losses(tiny_model()) is token_losses
+    model = tiny_model("gemma2", extra={"head_dim": 16, "final_logit_softcapping": 5.0})
+    assert choose_token_losses(model) is token_losses_from_logits
+
+
+def test_hidden_states_of_another_stage_take_the_place_of_token_ids() -> None:
+    model, batch = tiny_model().eval(), text_batch()
+    expected = causal_loss(model, batch).item()
+    batch["inputs_embeds"] = model.get_input_embeddings()(batch.pop("input_ids"))
+    assert causal_loss(model, batch).item() == expected
