@@ -52,6 +52,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--set", action="append", default=[], metavar="A.B=V", dest="assignments", help="change one setting")
     run.add_argument("--name", help="name of the run; default: the presets' names joined by '-'")
     run.add_argument("--dry-run", action="store_true", help="check the settings and show what would be done")
+    run.add_argument(
+        "--profile",
+        metavar="STEP",
+        type="launch.profile_step={}".format,
+        action="append",
+        dest="assignments",
+        help="write a trace of this training step on every rank; the same as --set launch.profile_step=STEP",
+    )
     run.add_argument("--json", action="store_true", help="print the report as JSON")
 
     prepare = words.add_parser("prepare", help="only the data sets of a run, which finds them done")

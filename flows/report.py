@@ -49,6 +49,8 @@ class Report(BaseModel):
     verdict: str | None = None
     reason: str | None = None
     pretraining: dict[str, float | int | None] = {}
+    performance: dict[str, float | int | None] = {}
+    """Last values of tokens_per_second, mfu, peak_memory_bytes, data_loading_share, checkpoint_stall_seconds and goodput."""
     sample: str | None = None
     finetunes: tuple[FinetuneReport, ...] = ()
     versions: tuple[VersionLine, ...] = ()
@@ -67,6 +69,7 @@ def read_report(config: Config, name: str, home: Path) -> Report:
         verdict=verdict.get("verdict"),
         reason=verdict.get("reason"),
         pretraining=base.metrics if base else {},
+        performance=base.environment.get("performance", {}) if base else {},
         sample=details.get("sample"),
         finetunes=tuple(found for one in config.finetune if (found := finetune_report(run, one))),
         versions=tuple(all_versions(config, run)),
@@ -137,7 +140,28 @@ def pretraining_rows(report: Report) -> list[tuple[str, str]]:
     rows.append(("held-out loss", change(numbers.get("initial_heldout_loss"), numbers.get("heldout_loss"))))
     if (size := numbers.get("num_parameters")) and (speed := numbers.get("tokens_per_second")):
         rows.append(("model", f"{size:,.0f} parameters, trained at {speed:,.0f} tokens/s"))
+    rows += [("speed", speed_text(report.performance)), ("memory", memory_text(report.performance))]
+    rows.append(("time", time_text(report.performance)))
     return [(title, value) for title, value in rows if value]
+
+
+def speed_text(performance: dict[str, float | int | None]) -> str:
+    rate, mfu = performance.get("tokens_per_second"), performance.get("mfu")
+    parts = [f"{rate:,.0f} tokens/s in the last steps"] if rate is not None else []
+    return ", ".join(parts + ([f"MFU {mfu:.1%}"] if mfu is not None else []))
+
+
+def memory_text(performance: dict[str, float | int | None]) -> str:
+    peak = performance.get("peak_memory_bytes")
+    return f"{peak / 2**30:,.2f} GiB at most on a rank" if peak is not None else ""
+
+
+def time_text(performance: dict[str, float | int | None]) -> str:
+    """What became of the wall-clock time."""
+    goodput, data, stall = (performance.get(key) for key in ("goodput", "data_loading_share", "checkpoint_stall_seconds"))
+    parts = [f"{goodput:.1%} went into steps that count (goodput)"] if goodput is not None else []
+    parts += [f"{data:.1%} of a step waited for data"] if data is not None else []
+    return ", ".join(parts + ([f"checkpoints took {stall:,.1f} s"] if stall is not None else []))
 
 
 def change(before: float | None, after: float | None) -> str:
@@ -205,5 +229,6 @@ def markdown_report(report: Report) -> str:
 def table_report(report: Report) -> list[dict[str, Any]]:
     """One row per number, for a Prefect table artifact."""
     rows = [("pre-training", key, value) for key, value in report.pretraining.items()]
+    rows += [("performance", key, value) for key, value in report.performance.items()]
     rows += [(one.name, key, value) for one in report.finetunes for key, value in one.metrics.items()]
     return [{"stage": stage, "metric": key, "value": value} for stage, key, value in rows if value is not None]

@@ -17,6 +17,8 @@ class Progress:
     max_steps: int | None = None
     tokens_seen: int | None = None
     tokens_per_second: float | None = None
+    mfu: float | None = None
+    """Model FLOPs utilisation, 0 to 1; None where the device's peak is not known."""
     loss: float | None = None
     heldout_loss: float | None = None
     phase: str = ""
@@ -34,6 +36,8 @@ class Progress:
             parts.append(f"held-out {self.heldout_loss:7.4f}")
         if self.tokens_per_second is not None:
             parts.append(f"{self.tokens_per_second:>9,.0f} tokens/s")
+        if self.mfu is not None:
+            parts.append(f"MFU {self.mfu:5.1%}")
         if self.seconds_left is not None:
             parts.append(f"{duration(self.seconds_left):>7} left")
         return "  ".join([*parts, self.phase]).rstrip()
@@ -79,6 +83,7 @@ def advance(progress: Progress, line: dict[str, Any]) -> Progress:
                 max_steps=line["max_steps"],
                 tokens_seen=line["tokens_seen"],
                 tokens_per_second=line["tokens_per_second"],
+                mfu=line.get("mfu"),
                 loss=line["loss"],
                 phase=line["phase"],
                 seconds_left=line["seconds_left"],

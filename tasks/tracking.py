@@ -49,7 +49,10 @@ log = logging.getLogger(__name__)
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 STAGE_KEY = "pretune.stage_key"
-STEP_METRICS = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "tokens_seen", "mfu", "peak_memory_bytes")
+STEP_METRICS = (
+    *("loss", "learning_rate", "grad_norm", "tokens_seen", "tokens_per_second", "mfu", "peak_memory_bytes"),
+    *("data_loading_share", "checkpoint_stall_seconds", "goodput"),
+)
 BOOKKEEPING = {"step", "time", "attempt", "max_steps", "seconds_left"}
 CHUNK_BYTES = 1 << 20
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100

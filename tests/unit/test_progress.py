@@ -49,8 +49,16 @@ def test_the_line_of_a_training_stage_shows_step_loss_rate_and_time_left() -> No
     assert progress.line.split() == [
         "02-pretrain", "25%", "step", "10/40", "loss", "3.2500", "1,234", "tokens/s", "2m05s", "left", "stable",
     ]  # fmt: skip
+    assert "MFU" not in progress.line, "the peak of a CPU is not known"
     later = advance(progress, {"kind": "evaluation", "heldout_loss": 3.5})
     assert "held-out  3.5000" in later.line
+
+
+def test_the_utilisation_stands_beside_the_rate_where_it_is_known() -> None:
+    fast = advance(Progress(stage="02-pretrain"), step_line(10, tokens_per_second=462_000.4, mfu=0.4123))
+    slow = advance(fast, step_line(20, tokens_per_second=9.0, mfu=0.0512))
+    assert "462,000 tokens/s  MFU 41.2%    2m05s left" in fast.line
+    assert len(slow.line) == len(fast.line), "the columns stay where they are"
 
 
 def test_the_line_of_a_preparation_shows_fraction_and_message() -> None:

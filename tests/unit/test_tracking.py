@@ -16,7 +16,7 @@ from tasks.journal import Journal
 from tasks.manifest import Input, Request, write_json
 from tasks.mlflow_files import artifact_folder, database_file, default_names, read_registration, tracking_uri
 from tasks.run_layout import REPOSITORY, RunLayout, dataset_stage
-from tasks.tracking import connect, sync
+from tasks.tracking import connect, journal_metrics, sync
 from tests.unit.registered_stages import (
     NAMES,
     begun_stage,
@@ -67,6 +67,24 @@ def test_run_has_the_journals_points_identity_tags_and_data(home, stage):
     assert json.loads(data.profile) == {"documents": 7}
     experiment = connect(home).get_experiment(run.info.experiment_id)
     assert (experiment.name, experiment.artifact_location) == ("demo", artifact_folder(home).as_uri())
+
+
+def test_a_step_ships_all_that_is_measured_and_none_of_the_bookkeeping():
+    measured = {
+        "loss": 3.0, "learning_rate": 1e-3, "grad_norm": 1.0, "tokens_seen": 512, "tokens_per_second": 10.0, "mfu": 0.4,
+        "peak_memory_bytes": 1 << 30, "data_loading_share": 0.01, "checkpoint_stall_seconds": 2.5, "goodput": 0.9,
+    }  # fmt: skip
+    line = {
+        "kind": "step",
+        "time": 1.0,
+        "attempt": 1,
+        "step": 7,
+        "max_steps": 9,
+        "seconds_left": 3.0,
+        "chain": "ab",
+        **measured,
+    }
+    assert {metric.key: metric.value for metric in journal_metrics(line)} == measured
 
 
 def dataset_manifest_folder(home: Path) -> Path:

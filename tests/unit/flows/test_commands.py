@@ -99,6 +99,12 @@ def test_a_dry_run_shows_the_stages_and_starts_nothing(home, preset, capsys):
     assert {stage["state"] for stage in shown["stages"]} == {"to do"}
 
 
+def test_a_step_to_profile_is_a_setting_of_the_launch(home, preset, capsys):
+    assert main(["run", preset, "--dry-run", "--json", "--profile", "6"]) == 0
+    assert json.loads(capsys.readouterr().out)["config"]["launch"]["profile_step"] == 6
+    assert "launch.profile_step=0 is not valid" in refusal(capsys, "run", preset, "--profile", "0")
+
+
 def test_relative_paths_mean_the_folder_of_the_command(home, preset, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path / "in")
 

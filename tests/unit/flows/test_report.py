@@ -4,6 +4,8 @@ import pytest
 
 from flows.report import markdown_report, own_command, read_report, table_report, text_report
 from tasks.journal import Journal
+from tasks.manifest import Manifest, write_json
+from tasks.run_layout import RunLayout
 from tests.unit.flows.tiny_runs import finish_evaluation, finish_pretraining, tiny_config
 
 
@@ -83,6 +85,33 @@ def test_prefect_gets_the_same_numbers(finished, config):
     assert "## Fine-tune animals: promote" in markdown_report(report)
     assert "| tiny-animals | 1 | candidate | champion |" in markdown_report(report)
     assert {"stage": "animals", "metric": "candidate_accuracy", "value": 0.81} in table_report(report)
+
+
+def test_the_report_says_how_fast_training_was_and_what_it_held(finished, config):
+    stage = RunLayout(finished, "r").pretrain()
+    performance = {
+        "tokens_per_second": 10471.0, "mfu": 0.4123, "peak_memory_bytes": 3 << 29, "data_loading_share": 0.012,
+        "checkpoint_stall_seconds": 3.25, "goodput": 0.9345,
+    }  # fmt: skip
+    manifest = Manifest.read(stage.manifest)
+    digest = manifest.digest
+    manifest.environment["performance"] = performance
+    write_json(stage.manifest, manifest)
+    assert Manifest.read(stage.manifest).digest == digest, "how fast it was is no part of what was made"
+
+    report = read_report(config, "r", finished)
+    lines = [" ".join(line.split()) for line in text_report(report).splitlines()]
+
+    assert "speed 10,471 tokens/s in the last steps, MFU 41.2%" in lines
+    assert "memory 1.50 GiB at most on a rank" in lines
+    assert "time 93.5% went into steps that count (goodput), 1.2% of a step waited for data, checkpoints took 3.2 s" in lines
+    assert "- memory: 1.50 GiB at most on a rank" in markdown_report(report)
+    assert {"stage": "performance", "metric": "mfu", "value": 0.4123} in table_report(report)
+
+
+def test_what_was_not_measured_is_not_reported(finished, config):
+    text = text_report(read_report(config, "r", finished))
+    assert all(word not in text for word in ("speed", "memory", "goodput", "None"))
 
 
 def test_the_next_command_can_be_typed_as_it_is(tmp_path, monkeypatch):
