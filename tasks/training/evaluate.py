@@ -13,10 +13,12 @@ from tasks.data.examples import read_examples
 from tasks.gate import Decision, Measured, decide
 from tasks.journal import Journal
 from tasks.manifest import Manifest, Request, file_entries, file_sha256, input_manifest, verify, write_json, write_manifest
+from tasks.parallel_config import Layout
 from tasks.run_layout import StageLayout
 from tasks.training.baselines import majority_accuracy, tfidf_accuracy
 from tasks.training.evaluation import answer_losses, as_metrics, classification_metrics, paired_bootstrap, predict_classes
 from tasks.training.finetune import encode
+from tasks.training.mesh import Mesh
 from tasks.training.model import load_causal
 from tasks.training.ranks import Ranks
 
@@ -46,7 +48,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     models = model_folders(request)
     for number, (role, export) in enumerate(models.items()):
         journal.append("progress", fraction=number / (len(models) + 1), message=f"measuring {role}")
-        found[role] = score(request, export, examples, examples_manifest, ranks)
+        found[role] = score(request, export, examples, examples_manifest, Mesh(Layout(replicate=ranks.world_size), ranks))
     journal.append("progress", fraction=len(models) / (len(models) + 1), message="measuring baselines")
     metrics = baselines(request, folder, examples_manifest, examples, found)
     measured, differences = compare(request, gate, found, metrics)
@@ -71,23 +73,23 @@ def model_folders(request: Request) -> dict[str, Path]:
     return folders
 
 
-def score(request: Request, export: Path, examples: list[dict[str, str]], manifest: Manifest, ranks: Ranks) -> Scored:
+def score(request: Request, export: Path, examples: list[dict[str, str]], manifest: Manifest, mesh: Mesh) -> Scored:
     """Load the exported model and measure it on every example, in fp32."""
     kind = request.identity["kind"]
     config = FinetuneConfig(kind=kind, max_length=request.identity["max_length"])
     if kind == "instruction":
-        model = load_causal(export).to(ranks.device).eval()
+        model = load_causal(export).to(mesh.ranks.device).eval()
         with torch.no_grad():
-            losses, counts = answer_losses(model, encode(config, export, examples, []).batches(BATCH_SIZE), ranks)
+            losses, counts = answer_losses(model, encode(config, export, examples, []).batches(BATCH_SIZE), mesh)
         loss = float(losses.sum() / counts.sum())
         return Scored(-loss, -losses / counts, counts, {"answer_loss": loss})
-    model = load_classifier(export).to(ranks.device).eval()
+    model = load_classifier(export).to(mesh.ranks.device).eval()
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     if missing := sorted(set(manifest.details["labels"]) - set(labels)):
-        return unknown_labels(labels, missing, examples, config, export, model, ranks)
+        return unknown_labels(labels, missing, examples, config, export, model, mesh)
     test = encode(config, export, examples, labels)
     with torch.no_grad():
-        predicted, losses = predict_classes(model, test.batches(BATCH_SIZE), ranks)
+        predicted, losses = predict_classes(model, test.batches(BATCH_SIZE), mesh)
     truth = np.array(test.labels)
     metrics = classification_metrics(predicted, losses, truth, len(labels))
     right = (predicted == truth).astype(np.float64)
@@ -96,13 +98,13 @@ def score(request: Request, export: Path, examples: list[dict[str, str]], manife
 
 def unknown_labels(
     labels: list[str], missing: list[str], examples: list[dict[str, str]], config: FinetuneConfig, export: Path,
-    model: PreTrainedModel, ranks: Ranks,
+    model: PreTrainedModel, mesh: Mesh,
 ) -> Scored:  # fmt: skip
     """A champion that does not know some of the labels: it is wrong on their examples, and measured on the others."""
     known = [i for i, example in enumerate(examples) if example["label"] not in missing]
     test = encode(config, export, [examples[i] for i in known], labels)
     with torch.no_grad():
-        predicted, losses = predict_classes(model, test.batches(BATCH_SIZE), ranks)
+        predicted, losses = predict_classes(model, test.batches(BATCH_SIZE), mesh)
     right = np.zeros(len(examples))
     right[known] = predicted == np.array(test.labels)
     metrics = classification_metrics(predicted, losses, np.array(test.labels), len(labels)) | {"accuracy": float(right.mean())}

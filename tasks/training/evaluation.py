@@ -1,7 +1,8 @@
 """Measuring a model on held-out text and on frozen examples. Losses are nats; sums are double precision."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tasks.data.shards import TokenDataset
+from tasks.training.mesh import Mesh
 from tasks.training.objective import IGNORED_LABEL, choose_token_losses
-from tasks.training.ranks import Ranks
 
 Batch = dict[str, Tensor]
-CausalLoss = Callable[[PreTrainedModel, Batch], Tensor]
 TokenLosses = Callable[[PreTrainedModel, Batch], Tensor]
 
 
@@ -26,24 +26,29 @@ def read_text(dataset: TokenDataset, sample_ids: np.ndarray) -> Batch:
     }
 
 
-def heldout_metrics(
-    model: PreTrainedModel, dataset: TokenDataset, num_sequences: int, batch_size: int, loss: CausalLoss, ranks: Ranks
-) -> dict[str, float]:
-    """`heldout_loss` (nats/token) and `bits_per_byte` over the first `num_sequences` sequences. All ranks call it.
+def heldout_batches(
+    dataset: TokenDataset, num_sequences: int, batch_size: int, data_rank: int, data_parallel: int
+) -> Iterator[Batch]:
+    """This rank's batches of the first `num_sequences` sequences, all of one size, and as many on every rank.
+
+    What fills them up has no targets.
+    """
+    rounds = -(-num_sequences // (batch_size * data_parallel))
+    for number in range(rounds):
+        ids = np.arange(batch_size) + (number * data_parallel + data_rank) * batch_size
+        batch = read_text(dataset, np.where(ids < num_sequences, ids, 0))
+        batch["labels"][torch.from_numpy(ids >= num_sequences)] = IGNORED_LABEL
+        yield batch
+
+
+def heldout_metrics(loss_sum: float, dataset: TokenDataset, num_sequences: int) -> dict[str, float]:
+    """`heldout_loss` (nats/token) and `bits_per_byte` from the summed loss (nats) of the first `num_sequences` sequences.
 
     Bits per byte are the bits of all targets, ends of documents included, over the UTF-8 bytes of their text.
     """
-    total = 0.0
-    for number, start in enumerate(range(0, num_sequences, batch_size)):
-        if number % ranks.world_size == ranks.rank:
-            ids = np.arange(start, min(start + batch_size, num_sequences))
-            batch = {k: v.to(ranks.device) for k, v in read_text(dataset, ids).items()}
-            total += loss(model, batch).item()
-    (total,) = ranks.sums([total])
-    num_bytes = dataset.byte_count(num_sequences)
     return {
-        "heldout_loss": total / (num_sequences * dataset.sequence_length),
-        "bits_per_byte": total / math.log(2) / num_bytes,
+        "heldout_loss": loss_sum / (num_sequences * dataset.sequence_length),
+        "bits_per_byte": loss_sum / math.log(2) / dataset.byte_count(num_sequences),
     }
 
 
@@ -80,22 +85,28 @@ def instruction_batch(input_ids: Sequence[np.ndarray], labels: Sequence[np.ndarr
 
 
 def over_examples(
-    batches: Sequence[Batch], ranks: Ranks, measure: Callable[[Batch], tuple[Tensor, Tensor]]
+    batches: Sequence[Batch], mesh: Mesh, measure: Callable[[Batch], tuple[Tensor, Tensor]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two numbers of every example, both (examples,), each batch measured by one rank. All ranks call it and get all of it."""
-    count = sum(len(b["input_ids"]) for b in batches)
-    found = torch.zeros(2, count, dtype=torch.float64, device=ranks.device)
-    start = 0
-    for number, batch in enumerate(batches):
-        end = start + len(batch["input_ids"])
-        if number % ranks.world_size == ranks.rank:
-            found[0, start:end], found[1, start:end] = measure({k: v.to(ranks.device) for k, v in batch.items()})
-        start = end
-    ranks.sum_(found)
+    """Two numbers of every example, both (examples,). All ranks call it and get all of it.
+
+    Every data-parallel rank measures as many batches, because sharded weights are gathered together; the last rounds may
+    measure the first batch again, for nothing.
+    """
+    device, width = mesh.ranks.device, mesh.layout.data_parallel
+    starts = [0, *accumulate(len(batch["input_ids"]) for batch in batches)]
+    found = torch.zeros(2, starts[-1], dtype=torch.float64, device=device)
+    for number in range(mesh.data_rank, -(-len(batches) // width) * width, width):
+        counts = number < len(batches)
+        first, second = measure({k: v.to(device) for k, v in batches[number if counts else 0].items()})
+        if counts:
+            found[0, starts[number] : starts[number + 1]], found[1, starts[number] : starts[number + 1]] = first, second
+    mesh.ranks.sum_(found)
+    # Ranks that share matrices have measured the same examples.
+    found /= mesh.layout.tensor_parallel
     return found[0].cpu().numpy(), found[1].cpu().numpy()
 
 
-def predict_classes(model: PreTrainedModel, batches: Sequence[Batch], ranks: Ranks) -> tuple[np.ndarray, np.ndarray]:
+def predict_classes(model: PreTrainedModel, batches: Sequence[Batch], mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
     """Predicted class and loss (nats) of every example, both (examples,). All ranks call it and get all of it."""
 
     def measure(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -103,12 +114,12 @@ def predict_classes(model: PreTrainedModel, batches: Sequence[Batch], ranks: Ran
         logits = model(**inputs, use_cache=False).logits.float()
         return logits.argmax(1), torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="none")
 
-    classes, losses = over_examples(batches, ranks, measure)
+    classes, losses = over_examples(batches, mesh, measure)
     return classes.astype(np.int64), losses
 
 
 def answer_losses(
-    model: PreTrainedModel, batches: Sequence[Batch], ranks: Ranks, token_losses: TokenLosses | None = None
+    model: PreTrainedModel, batches: Sequence[Batch], mesh: Mesh, token_losses: TokenLosses | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Summed loss (nats) and number of answer tokens of every example, both (examples,). All ranks call it.
 
@@ -119,7 +130,7 @@ def answer_losses(
     def measure(batch: Batch) -> tuple[Tensor, Tensor]:
         return losses(model, batch).sum(1), (batch["labels"] != IGNORED_LABEL).sum(1)
 
-    return over_examples(batches, ranks, measure)
+    return over_examples(batches, mesh, measure)
 
 
 def classification_metrics(predicted: np.ndarray, losses: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, float]:

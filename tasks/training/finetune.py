@@ -1,7 +1,6 @@
 """Fine-tuning an exported model, or the same model from random weights, on labelled examples."""
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,6 @@ from tasks.data.examples import encode_classification, encode_instruction, read_
 from tasks.data.order import samples_of_step
 from tasks.data.packing import pack
 from tasks.data.tokenizer import load_tokenizer
-from tasks.errors import ConfigError
 from tasks.manifest import Manifest, Request, file_entries, input_manifest, verify, write_manifest
 from tasks.run_layout import StageLayout
 from tasks.training.evaluation import (
@@ -29,21 +27,15 @@ from tasks.training.evaluation import (
     instruction_batch,
     predict_classes,
 )
-from tasks.training.generate import sample_text
+from tasks.training.export import export_partition, sample_of
 from tasks.training.loop import Recipe, Trainer
-from tasks.training.model import (
-    attention_implementation,
-    check_isolation,
-    classifier_from,
-    export_model,
-    load_causal,
-    num_parameters,
-    random_causal,
-)
-from tasks.training.objective import IGNORED_LABEL, choose_causal_loss, classification_loss
+from tasks.training.model import attention_implementation, autocast, classifier_from, like_exported, load_causal
+from tasks.training.objective import IGNORED_LABEL, classification_loss
+from tasks.training.partition import Partition
 from tasks.training.plots import loss_curve
 from tasks.training.ranks import Ranks
 from tasks.training.schedule import Schedule
+from tasks.training.setup import Setup, exported_partition, make_trainable, probed_loss, random_partition
 
 SAMPLE_QUESTION = "What is music?"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -86,24 +78,36 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
         verify(base, base_manifest)
         verify(examples, examples_manifest)
     labels = examples_manifest.details.get("labels") or []
-    random_init = request.identity["init"] == "random"
-    model = initial_model(config, base / "export", labels, random_init)
-    model.set_attn_implementation(attention_implementation(model, config.max_length))
+    setup = Setup.of(request, ranks, pipeline=False)
+    partition = initial_partition(config, setup, base / "export", labels, request.identity["init"] == "random")
     train, test = (
         encode(config, base / "export", read_examples(examples, examples_manifest, split), labels)
         for split in ("train", "test")
     )
-    trainer = Trainer(finetuning_recipe(config, request, model, train, test, ranks), model, ranks, stage, attempt)
+    recipe = finetuning_recipe(config, request, partition, setup, train, test)
+    trainer = Trainer(recipe, partition, stage, attempt)
     trainer.resume()
     trainer.train()
     finish(trainer, config, request, base / "export", test, labels)
 
 
-def initial_model(config: FinetuneConfig, export: Path, labels: list[str], random_init: bool) -> PreTrainedModel:
-    """The model before its first step, fp32, on the CPU."""
-    if config.kind == "classification":
-        return classifier_from(export, labels, random_init, config.seed)
-    return random_causal(export, config.seed) if random_init else load_causal(export)
+def initial_partition(config: FinetuneConfig, setup: Setup, export: Path, labels: list[str], random_init: bool) -> Partition:
+    """The model before its first step: the export's values, or random ones. All ranks call it."""
+    classes = labels if config.kind == "classification" else None
+
+    def build() -> PreTrainedModel:
+        model = like_exported(export, classes)
+        model.set_attn_implementation(attention_implementation(model, config.max_length))
+        return model
+
+    def load() -> PreTrainedModel:
+        model = load_causal(export) if classes is None else classifier_from(export, classes)
+        model.set_attn_implementation(attention_implementation(model, config.max_length))
+        return model
+
+    if random_init:
+        return random_partition(setup, build, config.precision, config.seed)
+    return exported_partition(setup, build, config.precision, config.seed, export, load)
 
 
 def encode(config: FinetuneConfig, export: Path, examples: list[dict[str, str]], labels: list[str]) -> Encoded:
@@ -118,14 +122,21 @@ def encode(config: FinetuneConfig, export: Path, examples: list[dict[str, str]],
 
 
 def finetuning_recipe(
-    config: FinetuneConfig, request: Request, model: PreTrainedModel, train: Encoded, test: Encoded, ranks: Ranks
+    config: FinetuneConfig, request: Request, partition: Partition, setup: Setup, train: Encoded, test: Encoded
 ) -> Recipe:
+    """The recipe; gives the partition its loss. All ranks call it."""
     steps = -(-config.epochs * len(train.rows) // config.batch_size)
     warmup = int(steps * config.warmup_fraction)
     test_batches = test.batches(config.micro_batch_size)
-    loss = classification_loss if config.kind == "classification" else choose_causal_loss(model)
-    if config.kind == "instruction" and keeps_examples_apart(model):
-        train = replace(train, make=packed_batch)
+    if config.kind == "classification":
+        make_trainable(partition, setup, classification_loss)
+    else:
+        loss, apart = probed_loss(partition.model.config, setup)
+        make_trainable(partition, setup, loss)
+        if apart is None:
+            train = replace(train, make=packed_batch)
+        else:
+            logger.warning("every example has a row of its own, which takes longer: %s", apart)
     return Recipe(
         request_digest=request.digest,
         seed=config.seed,
@@ -133,6 +144,8 @@ def finetuning_recipe(
         max_steps=steps,
         global_batch_size=config.batch_size,
         micro_batch_size=config.micro_batch_size,
+        sequence_length=config.max_length,
+        profile_step=request.execution["launch"].get("profile_step"),
         max_grad_norm=config.max_grad_norm,
         weight_decay=config.weight_decay,
         betas=(0.9, 0.999),
@@ -144,8 +157,7 @@ def finetuning_recipe(
         read=train.batch,
         num_targets=train.num_targets,
         num_tokens=train.num_tokens,
-        loss=loss,
-        evaluate=lambda m: measure(m, test, test_batches, ranks),
+        evaluate=lambda trainer: measure(trainer, test, test_batches, config.precision),
         on_evaluation=partial(start_decay, warmup=warmup),
     )
 
@@ -156,45 +168,35 @@ def packed_batch(input_ids: Sequence[np.ndarray], labels: Sequence[np.ndarray], 
     return {name: torch.from_numpy(getattr(batch, name)) for name in ("input_ids", "labels", "position_ids")}
 
 
-def keeps_examples_apart(model: PreTrainedModel) -> bool:
-    """Whether examples can share a row; says so in the log where they cannot."""
-    try:
-        check_isolation(model)
-    except ConfigError as error:
-        logger.warning("every example has a row of its own, which takes longer: %s", error)
-        return False
-    return True
-
-
 def start_decay(trainer: Trainer, warmup: int) -> None:
     """The horizon is known: the decay follows the warm-up."""
     trainer.state.decay_start = warmup
 
 
-def measure(model: PreTrainedModel, test: Encoded, batches: list[Batch], ranks: Ranks) -> dict[str, float]:
+def measure(trainer: Trainer, test: Encoded, batches: list[Batch], precision: str) -> dict[str, float]:
     """Metrics on the test examples: accuracy, macro_f1 and heldout_loss, or the answer loss in nats/token as heldout_loss."""
-    if test.make is classification_batch:
-        predicted, losses = predict_classes(model, batches, ranks)
-        return classification_metrics(predicted, losses, np.array(test.labels), model.config.num_labels)
-    losses, counts = answer_losses(model, batches, ranks)
+    model, mesh = trainer.model, trainer.mesh
+    with torch.no_grad(), autocast(mesh.ranks.device, precision):
+        if test.make is classification_batch:
+            predicted, losses = predict_classes(model, batches, mesh)
+            return classification_metrics(predicted, losses, np.array(test.labels), model.config.num_labels)
+        losses, counts = answer_losses(model, batches, mesh, lambda part, batch: part.token_losses(batch))
     return {"heldout_loss": float(losses.sum() / counts.sum())}
 
 
 def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Path, test: Encoded, labels: list[str]) -> None:
     """Final measurement in fp32, export, curve, manifest. All ranks call it; rank 0 writes."""
-    stage, state, model, ranks = trainer.stage, trainer.state, trainer.model, trainer.ranks
-    model.eval()
-    with torch.no_grad():
-        final = measure(model, test, test.batches(config.micro_batch_size), ranks)
+    stage, state, ranks = trainer.stage, trainer.state, trainer.ranks
+    trainer.partition.train(False)
+    final = measure(trainer, test, test.batches(config.micro_batch_size), "fp32")
+    files = export_partition(trainer.partition, base, stage.export, only=TOKENIZER_FILES)
     if ranks.is_first:
-        shutil.rmtree(stage.export, ignore_errors=True)
-        files = export_model(model, base, stage.export, only=TOKENIZER_FILES)
         curve = stage.path / "curve.png"
         curve.write_bytes(loss_curve(state.evaluations, None))
         metrics = final | {
             "initial_heldout_loss": state.evaluations[0]["heldout_loss"],
             "train_loss": state.evaluations[-1]["train_loss"],
-            "num_parameters": num_parameters(model),
+            "num_parameters": trainer.partition.num_parameters,
             "train_examples": len(trainer.recipe.sample_ids(0)) * state.step,
             "training_seconds": round(state.training_seconds, 1),
         }
@@ -202,7 +204,7 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
         if config.kind == "classification":
             details["labels"] = labels
         else:
-            details["sample"] = sample_text(model, stage.export, config.seed, SAMPLE_QUESTION, chat=True)
+            details["sample"] = sample_of(trainer.partition, stage.export, config.seed, SAMPLE_QUESTION, chat=True)
         manifest = Manifest(
             kind="finetune",
             request_digest=request.digest,

@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,17 @@ from transformers import PreTrainedModel
 from tasks.errors import DivergedError, StoppedError
 from tasks.journal import Journal, chain
 from tasks.run_layout import StageLayout
-from tasks.training.checkpoint import TrainState, clear_leftovers, load_newest, retain, save_checkpoint
-from tasks.training.model import autocast
-from tasks.training.optimizer import FlatGradients, build_optimizer, set_learning_rate
-from tasks.training.ranks import Ranks
+from tasks.training.checkpoint import TrainState, clear_leftovers, load_newest
+from tasks.training.checkpoint_saver import CheckpointSaver, SaveRecord
+from tasks.training.feed import Batch, Feed, HostNumbers, to_device
+from tasks.training.gradients import FlatGradients, ShardedGradients
+from tasks.training.optimizer import build_optimizer, optimizer_tensors, set_learning_rate
+from tasks.training.partition import Partition
+from tasks.training.passes import passes_of
+from tasks.training.pieces import pieces_of
+from tasks.training.profile import StepProfile
 from tasks.training.schedule import Schedule
-
-Batch = dict[str, Tensor]
+from tasks.training.throughput import Meter, device_peak_flops, first_start, model_flops_per_token
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Recipe:
     schedule: Schedule
     max_steps: int
     global_batch_size: int
+    sequence_length: int
     micro_batch_size: int
     max_grad_norm: float | None
     weight_decay: float
@@ -50,32 +56,76 @@ class Recipe:
     """Ids -> number of predictions that their summed loss is divided by."""
     num_tokens: Callable[[np.ndarray], int]
     """Ids -> tokens that the model reads."""
-    loss: Callable[[PreTrainedModel, Batch], Tensor]
-    """Summed loss of a micro-batch, nats."""
-    evaluate: Callable[[PreTrainedModel], dict[str, float]]
+    evaluate: Callable[["Trainer"], dict[str, float]]
     """Held-out metrics, `heldout_loss` among them; all ranks call it and get the same."""
+    profile_step: int | None = None
+    """Step of which every rank writes a trace."""
     on_evaluation: Callable[["Trainer"], None] | None = None
     """Called after each evaluation on all ranks; may start the decay."""
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """A step whose numbers may still be on their way from the device."""
+
+    step: int
+    tokens_seen: int
+    numbers: HostNumbers
+    """Summed loss over all ranks, whether a stop was asked for, norm of the gradients."""
+    sample_digest: str
+    num_targets: int
+    tokens: int
+    learning_rate: float
+    began: float
+    data_seconds: float
 
 
 class Trainer:
     """State of one run on one rank. All public methods are called by all ranks."""
 
-    def __init__(self, recipe: Recipe, model: PreTrainedModel, ranks: Ranks, stage: StageLayout, attempt: int) -> None:
-        self.recipe, self.model, self.ranks, self.stage, self.attempt = recipe, model.to(ranks.device), ranks, stage, attempt
-        self.optimizer = build_optimizer(model, recipe.schedule.peak, recipe.weight_decay, recipe.betas)
-        self.gradients = FlatGradients(model)
-        self.journal = Journal(stage.journal, attempt) if ranks.is_first else None
+    def __init__(self, recipe: Recipe, partition: Partition, stage: StageLayout, attempt: int) -> None:
+        """`partition` has its values and its loss; parameters are given their optimizer here."""
+        self.recipe, self.partition, self.stage, self.attempt = recipe, partition, stage, attempt
+        self.mesh, self.ranks = partition.mesh, partition.mesh.ranks
+        self.optimizer = build_optimizer(partition, recipe.schedule.peak, recipe.weight_decay, recipe.betas)
+        flat = not self.mesh.layout.is_partitioned
+        self.gradients = FlatGradients(partition) if flat else ShardedGradients(partition)
+        self.passes = passes_of(partition, recipe.precision, self.num_micro_batches)
+        self.journal = Journal(stage.journal, attempt) if self.ranks.is_first else None
+        self.saver = CheckpointSaver(stage, recipe.request_digest, self.ranks, attempt, recipe.keep_checkpoints)
+        self._noted: SaveRecord | None = None
+        self._stalled_seconds = 0.0
         self.state = TrainState()
+        self.feed = Feed(self.read_step)
         self._stop_asked = False
-        self._step_seconds: list[float] = []
+        self._unsettled: Unsettled | None = None
+        self._settled_at = 0.0
+        self.meter = self.new_meter()
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """This rank's part of the model, or all of it."""
+        return self.partition.parts[0]
+
+    def new_meter(self) -> Meter:
+        """What measures the steps of this attempt."""
+        whole, device = self.partition.whole, self.ranks.device
+        flops = model_flops_per_token(whole, self.recipe.sequence_length) if whole is not None else None
+        peak = device_peak_flops(device, self.recipe.precision)
+        everyone = peak * self.ranks.world_size if peak is not None else None
+        return Meter(first_start(self.stage.journal) or time.time(), flops, everyone, device)
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Micro-batches of this rank in one step."""
+        return self.recipe.global_batch_size // (self.recipe.micro_batch_size * self.mesh.layout.data_parallel)
 
     def resume(self) -> None:
         """Take up the newest intact checkpoint, if there is one."""
         if self.ranks.is_first:
             clear_leftovers(self.stage)
         self.ranks.barrier()
-        state, damaged = load_newest(self.stage, self.recipe.request_digest, self.model, self.optimizer)
+        state, damaged = load_newest(self.stage, self.recipe.request_digest, self.ranks, self.tensors())
         for sentence in damaged:
             self.note("event", event="damaged_checkpoint", message=sentence)
         self.state = state or self.state
@@ -85,6 +135,7 @@ class Trainer:
             step=self.state.step,
             max_steps=self.last_step,
             world_size=self.ranks.world_size,
+            layout=str(self.mesh.layout),
             phase=self.phase,
         )
 
@@ -100,81 +151,114 @@ class Trainer:
 
     def train(self) -> None:
         """Run to the last step. Raises StoppedError after a checkpoint if a stop was asked for, DivergedError on NaN."""
-        self.model.train()
+        self.partition.train()
         if self.state.step == 0 and not self.state.evaluations:
             self.evaluate()
         while self.state.step < self.last_step:
-            self.train_step()
+            with self.profiled():
+                self.train_step()
             step = self.state.step
             ends = step == self.last_step
-            if step % self.recipe.evaluate_every_steps == 0 or ends:
+            evaluates = step % self.recipe.evaluate_every_steps == 0 or ends
+            if evaluates or step % self.recipe.checkpoint_every_steps == 0:
+                self.settle()
+            if evaluates:
                 self.evaluate()
             if step % self.recipe.checkpoint_every_steps == 0 or ends or self._stop_asked:
+                self.settle()
                 self.save()
             if self._stop_asked:
+                self.finish_saving()
                 raise StoppedError(f"stopped after step {step}")
+        self.finish_saving()
+
+    def profiled(self) -> AbstractContextManager[object]:
+        """A profile of the next step, if it is the one that was asked for."""
+        step = self.state.step + 1
+        if step != self.recipe.profile_step:
+            return nullcontext()
+        return StepProfile(step, self.stage.path / "profile", self.ranks.rank)
 
     def train_step(self) -> None:
-        """One optimizer step over the global batch, whatever the number of ranks."""
+        """One optimizer step over the global batch, whatever the layout. On a GPU its numbers are read a step later."""
         began, recipe, state = time.perf_counter(), self.recipe, self.state
         ids = recipe.sample_ids(state.step)
-        loss_sum = self.accumulate_gradients(ids, recipe.num_targets(ids))
-        self.ranks.sum_(self.gradients.buffer)
-        stop = float(self.ranks.is_first and self.stage.stop.exists())
-        loss_sum, stop = self.ranks.sums([loss_sum, stop])
-        loss = loss_sum / recipe.num_targets(ids)
+        batches, waited = self.feed.take(state.step, prepare_next=state.step + 1 < self.last_step)
+        num_targets = recipe.num_targets(ids)
+        self.gradients.zero()
+        loss_sum = self.passes.train(batches, self.seed_of(state.step), num_targets)
+        self.gradients.reduce()
         grad_norm = self.gradients.clip(recipe.max_grad_norm)
         learning_rate = recipe.schedule.learning_rate(state.step, state.decay_start)
         set_learning_rate(self.optimizer, learning_rate)
+        self.saver.wait_until_staged()
         self.optimizer.step()
+        self.note_saved()
+        stop = torch.tensor(float(self.ranks.is_first and self.stage.stop.exists()))
+        numbers = torch.stack([loss_sum.double(), stop.to(loss_sum.device).double()])
+        self.ranks.sum_(numbers)
         state.step += 1
         state.tokens_seen += recipe.num_tokens(ids)
-        state.chain = chain(state.chain, state.step, hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(), loss)
+        previous, self._unsettled = self._unsettled, Unsettled(
+            step=state.step, tokens_seen=state.tokens_seen,
+            numbers=HostNumbers(torch.cat([numbers, grad_norm.double().reshape(1)])),
+            sample_digest=hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(), num_targets=num_targets,
+            tokens=recipe.num_tokens(ids), learning_rate=learning_rate, began=began, data_seconds=waited,
+        )  # fmt: skip
+        if previous is not None:
+            self.settle_one(previous)
+        if self.ranks.device.type == "cpu":
+            self.settle()
+
+    def settle(self) -> None:
+        """Read the numbers of the last step, extend the chain, write the journal line; raises DivergedError on NaN."""
+        if self._unsettled is not None:
+            self.settle_one(self._unsettled)
+            self._unsettled = None
+
+    def settle_one(self, step: "Unsettled") -> None:
+        state = self.state
+        loss_sum, stop, grad_norm = step.numbers.get()
+        loss = loss_sum / step.num_targets
+        state.chain = chain(state.chain, step.step, step.sample_digest, loss)
         state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
-        self._stop_asked = stop > 0
-        self.log_step(loss, float(grad_norm), learning_rate, recipe.num_tokens(ids), time.perf_counter() - began)
-        for name, value in (("training loss", loss), ("norm of the gradients", float(grad_norm))):
+        self._stop_asked = self._stop_asked or stop > 0
+        self.log_step(step, loss, grad_norm)
+        for name, value in (("training loss", loss), ("norm of the gradients", grad_norm)):
             if not math.isfinite(value):
-                raise DivergedError(
-                    f"the {name} at step {state.step} is {value}; lower the learning rate or raise warmup_steps"
-                )
+                raise DivergedError(f"the {name} at step {step.step} is {value}; lower the learning rate or raise warmup_steps")
 
-    def accumulate_gradients(self, ids: np.ndarray, num_targets: int) -> float:
-        """Gradients of this rank's micro-batches into the buffer; returns its summed loss.
+    def seed_of(self, step: int) -> Callable[[int], int]:
+        """Seeds of this rank's micro-batches: micro-batch j of a step draws the same numbers whichever rank computes it."""
+        place, width = self.mesh.data_rank, self.mesh.layout.data_parallel
+        return lambda number: random_seed(self.recipe.seed, step, place + number * width)
 
-        Micro-batch j of a step holds the same samples and draws the same random numbers whichever rank computes it.
-        """
-        recipe, device = self.recipe, self.ranks.device
-        self.gradients.zero()
-        micro_batches = ids.reshape(-1, recipe.micro_batch_size)
-        total = torch.zeros((), device=device)
-        for j in range(self.ranks.rank, len(micro_batches), self.ranks.world_size):
-            torch.manual_seed(random_seed(recipe.seed, self.state.step, j))
-            batch = to_device(recipe.read(micro_batches[j]), device)
-            with autocast(device, recipe.precision):
-                loss = recipe.loss(self.model, batch)
-            (loss / num_targets).backward()
-            total += loss.detach()
-        return total.item()
+    def read_step(self, step: int) -> list[Batch]:
+        """This rank's micro-batches of a step, on the device; micro-batch j holds the same samples on every layout."""
+        micro_batches = self.recipe.sample_ids(step).reshape(-1, self.recipe.micro_batch_size)
+        mine = micro_batches[self.mesh.data_rank :: self.mesh.layout.data_parallel]
+        return [to_device(self.recipe.read(ids), self.ranks.device) for ids in mine]
 
-    def log_step(self, loss: float, grad_norm: float, learning_rate: float, tokens: int, seconds: float) -> None:
-        """One journal line; the rate is the median of the last steps, the first step of an attempt left out."""
+    def log_step(self, step: "Unsettled", loss: float, grad_norm: float) -> None:
+        """One journal line with the numbers of the step and of the last steps (`Meter`)."""
+        now = time.perf_counter()
+        seconds, self._settled_at = now - max(step.began, self._settled_at), now
         self.state.training_seconds += seconds
-        self._step_seconds = [*self._step_seconds, seconds][-20:]
-        typical = float(np.median(self._step_seconds[1:] or self._step_seconds))
+        performance = self.meter.record(
+            seconds, step.data_seconds, step.tokens, self.state.training_seconds, self._stalled_seconds
+        )
         self.note(
-            "step", step=self.state.step, max_steps=self.last_step, phase=self.phase, tokens_seen=self.state.tokens_seen,
-            loss=loss, grad_norm=grad_norm, learning_rate=learning_rate, tokens_per_second=round(tokens / typical, 1),
-            seconds_left=round((self.last_step - self.state.step) * typical, 1), chain=self.state.chain,
+            "step", step=step.step, max_steps=self.last_step, phase=self.phase, tokens_seen=step.tokens_seen,
+            loss=loss, grad_norm=grad_norm, learning_rate=step.learning_rate, **performance,
+            seconds_left=round((self.last_step - step.step) * self.meter.typical_step_seconds, 1), chain=self.state.chain,
         )  # fmt: skip
 
     def evaluate(self) -> None:
         """Measure, record, and let the recipe judge."""
         state = self.state
-        self.model.eval()
-        with torch.no_grad(), autocast(self.ranks.device, self.recipe.precision):
-            metrics = self.recipe.evaluate(self.model)
-        self.model.train()
+        self.partition.train(False)
+        metrics = self.recipe.evaluate(self)
+        self.partition.train()
         train_loss = state.loss_sum / state.loss_steps if state.loss_steps else metrics["heldout_loss"]
         record = {"step": state.step, "tokens_seen": state.tokens_seen, "train_loss": train_loss} | metrics
         state.evaluations.append(record)
@@ -183,21 +267,45 @@ class Trainer:
         if self.recipe.on_evaluation is not None:
             self.recipe.on_evaluation(self)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All values of this rank's training state by name, as they are saved: weights, buffers, the optimizer's state."""
+        parameters = self.partition.parameters()
+        return parameters | self.partition.buffers() | optimizer_tensors(parameters, self.optimizer)
+
     def save(self) -> None:
-        """Commit a checkpoint and delete what retention lets go."""
+        """Begin a checkpoint, which is written while training goes on."""
         best = min(
             (e for e in self.state.evaluations if e["step"] % self.recipe.checkpoint_every_steps == 0 and e["step"] > 0),
             key=lambda e: e["heldout_loss"],
             default=None,
         )
         self.state.best_step = best["step"] if best else None
-        if self.ranks.is_first:
-            began = time.perf_counter()
-            path = save_checkpoint(self.stage, self.recipe.request_digest, self.state, self.model, self.optimizer, self.attempt)
-            retain(self.stage, self.recipe.keep_checkpoints, self.state.best_step)
-            seconds = round(time.perf_counter() - began, 3)
-            self.note("checkpoint", durable=True, step=self.state.step, path=relative(path, self.stage), seconds=seconds)
-        self.ranks.barrier()
+        frozen = {name for name, p in self.partition.parameters().items() if not p.requires_grad}
+        kinds: list[dict[str, Tensor]] = [{}, {}, {}]
+        for name, tensor in self.tensors().items():
+            kinds[2 if name in frozen else 1 if ":" in name else 0][name] = tensor
+        elsewhere = self.partition.written_elsewhere
+        pieces = [
+            pieces_of(tensors, self.mesh, {name for name in tensors if name.partition(":")[0] in elsewhere})
+            for tensors in kinds
+        ]
+        self.saver.save(self.state, *pieces)
+
+    def finish_saving(self) -> None:
+        """Wait until all checkpoints are committed, and note them."""
+        self.saver.finish()
+        self.note_saved()
+
+    def note_saved(self) -> None:
+        """A journal line for a checkpoint that was committed since the last look."""
+        record = self.saver.last
+        if record is not None and record is not self._noted:
+            self._noted = record
+            self._stalled_seconds += record.stall_seconds
+            self.note(
+                "checkpoint", durable=True, step=record.step, path=relative(record.path, self.stage), seconds=record.seconds,
+                stall_seconds=record.stall_seconds, size_bytes=record.size_bytes,
+            )  # fmt: skip
 
     def note(self, kind: str, durable: bool = False, **values: Any) -> None:
         """A journal line, on rank 0."""
@@ -208,12 +316,6 @@ class Trainer:
 def random_seed(seed: int, step: int, micro_batch: int) -> int:
     """Seed of everything random in one micro-batch (dropout): a function of nothing that ran before."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{step}:{micro_batch}".encode()).digest()[:7], "little")
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
 def relative(path: Path, stage: StageLayout) -> str:

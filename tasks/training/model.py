@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
@@ -35,8 +36,8 @@ def attention_implementation(model: PreTrainedModel, sequence_length: int) -> st
     return "eager" if on_cpu and sequence_length <= SHORT_SEQUENCE else model.config._attn_implementation
 
 
-def build_model(config: ModelConfig, vocab_size: int, end_of_text_id: int, pad_id: int, seed: int) -> PreTrainedModel:
-    """A causal model with random weights, fp32, on the CPU; the same weights for the same seed.
+def build_model(config: ModelConfig, vocab_size: int, end_of_text_id: int, pad_id: int) -> PreTrainedModel:
+    """A causal model whose parameters are on the meta device (they have shapes and no values) and fp32; buffers are real.
 
     `vocab_size` is the tokenizer's; the embedding has that many rows or `config.vocab_size`.
     Raises ConfigError for an architecture that transformers does not know or that rejects or ignores a setting.
@@ -45,8 +46,8 @@ def build_model(config: ModelConfig, vocab_size: int, end_of_text_id: int, pad_i
     try:
         values = architecture_settings(config) | special | {"vocab_size": config.vocab_size or vocab_size}
         transformers_config = AutoConfig.for_model(config.architecture, **values | config.extra)
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(transformers_config)
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(transformers_config)
     except (ValueError, KeyError, TypeError, RuntimeError, StrictDataclassError) as error:
         raise ConfigError(
             f"model.architecture={config.architecture!r} cannot be built as a causal model: {shortened(error)}; "
@@ -131,26 +132,28 @@ def load_causal(folder: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
-def random_causal(folder: Path, seed: int) -> PreTrainedModel:
-    """The architecture of an exported causal model with random weights, fp32, on the CPU."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config).float()
+def like_exported(folder: Path, labels: list[str] | None) -> PreTrainedModel:
+    """A model of an exported architecture on the meta device, fp32: causal, or with `labels` a sequence classifier."""
+    if labels is None:
+        config, kind = AutoConfig.from_pretrained(folder, local_files_only=True), AutoModelForCausalLM
+    else:
+        config, kind = AutoConfig.from_pretrained(folder, **label_settings(labels)), AutoModelForSequenceClassification
+    with init_empty_weights(include_buffers=False):
+        return kind.from_config(config).float()
 
 
-def classifier_from(folder: Path, labels: list[str], random_init: bool, seed: int) -> PreTrainedModel:
-    """A sequence classifier on the exported model's body: its weights, or random ones; the head is new; fp32."""
-    torch.manual_seed(seed)
-    settings = {
+def classifier_from(folder: Path, labels: list[str]) -> PreTrainedModel:
+    """A sequence classifier with the exported model's body, fp32, on the CPU; the head's values are transformers' own."""
+    return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **label_settings(labels))
+
+
+def label_settings(labels: list[str]) -> dict[str, Any]:
+    return {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
         "local_files_only": True,
     }
-    if random_init:
-        config = AutoConfig.from_pretrained(folder, **settings)
-        return AutoModelForSequenceClassification.from_config(config).float()
-    return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **settings)
 
 
 def autocast(device: torch.device, precision: str) -> Any:

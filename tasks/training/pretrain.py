@@ -1,28 +1,28 @@
 """Pre-training from random weights to a verdict, then the decay, then the export."""
 
-import shutil
 from functools import partial
 from pathlib import Path
 
-import torch
+from transformers import PreTrainedModel
 
 from tasks.config import ConvergenceConfig, ModelConfig, PretrainConfig
 from tasks.convergence import Evaluation, Verdict, judge
 from tasks.data.shards import TokenDataset
 from tasks.data.tokenizer import load_tokenizer
 from tasks.data.training_order import mixture_of
-from tasks.errors import DivergedError
+from tasks.errors import ConfigError, DivergedError
 from tasks.manifest import Manifest, Request, file_entries, fsync_folder, input_manifest, verify, write_json, write_manifest
 from tasks.run_layout import StageLayout, step_folder
 from tasks.training.checkpoint import discard_after, load_checkpoint
-from tasks.training.evaluation import as_metrics, heldout_metrics, read_text
-from tasks.training.generate import sample_text
+from tasks.training.evaluation import as_metrics, heldout_batches, heldout_metrics, read_text
+from tasks.training.export import export_partition, sample_of
+from tasks.training.feed import to_device
 from tasks.training.loop import Recipe, Trainer, relative
-from tasks.training.model import attention_implementation, build_model, check_isolation, export_model, num_parameters
-from tasks.training.objective import choose_causal_loss
+from tasks.training.model import attention_implementation, build_model
 from tasks.training.plots import loss_curve
 from tasks.training.ranks import Ranks
 from tasks.training.schedule import Schedule
+from tasks.training.setup import Setup, make_trainable, probed_loss, random_partition
 
 
 def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> None:
@@ -33,31 +33,32 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     if attempt == 1 and ranks.is_first:
         verify(folder, dataset)
     tokenizer = load_tokenizer(folder / "tokenizer")
-    model = build_model(
-        ModelConfig.model_validate(request.identity["model"]),
-        tokenizer.vocab_size,
-        tokenizer.end_of_text_id,
-        tokenizer.pad_id,
-        config.seed,
-    ).to(ranks.device)
-    model.set_attn_implementation(attention_implementation(model, config.sequence_length))
-    check_isolation(model)
+
+    def build() -> PreTrainedModel:
+        model_config = ModelConfig.model_validate(request.identity["model"])
+        model = build_model(model_config, tokenizer.vocab_size, tokenizer.end_of_text_id, tokenizer.pad_id)
+        model.set_attn_implementation(attention_implementation(model, config.sequence_length))
+        return model
+
+    setup = Setup.of(request, ranks, pipeline=True)
+    loss, leak = probed_loss(build().config, setup)
+    if leak is not None:
+        raise ConfigError(leak)
+    partition = random_partition(setup, build, config.precision, config.seed)
+    make_trainable(partition, setup, loss)
     heldout = TokenDataset(folder, dataset, "heldout", config.sequence_length)
-    recipe = pretraining_recipe(config, request, folder, dataset, heldout, model, ranks)
-    trainer = Trainer(recipe, model, ranks, stage, attempt)
+    trainer = Trainer(pretraining_recipe(config, request, folder, dataset, heldout), partition, stage, attempt)
     trainer.resume()
     trainer.train()
     finish(trainer, config, request, folder, heldout)
 
 
 def pretraining_recipe(
-    config: PretrainConfig, request: Request, folder: Path, dataset: Manifest, heldout: TokenDataset, model: torch.nn.Module,
-    ranks: Ranks,
-) -> Recipe:  # fmt: skip
+    config: PretrainConfig, request: Request, folder: Path, dataset: Manifest, heldout: TokenDataset
+) -> Recipe:
     shares = request.identity.get("mixture") or []
     train = TokenDataset(folder, dataset, "train", config.sequence_length, by_source=bool(shares))
     mixture = mixture_of(config, shares, train.sizes)
-    loss = choose_causal_loss(model)
     num_heldout = num_heldout_sequences(config, heldout)
     convergence = ConvergenceConfig.model_validate(request.identity["convergence"])
     return Recipe(
@@ -67,6 +68,8 @@ def pretraining_recipe(
         max_steps=config.max_steps,
         global_batch_size=config.global_batch_size,
         micro_batch_size=config.micro_batch_size,
+        sequence_length=config.sequence_length,
+        profile_step=request.execution["launch"].get("profile_step"),
         max_grad_norm=config.max_grad_norm,
         weight_decay=config.weight_decay,
         betas=(config.beta1, config.beta2),
@@ -78,10 +81,19 @@ def pretraining_recipe(
         read=partial(read_text, train),
         num_targets=lambda ids: len(ids) * config.sequence_length,
         num_tokens=lambda ids: len(ids) * config.sequence_length,
-        loss=loss,
-        evaluate=lambda m: heldout_metrics(m, heldout, num_heldout, config.micro_batch_size, loss, ranks),
+        evaluate=lambda trainer: measure_heldout(trainer, heldout, num_heldout, config.precision),
         on_evaluation=partial(judge_progress, config=config, convergence=convergence, tokenizer=folder / "tokenizer"),
     )
+
+
+def measure_heldout(trainer: Trainer, heldout: TokenDataset, num_sequences: int, precision: str) -> dict[str, float]:
+    """`heldout_loss` (nats/token) and `bits_per_byte` over the first sequences. All ranks call it and get the same."""
+    mesh = trainer.mesh
+    batches = heldout_batches(
+        heldout, num_sequences, trainer.recipe.micro_batch_size, mesh.data_rank, mesh.layout.data_parallel
+    )
+    total = trainer.passes.measure((to_device(batch, trainer.ranks.device) for batch in batches), precision)
+    return heldout_metrics(trainer.ranks.sum_(total).item(), heldout, num_sequences)
 
 
 def num_heldout_sequences(config: PretrainConfig, heldout: TokenDataset) -> int:
@@ -135,8 +147,9 @@ def roll_back(trainer: Trainer, verdict: Verdict) -> None:
     if best is None:
         trainer.state.decay_start = left
         return
+    trainer.finish_saving()
     path = trainer.stage.checkpoints / step_folder(best)
-    trainer.state = load_checkpoint(path, trainer.recipe.request_digest, trainer.model, trainer.optimizer)
+    trainer.state = load_checkpoint(path, trainer.recipe.request_digest, trainer.ranks, trainer.tensors())
     trainer.state.decay_start = best
     trainer.note("event", durable=True, event="rollback", from_step=left, step=best, reason=verdict.reason)
     trainer.ranks.barrier()
@@ -149,10 +162,11 @@ def write_milestone(trainer: Trainer, label: str, tokenizer: Path, verdict: Verd
     """Export the weights of this step to `milestones/step_N`, complete or not at all. All ranks call it; rank 0 writes."""
     stage, state = trainer.stage, trainer.state
     target = stage.milestones / step_folder(state.step)
-    if trainer.ranks.is_first and not target.exists():
-        temporary = target.with_name(f".{target.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        files = export_model(trainer.model, tokenizer, temporary / "export")
+    if target.exists():
+        return
+    temporary = target.with_name(f".{target.name}")
+    files = export_partition(trainer.partition, tokenizer, temporary / "export")
+    if trainer.ranks.is_first:
         curve = temporary / "curve.png"
         curve.write_bytes(loss_curve(state.evaluations, verdict.model_dump(mode="json")))
         latest = state.evaluations[-1]
@@ -174,15 +188,11 @@ def write_milestone(trainer: Trainer, label: str, tokenizer: Path, verdict: Verd
 
 def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: Path, heldout: TokenDataset) -> None:
     """Final measurement in fp32, export, curve, manifest. All ranks call it; rank 0 writes."""
-    stage, state, ranks, model = trainer.stage, trainer.state, trainer.ranks, trainer.model
-    model.eval()
-    with torch.no_grad():
-        final = heldout_metrics(
-            model, heldout, num_heldout_sequences(config, heldout), config.micro_batch_size, trainer.recipe.loss, ranks
-        )
+    stage, state, ranks = trainer.stage, trainer.state, trainer.ranks
+    trainer.partition.train(False)
+    final = measure_heldout(trainer, heldout, num_heldout_sequences(config, heldout), "fp32")
+    files = export_partition(trainer.partition, folder / "tokenizer", stage.export)
     if ranks.is_first:
-        shutil.rmtree(stage.export, ignore_errors=True)
-        files = export_model(model, folder / "tokenizer", stage.export)
         curve, verdict_file = stage.path / "curve.png", stage.path / "verdict.json"
         curve.write_bytes(loss_curve(state.evaluations, state.verdict))
         write_json(verdict_file, {"verdict": state.verdict, "evaluations": state.evaluations})
@@ -191,7 +201,7 @@ def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: P
             "initial_heldout_loss": first["heldout_loss"],
             "initial_bits_per_byte": first["bits_per_byte"],
             "train_loss": last["train_loss"],
-            "num_parameters": num_parameters(model),
+            "num_parameters": trainer.partition.num_parameters,
             "training_seconds": round(state.training_seconds, 1),
             "tokens_per_second": round(state.tokens_seen / max(state.training_seconds, 1e-9), 1),
         }
@@ -214,7 +224,7 @@ def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: P
                     }
                     for p in sorted(stage.milestones.glob("step_*"))
                 ],
-                "sample": sample_text(model, stage.export, config.seed),
+                "sample": sample_of(trainer.partition, stage.export, config.seed),
             },
         )
         trainer.note("done", durable=True, step=state.step)

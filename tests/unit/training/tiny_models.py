@@ -6,8 +6,11 @@ import torch
 from transformers import PreTrainedModel
 
 from tasks.config import ModelConfig
+from tasks.parallel_config import Layout, ParallelConfig
+from tasks.training.mesh import Mesh
 from tasks.training.model import build_model
 from tasks.training.ranks import Ranks
+from tasks.training.setup import Setup, random_partition
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 VOCABULARY = 384
@@ -18,7 +21,12 @@ def tiny_model(architecture: str = "llama", seed: int = 0, **changes: Any) -> Pr
         "architecture": architecture, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
         "num_attention_heads": 2, "max_position_embeddings": 64,
     }  # fmt: skip
-    return build_model(ModelConfig(**values | changes), VOCABULARY, end_of_text_id=0, pad_id=1, seed=seed)
+    config = ModelConfig(**values | changes)
+
+    def build() -> PreTrainedModel:
+        return build_model(config, VOCABULARY, end_of_text_id=0, pad_id=1)
+
+    return random_partition(Setup(Mesh(Layout(), ALONE), ParallelConfig()), build, "fp32", seed).model
 
 
 def text_batch(rows: int = 2, length: int = 12, seed: int = 0) -> dict[str, torch.Tensor]:

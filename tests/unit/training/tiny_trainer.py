@@ -7,9 +7,12 @@ import numpy as np
 import torch
 
 from tasks.data.order import samples_of_step
+from tasks.parallel_config import Layout
 from tasks.run_layout import StageLayout
 from tasks.training.loop import Recipe, Trainer
+from tasks.training.mesh import Mesh
 from tasks.training.objective import causal_loss
+from tasks.training.partition import Partition, with_methods
 from tasks.training.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tests.unit.training.tiny_models import ALONE, VOCABULARY, tiny_model
@@ -25,19 +28,20 @@ def read(ids: np.ndarray) -> dict[str, torch.Tensor]:
     return {"input_ids": rows[:, :-1], "labels": rows[:, 1:].contiguous(), "position_ids": positions}
 
 
-def heldout(model: torch.nn.Module) -> dict[str, float]:
-    loss = causal_loss(model, read(np.arange(4))).item() / (4 * LENGTH)
+def heldout(trainer: Trainer) -> dict[str, float]:
+    loss = trainer.ranks.sum_(trainer.passes.measure([read(np.arange(4))], "fp32")).item() / (4 * LENGTH)
+    loss /= trainer.mesh.layout.data_parallel
     return {"heldout_loss": loss, "bits_per_byte": loss / 0.693}
 
 
 def recipe(**changes: Any) -> Recipe:
     values: dict[str, Any] = {
         "request_digest": "request", "seed": 0, "schedule": Schedule(0.01, 0.0, 2, 4, "1-sqrt"), "max_steps": 12,
-        "global_batch_size": 8, "micro_batch_size": 2, "max_grad_norm": 1.0, "weight_decay": 0.1, "betas": (0.9, 0.95),
+        "global_batch_size": 8, "micro_batch_size": 2, "sequence_length": LENGTH, "max_grad_norm": 1.0, "weight_decay": 0.1, "betas": (0.9, 0.95),
         "precision": "fp32", "evaluate_every_steps": 2, "checkpoint_every_steps": 4, "keep_checkpoints": 2,
         "sample_ids": lambda step: samples_of_step(step, 8, ROWS, 0), "read": read,
         "num_targets": lambda ids: len(ids) * LENGTH, "num_tokens": lambda ids: len(ids) * LENGTH,
-        "loss": causal_loss, "evaluate": heldout,
+        "evaluate": heldout,
     }  # fmt: skip
     return Recipe(**values | changes)
 
@@ -45,7 +49,9 @@ def recipe(**changes: Any) -> Recipe:
 def trainer(
     folder: Path, model: torch.nn.Module | None = None, ranks: Ranks = ALONE, attempt: int = 1, **changes: Any
 ) -> Trainer:
-    return Trainer(recipe(**changes), model or tiny_model(), ranks, StageLayout(folder), attempt)
+    partition = Partition(Mesh(Layout(replicate=ranks.world_size), ranks), [model or tiny_model()])
+    with_methods(partition, summed_loss=causal_loss)
+    return Trainer(recipe(**changes), partition, StageLayout(folder), attempt)
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
