@@ -1,23 +1,27 @@
-"""Training state on disk: committed by rename, described by a manifest with SHA-256, verified before it is loaded."""
+"""Training state on disk: which checkpoints there are, which are kept, and how one is verified and loaded on any layout."""
 
-import dataclasses
-import os
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor
 
-from tasks.errors import IntegrityError, LockedError
+from tasks.errors import IntegrityError
 from tasks.journal import CHAIN_START
-from tasks.launch.lock import token_on_disk
-from tasks.manifest import Manifest, file_entries, fsync_folder, read_json, verify, write_json, write_manifest
+from tasks.manifest import FileEntry, Manifest, file_sha256, read_json, verify
 from tasks.run_layout import StageLayout, step_folder
-from tasks.training.model import weights
-from tasks.training.optimizer import load_optimizer_tensors, optimizer_tensors
+from tasks.training.checkpoint_files import DTYPES, INDEX_NAME, BoxReader, Index
+from tasks.training.pieces import box_of, local_values
+from tasks.training.ranks import Ranks
+
+T = TypeVar("T")
+MANIFEST_HASH_NAME = "manifest.json.sha256"
+"""What `sha256sum --check` reads: the manifest has the hashes of all other files, and this file that of the manifest."""
+OTHER_MODEL_REMEDY = "move it away or choose another --name"
 
 
 @dataclass
@@ -43,82 +47,134 @@ class TrainState:
     """Time spent in steps over all attempts."""
 
 
-def save_checkpoint(
-    stage: StageLayout, request_digest: str, state: TrainState, model: nn.Module, optimizer: torch.optim.AdamW, attempt: int
-) -> Path:
-    """Write `checkpoints/step_N`, complete or not at all. Rank 0 calls it.
-
-    Raises LockedError if a newer attempt has taken over the stage: its checkpoints must not be mixed with ours.
-    """
-    target = stage.checkpoints / step_folder(state.step)
-    if target.exists():
-        return target
-    temporary = stage.checkpoints / f".{target.name}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file({k: v.contiguous() for k, v in weights(model).items()}, temporary / "model.safetensors")
-    save_file({k: v.contiguous() for k, v in optimizer_tensors(model, optimizer).items()}, temporary / "optimizer.safetensors")
-    write_json(temporary / "state.json", dataclasses.asdict(state))
-    files = [temporary / name for name in ("model.safetensors", "optimizer.safetensors", "state.json")]
-    for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    manifest = Manifest(
-        kind="checkpoint",
-        request_digest=request_digest,
-        files=file_entries(temporary, files),
-        step=state.step,
-        tokens_seen=state.tokens_seen,
-    )
-    write_manifest(temporary, manifest)
-    if (newest := token_on_disk(stage)) > attempt:
-        raise LockedError(f"attempt {newest} has taken over {stage.path}; attempt {attempt} must not write there")
-    temporary.rename(target)
-    fsync_folder(stage.checkpoints)
-    return target
-
-
 def committed_checkpoints(stage: StageLayout) -> list[Path]:
     """Complete checkpoints, newest first."""
     return sorted(stage.checkpoints.glob("step_*"), reverse=True)
 
 
-def load_checkpoint(path: Path, request_digest: str, model: nn.Module, optimizer: torch.optim.AdamW) -> TrainState:
-    """Fill model and optimizer and return the state. All ranks call it.
+def load_checkpoint(
+    path: Path, request_digest: str, ranks: Ranks, tensors: Mapping[str, Tensor], tokenizer_digest: str | None = None
+) -> TrainState:
+    """Fill the tensors, in place, and return the state. All ranks call it, on any layout and with any number of ranks.
 
-    Raises IntegrityError if a file is not what the manifest says or the checkpoint belongs to another request.
+    `tensors` are this rank's weights by name and its optimizer's state by `parameter:key`, DTensors where they are sharded;
+    those of all ranks together must be those of the checkpoint. Every file is verified, by one rank each, before anything is
+    filled. Raises IntegrityError, the same on all ranks, if a file is not what the manifest says or the checkpoint is of
+    another request, model or tokenizer.
     """
-    manifest = Manifest.read(path / "manifest.json")
-    if manifest.request_digest != request_digest:
-        raise IntegrityError(f"{path} belongs to another request; move it away or choose another --name")
-    verify(path, manifest)
-    fill(model, load_file(path / "model.safetensors"), path)
-    load_optimizer_tensors(model, optimizer, load_file(path / "optimizer.safetensors"))
+    said = gathered(ranks, refusal(path, request_digest, ranks, tensors, tokenizer_digest))
+    if sentence := next((one for one in said if one is not None), None):
+        raise IntegrityError(sentence)
+    index = Index.read(path / INDEX_NAME)
+    held = ranks.sum_(torch.tensor([float(name in tensors) for name in index], device=ranks.device)).tolist()
+    if missing := [name for name, count in zip(index, held, strict=True) if count == 0]:
+        raise IntegrityError(
+            f"{path} holds another model: {missing[0]} {index[missing[0]].shape} is there and not in this model; "
+            f"{OTHER_MODEL_REMEDY}"
+        )
+    with BoxReader(path, index) as reader:
+        for name, tensor in tensors.items():
+            values = local_values(tensor)
+            if values.numel() > 0:
+                reader.read_into(values, name, box_of(tensor)[0])
     return TrainState(**read_json(path / "state.json"))
 
 
-def fill(model: nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Copy the tensors into the model; raises IntegrityError unless names and shapes are exactly the model's."""
-    own = weights(model)
-    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in tensors.items()}:
-        odd = sorted(own.keys() ^ tensors.keys()) or [k for k in own if own[k].shape != tensors[k].shape]
-        raise IntegrityError(f"{path} holds another model: {odd[0]} differs; move it away or choose another --name")
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+def refusal(
+    path: Path, request_digest: str, ranks: Ranks, tensors: Mapping[str, Tensor], tokenizer_digest: str | None
+) -> str | None:
+    """Why this rank cannot load the checkpoint, if so. Reads this rank's share of its files from end to end."""
+    try:
+        manifest = read_manifest(path)
+        if manifest.request_digest != request_digest:
+            raise IntegrityError(f"{path} belongs to another request; {OTHER_MODEL_REMEDY}")
+        other = manifest.details.get("tokenizer_digest")
+        if tokenizer_digest is not None and other is not None and tokenizer_digest != other:
+            raise IntegrityError(
+                f"{path} was trained with the tokenizer {other[:12]} and this run has {tokenizer_digest[:12]}; "
+                f"{OTHER_MODEL_REMEDY}"
+            )
+        if INDEX_NAME not in {entry.path for entry in manifest.files}:
+            raise IntegrityError(f"{path} has no {INDEX_NAME}, another version of pretune wrote it; continue with that version")
+        verify(path, manifest.model_copy(update={"files": share_of_files(manifest, ranks)}))
+        check_model(path, tensors)
+        check_state(path)
+    except IntegrityError as error:
+        return str(error)
+    return None
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a checkpoint; raises IntegrityError if a bit of it is not as it was written."""
+    file, hashes = path / "manifest.json", path / MANIFEST_HASH_NAME
+    manifest = Manifest.read(file)
+    if not hashes.is_file():
+        raise IntegrityError(f"{hashes} does not exist, so {file} cannot be verified; restore it or make it again")
+    if hashes.read_bytes() != manifest_hash(file):
+        raise IntegrityError(f"{file} has not the SHA-256 that {hashes.name} says; it is damaged, restore it or make it again")
+    return manifest
+
+
+def manifest_hash(file: Path) -> bytes:
+    return f"{file_sha256(file)}  {file.name}\n".encode()
+
+
+def share_of_files(manifest: Manifest, ranks: Ranks) -> tuple[FileEntry, ...]:
+    """The files that this rank verifies: about as many bytes as any other; the small ones that all read, on all."""
+    loads = [0] * ranks.world_size
+    mine = []
+    for entry in sorted(manifest.files, key=lambda entry: (-entry.size_bytes, entry.path)):
+        reader = loads.index(min(loads))
+        loads[reader] += entry.size_bytes
+        if reader == ranks.rank or entry.path.endswith(".json"):
+            mine.append(entry)
+    return tuple(mine)
+
+
+def check_model(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises IntegrityError, naming the first tensor that differs, if the checkpoint is not of these tensors."""
+    index = Index.read(path / INDEX_NAME)
+    for name, tensor in tensors.items():
+        here = f"{tuple(tensor.shape)} {DTYPES[tensor.dtype]}"
+        there = f"{index[name].shape} {index[name].dtype}" if name in index else "missing"
+        if here != there:
+            raise IntegrityError(f"{path} holds another model: {name} is {there} there and {here} here; {OTHER_MODEL_REMEDY}")
+
+
+def check_state(path: Path) -> None:
+    """Raises IntegrityError if the state has values that this version does not know."""
+    known = {one.name for one in fields(TrainState)}
+    if unknown := sorted(read_json(path / "state.json").keys() - known):
+        raise IntegrityError(
+            f"{path / 'state.json'} has {unknown[0]!r}, which this version of pretune does not know; use a newer"
+        )
+
+
+def gathered(ranks: Ranks, value: T) -> list[T]:
+    """The value of every rank, in their order, on all of them. All ranks call it."""
+    if ranks.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * ranks.world_size
+    dist.all_gather_object(values, value)
+    return values
 
 
 def load_newest(
-    stage: StageLayout, request_digest: str, model: nn.Module, optimizer: torch.optim.AdamW
+    stage: StageLayout,
+    request_digest: str,
+    ranks: Ranks,
+    tensors: Mapping[str, Tensor],
+    tokenizer_digest: str | None = None,
 ) -> tuple[TrainState | None, list[str]]:
     """The newest checkpoint that is intact, or None if there is none yet; and a sentence for each that is damaged.
 
-    Raises IntegrityError if there are checkpoints and none is intact: starting over would hide the loss.
+    All ranks call it and take the same one. Raises IntegrityError if there are checkpoints and none is intact: starting over
+    would hide the loss.
     """
     damaged = []
-    for path in committed_checkpoints(stage):
+    for path in gathered(ranks, committed_checkpoints(stage))[0]:
         try:
-            return load_checkpoint(path, request_digest, model, optimizer), damaged
+            return load_checkpoint(path, request_digest, ranks, tensors, tokenizer_digest), damaged
         except IntegrityError as error:
             damaged.append(str(error))
     if damaged:

@@ -2,14 +2,14 @@
 
 import dataclasses
 import json
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from tasks.errors import IntegrityError, LockedError
-from tasks.launch.lock import hold
+from tasks.errors import IntegrityError
 from tasks.manifest import Manifest, verify
 from tasks.run_layout import StageLayout, step_folder
 from tasks.training import checkpoint
@@ -18,15 +18,13 @@ from tasks.training.checkpoint import (
     clear_leftovers,
     committed_checkpoints,
     discard_after,
-    load_checkpoint,
     load_newest,
     retain,
-    save_checkpoint,
 )
-from tasks.training.optimizer import FlatGradients, build_optimizer, optimizer_tensors
-from tests.unit.training.tiny_models import text_batch, tiny_model
+from tests.unit.training.tiny_checkpoints import DIGEST, STATE, change_json, copied, load, same, save, trained
+from tests.unit.training.tiny_models import ALONE
 
-DIGEST = "r" * 64
+FILES = ["optimizer_00000.safetensors", "pieces.json", "state.json", "weights_00000.safetensors"]
 
 
 @pytest.fixture
@@ -34,146 +32,154 @@ def stage(tmp_path: Path) -> StageLayout:
     return StageLayout(tmp_path / "02-pretrain")
 
 
-def trained(architecture: str = "llama", **changes: object) -> tuple[torch.nn.Module, torch.optim.AdamW]:
-    """A model after one step."""
-    model = tiny_model(architecture, **changes)
-    optimizer, gradients = build_optimizer(model, 1e-2, 0.1, (0.9, 0.95)), FlatGradients(model)
-    gradients.zero()
-    ids = text_batch()["input_ids"]
-    model(input_ids=ids, labels=ids).loss.backward()
-    optimizer.step()
-    return model, optimizer
-
-
-def fresh(architecture: str = "llama", **changes: object) -> tuple[torch.nn.Module, torch.optim.AdamW]:
-    model = tiny_model(architecture, seed=9, **changes)
-    return model, build_optimizer(model, 1e-2, 0.1, (0.9, 0.95))
-
-
-def save(stage: StageLayout, step: int, attempt: int = 1, **state: object) -> Path:
-    model, optimizer = trained()
-    return save_checkpoint(stage, DIGEST, TrainState(step=step, **state), model, optimizer, attempt)
-
-
 def steps(stage: StageLayout) -> list[int]:
     return [int(p.name.removeprefix("step_")) for p in committed_checkpoints(stage)]
 
 
-STATE = TrainState(
-    step=7, tokens_seen=700, chain="c" * 64, decay_start=5, verdict={"verdict": "converged", "fit": None},
-    evaluations=[{"step": 5, "heldout_loss": 0.1 + 0.2}], loss_sum=1 / 3, loss_steps=2, best_step=5, training_seconds=1.25,
-)  # fmt: skip
+def empty_checkpoints(stage: StageLayout, *numbers: int) -> None:
+    for step in numbers:
+        (stage.checkpoints / step_folder(step)).mkdir(parents=True)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 @pytest.mark.parametrize("tied", [True, False])
 def test_weights_moments_and_state_come_back_bit_for_bit(stage: StageLayout, architecture: str, tied: bool) -> None:
-    model, optimizer = trained(architecture, tie_word_embeddings=tied)
-    path = save_checkpoint(stage, DIGEST, STATE, model, optimizer, 1)
+    tensors = trained(architecture, tie_word_embeddings=tied)
+    path = save(stage, STATE, tensors)
     assert path == stage.checkpoints / "step_00000007"
-    again, again_optimizer = fresh(architecture, tie_word_embeddings=tied)
-    assert load_checkpoint(path, DIGEST, again, again_optimizer) == STATE
-    for (name, a), b in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
-    saved, loaded = optimizer_tensors(model, optimizer), optimizer_tensors(again, again_optimizer)
-    assert saved.keys() == loaded.keys() and len(saved) == 3 * len(list(model.parameters()))
-    assert all(torch.equal(saved[name], loaded[name]) for name in saved)
-    if tied:
-        assert again.lm_head.weight is again.get_input_embeddings().weight, "still tied"
+    again = trained(architecture, seed=9, tie_word_embeddings=tied)
+    places = [tensor.data_ptr() for tensor in again[0].values()]
+    assert not same(tensors, again)
+    assert load(path, again) == STATE
+    assert same(tensors, again)
+    assert [tensor.data_ptr() for tensor in again[0].values()] == places, "in place"
+    assert ("lm_head.weight" in again[0]) != tied
 
 
 def test_a_checkpoint_lists_its_files_and_holds_no_pickles(stage: StageLayout) -> None:
-    path = save(stage, 3, tokens_seen=300)
+    path = save(stage, TrainState(step=3, tokens_seen=300), trained())
     manifest = Manifest.read(path / "manifest.json")
     verify(path, manifest)
-    assert [entry.path for entry in manifest.files] == ["model.safetensors", "optimizer.safetensors", "state.json"]
+    assert [entry.path for entry in manifest.files] == FILES
     assert (manifest.kind, manifest.step, manifest.tokens_seen) == ("checkpoint", 3, 300)
-    assert {p.name for p in path.iterdir()} == {e.path for e in manifest.files} | {"manifest.json"}
+    assert manifest.environment["versions"]["torch"] == torch.__version__
+    assert manifest.created_at
+    assert {p.name for p in path.iterdir()} == {*FILES, "manifest.json", "manifest.json.sha256"}
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("name", [*FILES, "manifest.json", "manifest.json.sha256"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_any_damage_is_noticed_before_anything_is_loaded(stage: StageLayout, name: str, damage: str) -> None:
-    file = save(stage, 3) / name
+    file = save(stage, TrainState(step=3), trained()) / name
     content = bytearray(file.read_bytes())
     if damage == "remove":
         file.unlink()
     else:
-        content[len(content) // 2] ^= 255
+        content[len(content) // 2] ^= 1
         file.write_bytes(content if damage == "flip" else content[: len(content) // 2])
-    model, optimizer = fresh()
-    before = [p.clone() for p in model.parameters()]
-    with pytest.raises(IntegrityError):
-        load_checkpoint(file.parent, DIGEST, model, optimizer)
-    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    assert not optimizer.state
+    tensors = trained(seed=9)
+    before = copied(tensors)
+    with pytest.raises(IntegrityError) as caught:
+        load(file.parent, tensors)
+    assert str(file.parent) in str(caught.value)
+    assert same(tensors, before)
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json", "manifest.json.sha256"])
+def test_no_single_flipped_bit_is_taken_for_a_checkpoint(stage: StageLayout, name: str) -> None:
+    file = save(stage, TrainState(step=3), trained()) / name
+    content, tensors = file.read_bytes(), trained(seed=9)
+    places = random.Random(name).choices(range(len(content)), k=12)
+    for place in (0, 8, len(content) - 1, *places):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        with pytest.raises(IntegrityError):
+            load(file.parent, tensors)
+    file.write_bytes(content)
+    assert load(file.parent, tensors).step == 3
 
 
 def test_a_checkpoint_of_another_request_or_model_is_refused(stage: StageLayout) -> None:
-    path = save(stage, 3)
+    path = save(stage, TrainState(step=3), trained())
     with pytest.raises(IntegrityError, match="belongs to another request; move it away or choose another --name"):
-        load_checkpoint(path, "x" * 64, *fresh())
-    with pytest.raises(IntegrityError, match=r"holds another model: model.layers.1.* differs"):
-        load_checkpoint(path, DIGEST, *fresh(num_hidden_layers=1))
-    with pytest.raises(IntegrityError, match=r"holds another model: model.layers.0.mlp.gate_proj.weight differs"):
-        load_checkpoint(path, DIGEST, *fresh(intermediate_size=32))
+        load(path, trained(), digest="x" * 64)
+    remedy = "; move it away or choose another --name"
+    up = r"model.layers.0.mlp.gate_proj.weight is \(64, 32\) F32 there and \(48, 32\) F32 here"
+    with pytest.raises(IntegrityError, match=f"step_00000003 holds another model: {up}{remedy}"):
+        load(path, trained(intermediate_size=48))
+    with pytest.raises(
+        IntegrityError, match=rf"holds another model: model.layers.1.\S+ \(\S+.*\) is there and not in this model{remedy}"
+    ):
+        load(path, trained(num_hidden_layers=1))
+    with pytest.raises(IntegrityError, match=r"model.layers.2.\S+ is missing there and \(32, 32\) F32 here"):
+        load(path, trained(num_hidden_layers=3))
+    weights, state = trained()
+    with pytest.raises(IntegrityError, match=r"embed_tokens.weight is \(384, 32\) F32 there and \(384, 32\) BF16 here"):
+        load(path, ({name: tensor.bfloat16() for name, tensor in weights.items()}, state))
+
+
+def test_a_checkpoint_of_another_vocabulary_or_tokenizer_is_refused(stage: StageLayout) -> None:
+    tensors = trained()
+    path = save(stage, TrainState(step=3), tensors, tokenizer_digest="a" * 64)
+    assert Manifest.read(path / "manifest.json").details == {"tokenizer_digest": "a" * 64}
+    message = "was trained with the tokenizer aaaaaaaaaaaa and this run has bbbbbbbbbbbb; move it away or choose another --name"
+    with pytest.raises(IntegrityError, match=message):
+        load(path, tensors, tokenizer_digest="b" * 64)
+    assert load(path, tensors, tokenizer_digest="a" * 64).step == 3
+    assert load(path, tensors).step == 3, "a run that does not say cannot be compared"
+    smaller = ({k: v[:100] if "embed" in k else v for k, v in tensors[0].items()}, tensors[1])
+    with pytest.raises(IntegrityError, match=r"embed_tokens.weight is \(384, 32\) F32 there and \(100, 32\) F32 here"):
+        load(path, smaller)
+
+
+def test_what_a_newer_version_wrote_is_refused(stage: StageLayout) -> None:
+    path = save(stage, TrainState(step=3), trained())
+    change_json(path / "pieces.json", format_version=2)
+    with pytest.raises(
+        IntegrityError,
+        match=r"pieces.json has format_version=2 and this version of pretune reads up to 1; use the version that",
+    ):
+        load(path, trained())
+    change_json(path / "pieces.json", format_version=1)
+    change_json(path / "state.json", momentum=0.5)
+    with pytest.raises(IntegrityError, match=r"state.json has 'momentum', which this version of pretune does not know"):
+        load(path, trained())
+    change_json(path / "manifest.json", format_version=2)
+    with pytest.raises(IntegrityError, match=r"manifest.json cannot be read by this version .*use the version of pretune that"):
+        load(path, trained())
+
+
+def test_what_an_older_version_wrote_is_refused(stage: StageLayout) -> None:
+    path = save(stage, TrainState(step=3), trained())
+    content = json.loads((path / "manifest.json").read_text())
+    change_json(path / "manifest.json", files=[one for one in content["files"] if one["path"] != "pieces.json"])
+    with pytest.raises(IntegrityError, match=r"has no pieces.json, another version of pretune wrote it"):
+        load(path, trained())
 
 
 def test_the_newest_intact_checkpoint_is_taken_and_each_damaged_one_is_named(stage: StageLayout) -> None:
-    assert load_newest(stage, DIGEST, *fresh()) == (None, [])
+    weights, state = trained()
+    assert load_newest(stage, DIGEST, ALONE, weights | state) == (None, [])
     for step in (5, 10, 15):
-        save(stage, step)
+        save(stage, TrainState(step=step), (weights, state))
     (stage.checkpoints / step_folder(15) / "state.json").write_text("{}")
     (stage.checkpoints / step_folder(10) / "manifest.json").unlink()
-    state, damaged = load_newest(stage, DIGEST, *fresh())
-    assert state.step == 5
+    loaded, damaged = load_newest(stage, DIGEST, ALONE, weights | state)
+    assert loaded is not None
+    assert loaded.step == 5
     assert [step_folder(step) in sentence for step, sentence in zip((15, 10), damaged, strict=True)] == [True, True]
 
 
 def test_no_intact_checkpoint_is_an_error_that_deletes_nothing(stage: StageLayout) -> None:
+    weights, state = trained()
     for step in (5, 10):
-        (save(stage, step) / "model.safetensors").write_bytes(b"")
+        (save(stage, TrainState(step=step), (weights, state)) / "weights_00000.safetensors").write_bytes(b"")
     with pytest.raises(
         IntegrityError, match=r"no checkpoint in .* is intact: .*step_00000010.*; restore one, or remove them all"
     ):
-        load_newest(stage, DIGEST, *fresh())
+        load_newest(stage, DIGEST, ALONE, weights | state)
     assert steps(stage) == [10, 5]
-
-
-def test_a_newer_attempt_fences_off_an_older_one(stage: StageLayout) -> None:
-    with hold(stage) as lock:
-        assert [lock.next_token(), lock.next_token()] == [1, 2]
-        with pytest.raises(LockedError, match=r"attempt 2 has taken over .*; attempt 1 must not write there"):
-            save(stage, 3, attempt=1)
-        assert steps(stage) == []
-        save(stage, 3, attempt=2)
-    assert steps(stage) == [3]
-
-
-def test_what_a_full_disk_or_a_kill_leaves_is_never_taken_for_a_checkpoint(
-    stage: StageLayout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    save(stage, 3)
-    monkeypatch.setattr(checkpoint, "write_manifest", full)
-    with pytest.raises(OSError, match="No space left"):
-        save(stage, 6)
-    assert steps(stage) == [3]
-    assert (stage.checkpoints / f".{step_folder(6)}").is_dir()
-    clear_leftovers(stage)
-    assert [p.name for p in stage.checkpoints.iterdir()] == [step_folder(3)]
-    monkeypatch.undo()
-    save(stage, 6)
-    assert steps(stage) == [6, 3]
-
-
-def test_a_step_is_committed_once(stage: StageLayout) -> None:
-    path = save(stage, 3, tokens_seen=1)
-    before = (path / "state.json").read_bytes()
-    assert save(stage, 3, tokens_seen=2) == path
-    assert (path / "state.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -182,8 +188,7 @@ def test_a_step_is_committed_once(stage: StageLayout) -> None:
      (1, 99, [50])],
 )  # fmt: skip
 def test_retention_keeps_the_newest_and_the_best(stage: StageLayout, keep: int, best: int | None, left: list[int]) -> None:
-    for step in (10, 20, 30, 40, 50):
-        (stage.checkpoints / step_folder(step)).mkdir(parents=True)
+    empty_checkpoints(stage, 10, 20, 30, 40, 50)
     deleted = retain(stage, keep, best)
     assert steps(stage) == left
     assert {p.name for p in deleted} == {step_folder(s) for s in (10, 20, 30, 40, 50) if s not in left}
@@ -191,20 +196,19 @@ def test_retention_keeps_the_newest_and_the_best(stage: StageLayout, keep: int, 
 
 
 def test_a_rollback_discards_only_what_came_after(stage: StageLayout) -> None:
-    for step in (10, 20, 30):
-        (stage.checkpoints / step_folder(step)).mkdir(parents=True)
+    empty_checkpoints(stage, 10, 20, 30)
     discard_after(stage, 20)
     assert steps(stage) == [20, 10]
 
 
 def test_deletion_goes_out_of_sight_first(stage: StageLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill in the middle of a deletion leaves no half checkpoint under a good name."""
-    path = save(stage, 3)
+    path = save(stage, TrainState(step=3), trained())
     real = shutil.rmtree
 
     def killed(target: Path, ignore_errors: bool = False) -> None:
         if not ignore_errors:
-            (target / "model.safetensors").unlink()
+            (target / FILES[0]).unlink()
             raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint.shutil, "rmtree", killed)
