@@ -98,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--dataset", metavar="NAME", help="a data set: its folder's name, or the name before the digest")
     lineage.add_argument("--json", action="store_true", help="print it as JSON; `datasets` is empty where nothing contains it")
 
+    verify = words.add_parser("verify", help="prove which samples a run's trainings consumed, and that its files are intact")
+    verify.add_argument("name", metavar="RUN", help="name of the run")
+    verify.add_argument("--json", action="store_true", help="print it as JSON")
+
     generate = words.add_parser("generate", help="continue a text with the run's pre-trained model")
     generate.add_argument("name", metavar="NAME", help="name of the run")
     generate.add_argument("prompt", metavar="PROMPT")

@@ -243,6 +243,12 @@ def quiet_mlflow() -> Iterator[None]:
     yield
 
 
+def verify(asked: argparse.Namespace) -> int:
+    from flows.verify import verify
+
+    return verify(asked)
+
+
 def generate(asked: argparse.Namespace) -> int:
     folder = RunLayout(home(), asked.name).pretrain().export
     if not folder.is_dir():

@@ -1,0 +1,68 @@
+"""`pretune verify`: what was proved about a run's trainings, in sentences."""
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tasks.run_layout import home
+
+if TYPE_CHECKING:
+    from tasks.verification.stage import SourceUse, StageProof
+    from tasks.verify import RunProof
+
+LIMITS = (
+    "Not proved: that the losses are those of these weights (nothing was computed again), and that nobody who may write this\n"
+    "folder has made a whole new chain (it has no key)."
+)
+
+
+def verify(asked: argparse.Namespace) -> int:
+    """Exit code 0 where everything holds, 1 where something does not. (numpy and numba are imported only here.)"""
+    from tasks.verify import verify_run
+
+    proof = verify_run(home(), asked.name)
+    print(proof.model_dump_json(indent=1) if asked.json else text_proof(proof))
+    return 0 if proof.proved else 1
+
+
+def text_proof(proof: "RunProof") -> str:
+    lines = [f"Run {proof.run}: {'everything holds' if proof.proved else 'NOT everything holds'}"]
+    for stage in proof.stages:
+        lines += ["", f"{stage.stage}{'' if stage.done else ', which is not done, so far'}"]
+        lines += [f"  holds: {sentence}" for sentence in what_holds(stage)]
+        lines += [f"  FAILS: {sentence}" for sentence in stage.failures]
+    return "\n".join([*lines, "", LIMITS])
+
+
+def what_holds(stage: "StageProof") -> Iterator[str]:
+    """Only what was proved: a sentence that did not come out is left to the failures."""
+    if not stage.consumption_failures:
+        what = f"{steps_text(stage.steps)} consumed exactly the {stage.unit} that (seed, step) name"
+        yield f"{what}: {stage.tokens_seen:,} tokens, {', '.join(use_text(use, stage.unit) for use in stage.uses)}"
+        yield f"{attempts_text(stage)}, and each step counts once"
+    if not stage.consumption_failures and not stage.record_failures:
+        where = [f"{stage.checkpoints} checkpoints"] + (["the manifest"] if stage.done else [])
+        yield f"the hash chain over (step, samples, loss) in the journal and in {' and '.join(where)}: {stage.chain[:16]}..."
+    if not stage.file_failures:
+        what = f"{stage.checkpoints} checkpoints, {stage.milestones} milestones"
+        what += " and the finished model" if stage.done else ""
+        size = f"{stage.size_bytes / 2**20:,.1f} MiB"
+        yield f"{stage.files:,} files ({size}) of inputs, {what} have the SHA-256 that they were made with"
+
+
+def steps_text(steps: int) -> str:
+    return f"steps 1 to {steps:,}" if steps else "no step yet"
+
+
+def use_text(use: "SourceUse", unit: str) -> str:
+    times = f"{use.fewest:,}" if use.fewest == use.most else f"{use.fewest:,} to {use.most:,}"
+    once = f"{times} time{'' if use.fewest == use.most == 1 else 's'}"
+    return f"each of the {use.samples:,} {unit}{f' of {use.source}' if use.source else ''} {once}"
+
+
+def attempts_text(stage: "StageProof") -> str:
+    attempts = f"{stage.attempts} attempt{'' if stage.attempts == 1 else 's'}"
+    if not stage.undone_steps:
+        return attempts
+    steps = f"{stage.undone_steps} step{' that was' if stage.undone_steps == 1 else 's that were'}"
+    return f"{attempts}, {steps} taken before an interruption or a rollback undid them"
