@@ -125,10 +125,7 @@ def key_of(share: Piece) -> str:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> FileEntry:
-    """Write a safetensors file, flushed to disk; size and SHA-256 are of the bytes as they were written.
-
-    The tensors are contiguous and on the CPU.
-    """
+    """Write a safetensors file, flushed to disk; size and SHA-256 are of the bytes as they were written."""
     # Wide values first: safetensors allows no gaps, and readers want values aligned.
     names = sorted(tensors, key=lambda name: -tensors[name].element_size())
     header = file_header({name: (DTYPES[tensors[name].dtype], tuple(tensors[name].shape)) for name in names}, metadata)
@@ -157,8 +154,8 @@ def file_header(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Ma
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous tensor on the CPU."""
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    """The memory of a tensor; of a copy unless it is contiguous and on the CPU."""
+    return memoryview(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 class HashedFile:

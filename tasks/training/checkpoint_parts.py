@@ -51,7 +51,7 @@ class FrozenPart:
         path, boxes = folder / self._name, box_rows(self._name, pieces)
         entry = self._linked(path, boxes)
         if entry is None:
-            entry = write_tensors(path, {key_of(piece): piece.tensor.cpu().contiguous() for piece in pieces})
+            entry = write_tensors(path, {key_of(piece): piece.tensor for piece in pieces})
         self._intact.add(inode(path))
         fsync_folder(folder)
         return Part([entry], boxes)

@@ -63,7 +63,7 @@ class Staging:
         else:
             for copy, source in zip(self._copies, self._sources, strict=True):
                 # numpy, since it copies with one thread: torch would start a second team of them beside the training's.
-                np.copyto(np.asarray(bytes_of(copy)), np.asarray(bytes_of(source.contiguous())))
+                np.copyto(np.asarray(bytes_of(copy)), np.asarray(bytes_of(source)))
         self._sources = []
 
     def _reserve(self, sources: list[Tensor]) -> None:
