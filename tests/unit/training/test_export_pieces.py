@@ -34,19 +34,14 @@ def divided(mesh: Mesh, **changes: object) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters())
 
 
-def export(
-    ranks: Ranks, layout: Layout, folder: Path, max_file_bytes: int, dtype: torch.dtype | None, **changes: object
-) -> list:
+def export(ranks: Ranks, layout: Layout, folder: Path, settings: dict, **changes: object) -> list:
     mesh = Mesh(layout, ranks)
-    pieces = pieces_of(divided(mesh, **changes), mesh)
-    return export_pieces(pieces, folder, ranks, dtype=dtype, max_file_bytes=max_file_bytes)
+    return export_pieces(pieces_of(divided(mesh, **changes), mesh), folder, ranks, **settings)
 
 
-def exported(
-    layout: Layout, folder: Path, max_file_bytes: int = 10**9, dtype: torch.dtype | None = None, **changes: object
-) -> list:
+def exported(layout: Layout, folder: Path, settings: dict | None = None, **changes: object) -> list:
     """The entries that all ranks were told."""
-    one = functools.partial(export, layout=layout, folder=folder, max_file_bytes=max_file_bytes, dtype=dtype, **changes)
+    one = functools.partial(export, layout=layout, folder=folder, settings=settings or {}, **changes)
     answers = run_ranks(layout.world_size, one)
     assert all(answer == answers[0] for answer in answers)
     return answers[0]
