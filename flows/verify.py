@@ -40,14 +40,18 @@ def what_holds(stage: "StageProof") -> Iterator[str]:
         what = f"{steps_text(stage.steps)} consumed exactly the {stage.unit} that (seed, step) name"
         yield f"{what}: {stage.tokens_seen:,} tokens, {', '.join(use_text(use, stage.unit) for use in stage.uses)}"
         yield f"{attempts_text(stage)}, and each step counts once"
+    saved = counted(stage.checkpoints, "checkpoint")
     if not stage.consumption_failures and not stage.record_failures:
-        where = [f"{stage.checkpoints} checkpoints"] + (["the manifest"] if stage.done else [])
-        yield f"the hash chain over (step, samples, loss) in the journal and in {' and '.join(where)}: {stage.chain[:16]}..."
+        where = f"{saved} and the manifest" if stage.done else saved
+        yield f"the hash chain over (step, samples, loss) is the same in the journal, {where}: {stage.chain[:16]}..."
     if not stage.file_failures:
-        what = f"{stage.checkpoints} checkpoints, {stage.milestones} milestones"
-        what += " and the finished model" if stage.done else ""
+        what = f"{saved}, {counted(stage.milestones, 'milestone')}" + (" and the finished model" if stage.done else "")
         size = f"{stage.size_bytes / 2**20:,.1f} MiB"
-        yield f"{stage.files:,} files ({size}) of inputs, {what} have the SHA-256 that they were made with"
+        yield f"{counted(stage.files, 'file')} ({size}) of inputs, {what} have the SHA-256 that they were made with"
+
+
+def counted(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def steps_text(steps: int) -> str:
@@ -55,14 +59,13 @@ def steps_text(steps: int) -> str:
 
 
 def use_text(use: "SourceUse", unit: str) -> str:
-    times = f"{use.fewest:,}" if use.fewest == use.most else f"{use.fewest:,} to {use.most:,}"
-    once = f"{times} time{'' if use.fewest == use.most == 1 else 's'}"
-    return f"each of the {use.samples:,} {unit}{f' of {use.source}' if use.source else ''} {once}"
+    times = counted(use.most, "time")
+    times = times if use.fewest == use.most else f"{use.fewest:,} to {times}"
+    return f"each of the {use.samples:,} {unit}{f' of {use.source}' if use.source else ''} {times}"
 
 
 def attempts_text(stage: "StageProof") -> str:
-    attempts = f"{stage.attempts} attempt{'' if stage.attempts == 1 else 's'}"
+    attempts = counted(stage.attempts, "attempt")
     if not stage.undone_steps:
         return attempts
-    steps = f"{stage.undone_steps} step{' that was' if stage.undone_steps == 1 else 's that were'}"
-    return f"{attempts}, {steps} taken before an interruption or a rollback undid them"
+    return f"{attempts}, {counted(stage.undone_steps, 'step')} undone by an interruption or a rollback"

@@ -1,0 +1,141 @@
+"""Proof of a run that was really trained on two ranks, killed in the middle and fine-tuned; and what tampering does to it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.journal import read_journal
+from tasks.launch.lock import owner
+from tasks.launch.stage import start_or_attach
+from tasks.manifest import read_request, write_json
+from tasks.run_layout import REPOSITORY, RunLayout, StageLayout
+from tasks.stages import examples_work, finetune_work, prepare_work, pretrain_work
+from tasks.verify import RunProof
+from tests.tiny import finish, tiny_config, write_text
+
+PRETRAINING = {"train_tokens": 512 * 24, "learning_rate": 5e-3, "warmup_steps": 4, "decay_steps": 8}
+
+
+def config_for(home: Path) -> Any:
+    rows = [{"text": f"{i} {('cat', 'oak')[i % 2]}", "label": ("animal", "plant")[i % 2]} for i in range(80)]
+    (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    finetune = {
+        "name": "things", "examples": {"source": "jsonl", "path": str(home / "rows.jsonl"), "test_fraction": 0.3},
+        "batch_size": 8, "micro_batch_size": 4, "max_length": 16, "evaluate_every_steps": 5, "checkpoint_every_steps": 10,
+        "precision": "fp32",
+    }  # fmt: skip
+    text = write_text(home / "words.txt", documents=120)
+    return tiny_config(text, pretrain=PRETRAINING, launch={"num_processes": 2}, finetune=[finetune])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the run, which nobody changes."""
+    home = tmp_path_factory.mktemp("home")
+    config, run = config_for(home), RunLayout(home, "run")
+    work = pretrain_work(run, config, finish(prepare_work(home, config)))
+    start_or_attach(work.stage, work.request)
+    kill_after_step(work.stage, 8)
+    base = finish(work)
+    one = config.finetune[0]
+    finish(finetune_work(run, config, one, base, finish(examples_work(home, one))))
+    return home
+
+
+def kill_after_step(stage: StageLayout, step: int) -> None:
+    """Kill the supervisor, with which its ranks die."""
+    deadline = time.monotonic() + 120
+    while not any(line["kind"] == "step" and line["step"] >= step for line in read_journal(stage.journal)[0]):
+        assert time.monotonic() < deadline, f"step {step} was not reached in two minutes"
+        time.sleep(0.02)
+    os.kill(owner(stage)["pid"], signal.SIGKILL)
+    while owner(stage) is not None:
+        assert time.monotonic() < deadline, "the supervisor is still there"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def stage(home: Path, tmp_path: Path) -> StageLayout:
+    """The pre-training of a copy of the run, to be tampered with."""
+    run = RunLayout(tmp_path, "run")
+    shutil.copytree(home / "runs" / "run", run.path)
+    return run.pretrain()
+
+
+def verified(home: Path) -> tuple[int, RunProof]:
+    command = [sys.executable, "-m", "flows", "verify", "run", "--json"]
+    environment = os.environ | {"PRETUNE_HOME": str(home)}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    return done.returncode, RunProof.model_validate_json(done.stdout)
+
+
+def found_in(stage: StageLayout) -> tuple[str, ...]:
+    """What fails in the pre-training; the command must say so by its exit code too."""
+    code, proof = verified(stage.path.parent.parent.parent)
+    assert (code, proof.proved) == (1, False)
+    return proof.stages[0].failures
+
+
+def rewrite(stage: StageLayout, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    lines = [change(json.loads(line)) for line in stage.journal.read_text().splitlines()]
+    stage.journal.write_text("".join(json.dumps(line) + "\n" for line in lines if line is not None))
+
+
+def is_step(line: dict[str, Any], step: int) -> bool:
+    return line["kind"] == "step" and line["step"] == step
+
+
+def test_a_killed_and_a_fine_tuned_run_are_proved(home: Path) -> None:
+    code, proof = verified(home)
+    assert [one.failures for one in proof.stages] == [(), ()]
+    assert (code, proof.proved) == (0, True)
+    pretraining, finetuning = proof.stages
+    assert (pretraining.stage, finetuning.stage) == ("02-pretrain", "03-finetune-things")
+    assert (pretraining.steps, pretraining.tokens_seen, pretraining.attempts) == (24, 24 * 512, 2)
+    taken = [line["step"] for line in read_journal(RunLayout(home, "run").pretrain().journal)[0] if line["kind"] == "step"]
+    assert pretraining.undone_steps == len(taken) - 24 > 0
+    (use,) = pretraining.uses
+    assert use.most - use.fewest == 1
+    (use,) = finetuning.uses
+    assert (use.fewest, finetuning.unit, finetuning.attempts) == (2, "examples", 1)
+    assert min(one.files for one in proof.stages) > 10
+
+
+def test_a_changed_loss_is_named(stage: StageLayout) -> None:
+    rewrite(stage, lambda line: line | {"loss": line["loss"] * (1 + 1e-12)} if is_step(line, 20) else line)
+    (sentence,) = found_in(stage)
+    assert sentence.startswith("the hash chain breaks at step 20: the loss, the samples or the chain")
+
+
+def test_a_removed_step_is_named(stage: StageLayout) -> None:
+    rewrite(stage, lambda line: None if is_step(line, 17) else line)
+    assert found_in(stage) == ("step 17 is missing in the journal",)
+
+
+def test_another_seed_is_another_order_and_another_request(stage: StageLayout) -> None:
+    request = read_request(stage)
+    identity = request.identity | {"pretrain": request.identity["pretrain"] | {"seed": 7}}
+    write_json(stage.request, request.model_copy(update={"identity": identity}))
+    sentences = found_in(stage)
+    assert sentences[0].startswith("no step consumed the samples that (seed, step) name")
+    assert "manifest.json was made for another request than request.json" in sentences
+
+
+def test_a_flipped_byte_in_a_checkpoint_is_named(stage: StageLayout) -> None:
+    path = max((stage.checkpoints / "step_00000024").iterdir(), key=lambda file: file.stat().st_size)
+    with path.open("r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-100, os.SEEK_END)
+        file.write(bytes([byte ^ 1]))
+    (sentence,) = found_in(stage)
+    assert sentence.startswith(f"{path} has SHA-256 ")
