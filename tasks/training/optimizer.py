@@ -1,32 +1,44 @@
-"""AdamW with the usual parameter groups."""
+"""AdamW with the usual parameter groups, or Muon for matrices."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
+from tasks.training.muon import MuonAdamW
 from tasks.training.partition import Partition
 
 
 def build_optimizer(
-    partition: Partition, learning_rate: float, weight_decay: float, betas: tuple[float, float]
+    partition: Partition,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    kind: Literal["adamw", "muon"] = "adamw",
 ) -> torch.optim.AdamW:
-    """Fused AdamW: weight decay on matrices but embeddings, none on vectors (norms, biases).
+    """Fused AdamW: weight decay on matrices but embeddings, none on vectors (norms, biases). Its state has their dtype.
 
+    With `muon` the matrices of the layers have Muon's update instead.
     Each group's parameters lie on one mesh, which the fused kernel needs.
     """
-    embeddings = {id(m.weight) for part in partition.parts for m in part.modules() if isinstance(m, nn.Embedding)}
-    embeddings.add(id(partition.tied_head))
-    groups: dict[tuple[bool, object], list[nn.Parameter]] = {}
+    modules = [m for part in partition.parts for m in part.modules()]
+    embeddings = {id(m.weight) for m in modules if isinstance(m, nn.Embedding)} | {id(partition.tied_head)}
+    heads = {id(getattr(part.get_output_embeddings(), "weight", None)) for part in partition.parts}
+    groups: dict[tuple[bool, bool, DeviceMesh | None], list[nn.Parameter]] = {}
     for parameter in partition.parameters().values():
         if parameter.requires_grad:
             decays = parameter.ndim >= 2 and id(parameter) not in embeddings
+            orthogonal = kind == "muon" and decays and parameter.ndim == 2 and id(parameter) not in heads
             mesh = parameter.device_mesh if isinstance(parameter, DTensor) else None
-            groups.setdefault((not decays, mesh), []).append(parameter)
+            groups.setdefault((decays, orthogonal, mesh), []).append(parameter)
     settings = [
-        {"params": members, "weight_decay": 0.0 if free else weight_decay}
-        for (free, _), members in sorted(groups.items(), key=lambda group: group[0][0])
+        {"params": members, "weight_decay": weight_decay if decays else 0.0, "orthogonal": orthogonal}
+        for (decays, orthogonal, _), members in sorted(groups.items(), key=lambda group: group[0][:2], reverse=True)
     ]
-    return torch.optim.AdamW(settings, lr=learning_rate, betas=betas, eps=1e-8, fused=True)
+    optimizer = MuonAdamW if kind == "muon" else torch.optim.AdamW
+    return optimizer(settings, lr=learning_rate, betas=betas, eps=1e-8, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

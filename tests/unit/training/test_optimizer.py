@@ -1,27 +1,39 @@
-"""Parameter groups, the flat buffer of gradients, and moments that survive being saved."""
+"""Parameter groups, dtypes, and moments that survive being saved."""
 
 import pytest
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
-from tasks.training.optimizer import (
-    FlatGradients,
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    set_learning_rate,
-)
-from tests.unit.training.tiny_models import text_batch, tiny_model
+from tasks.parallel_config import Layout
+from tasks.training.mesh import Mesh
+from tasks.training.optimizer import build_optimizer, optimizer_tensors, set_learning_rate
+from tasks.training.partition import Partition
+from tasks.training.ranks import Ranks
+from tests.unit.training.gloo_ranks import run_ranks
+from tests.unit.training.tiny_models import ALONE, text_batch, tiny_model
+
+BETAS = (0.9, 0.95)
+KINDS = ["adamw", "muon"]
+
+
+def alone(model: torch.nn.Module) -> Partition:
+    return Partition(Mesh(Layout(), ALONE), [model])
 
 
 def names_by_decay(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[float, set[str]]:
     names = {id(p): name for name, p in model.named_parameters()}
-    return {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in optimizer.param_groups}
+    found: dict[float, set[str]] = {}
+    for group in optimizer.param_groups:
+        found.setdefault(group["weight_decay"], set()).update(names[id(p)] for p in group["params"])
+    return found
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tied", [True, False])
-def test_matrices_decay_and_norms_biases_and_embeddings_do_not(tied: bool) -> None:
+def test_matrices_decay_and_norms_biases_and_embeddings_do_not(tied: bool, kind: str) -> None:
     model = tiny_model(tie_word_embeddings=tied)
-    groups = names_by_decay(model, build_optimizer(model, 1e-3, 0.1, (0.9, 0.95)))
+    groups = names_by_decay(model, build_optimizer(alone(model), 1e-3, 0.1, BETAS, kind))
     assert groups[0.1] | groups[0.0] == dict(model.named_parameters()).keys()
     assert groups[0.1] & groups[0.0] == set()
     assert "model.embed_tokens.weight" in groups[0.0]
@@ -32,109 +44,113 @@ def test_matrices_decay_and_norms_biases_and_embeddings_do_not(tied: bool) -> No
 
 def test_the_biases_and_both_embeddings_of_gpt2_do_not_decay() -> None:
     model = tiny_model("gpt2")
-    groups = names_by_decay(model, build_optimizer(model, 1e-3, 0.1, (0.9, 0.95)))
+    groups = names_by_decay(model, build_optimizer(alone(model), 1e-3, 0.1, BETAS))
     assert {"transformer.wte.weight", "transformer.wpe.weight", "transformer.h.0.attn.c_attn.bias"} <= groups[0.0]
     assert "transformer.h.0.attn.c_attn.weight" in groups[0.1]
 
 
-def test_tied_weights_are_optimised_once() -> None:
+def test_muon_is_for_the_matrices_of_the_layers() -> None:
+    model = tiny_model(tie_word_embeddings=False)
+    optimizer = build_optimizer(alone(model), 1e-3, 0.1, BETAS, "muon")
+    names = {id(p): name for name, p in model.named_parameters()}
+    orthogonal = {names[id(p)] for group in optimizer.param_groups if group["orthogonal"] for p in group["params"]}
+    assert orthogonal == {name for name, _ in model.named_parameters() if "proj" in name}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tied_weights_are_optimised_once_and_frozen_ones_not_at_all(kind: str) -> None:
     model = tiny_model()
-    parameters = [p for group in build_optimizer(model, 1e-3, 0.1, (0.9, 0.95)).param_groups for p in group["params"]]
+    optimizer = build_optimizer(alone(model), 1e-3, 0.1, BETAS, kind)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     assert len({id(p) for p in parameters}) == len(parameters) == len(list(model.parameters()))
-    assert sum(p.numel() for p in parameters) == FlatGradients(model).buffer.numel()
-
-
-def test_frozen_parameters_are_left_out() -> None:
-    model = tiny_model()
     model.model.embed_tokens.weight.requires_grad_(False)
-    optimizer = build_optimizer(model, 1e-3, 0.1, (0.9, 0.95))
-    assert "model.embed_tokens.weight" not in names_by_decay(model, optimizer)[0.0]
-    buffer = FlatGradients(model).buffer
-    assert buffer.numel() == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert "model.embed_tokens.weight" not in names_by_decay(model, build_optimizer(alone(model), 1e-3, 0.1, BETAS, kind))[0.0]
 
 
-def test_weight_decay_shrinks_a_matrix_and_leaves_a_norm() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_weight_decay_shrinks_a_matrix_and_leaves_a_norm(kind: str) -> None:
     model = tiny_model()
-    gradients = FlatGradients(model)
     matrix, norm = model.model.layers[0].mlp.up_proj.weight, model.model.norm.weight
     before = matrix.clone(), norm.clone()
-    gradients.zero()
-    build_optimizer(model, 0.5, 0.1, (0.9, 0.95)).step()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    build_optimizer(alone(model), 0.5, 0.1, BETAS, kind).step()
     torch.testing.assert_close(matrix.detach(), before[0] * 0.95)
     assert torch.equal(norm, before[1])
 
 
-@pytest.mark.parametrize("max_norm", [0.01, 1.0, 1e9])
-def test_clipping_is_that_of_torch(max_norm: float) -> None:
-    ours, theirs = tiny_model(seed=3), tiny_model(seed=3)
-    flat = FlatGradients(ours)
-    for model in (ours, theirs):
-        model(input_ids=text_batch()["input_ids"], labels=text_batch()["input_ids"]).loss.backward()
-    expected = torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_norm)
-    assert flat.clip(max_norm).item() == pytest.approx(expected.item(), rel=1e-5)
-    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-9, msg=name)
-
-
-def test_clipping_can_be_off() -> None:
-    flat = FlatGradients(tiny_model())
-    flat.buffer.fill_(2.0)
-    assert flat.clip(None).item() == pytest.approx(2 * flat.buffer.numel() ** 0.5, rel=1e-5)
-    assert (flat.buffer == 2.0).all()
-
-
-def test_gradients_accumulate_in_the_buffer_and_are_zeroed_there() -> None:
-    model = tiny_model()
-    flat = FlatGradients(model)
-    batch = text_batch()["input_ids"]
-    model(input_ids=batch, labels=batch).loss.backward()
-    once = flat.buffer.clone()
-    assert once.abs().sum() > 0
-    model(input_ids=batch, labels=batch).loss.backward()
-    torch.testing.assert_close(flat.buffer, 2 * once, rtol=1e-5, atol=1e-7)
-    assert all(p.grad.untyped_storage().data_ptr() == flat.buffer.untyped_storage().data_ptr() for p in model.parameters())
-    flat.zero()
-    assert not any(p.grad.any() for p in model.parameters())
-
-
-def train(model: torch.nn.Module, optimizer: torch.optim.AdamW, gradients: FlatGradients, steps: range) -> None:
+def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
     for step in steps:
-        gradients.zero()
         batch = text_batch(seed=step)["input_ids"]
+        optimizer.zero_grad()
         model(input_ids=batch, labels=batch).loss.backward()
         optimizer.step()
 
 
-def test_moments_that_were_saved_and_loaded_continue_bit_for_bit() -> None:
-    straight = tiny_model()
-    optimizer = build_optimizer(straight, 1e-2, 0.1, (0.9, 0.95))
-    gradients = FlatGradients(straight)
-    train(straight, optimizer, gradients, range(3))
-    saved = {name: tensor.clone() for name, tensor in optimizer_tensors(straight, optimizer).items()}
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_moments_that_were_saved_and_loaded_continue_bit_for_bit(kind: str, dtype: torch.dtype) -> None:
+    straight = tiny_model().to(dtype)
+    optimizer = build_optimizer(alone(straight), 1e-2, 0.1, BETAS, kind)
+    train(straight, optimizer, range(3))
+    saved = {name: tensor.clone() for name, tensor in optimizer_tensors(dict(straight.named_parameters()), optimizer).items()}
     weights = {name: tensor.clone() for name, tensor in straight.state_dict().items()}
-    train(straight, optimizer, gradients, range(3, 6))
+    assert {tensor.dtype for name, tensor in saved.items() if not name.endswith(":step")} == {dtype}
+    train(straight, optimizer, range(3, 6))
 
-    resumed = tiny_model(seed=9)
+    resumed = tiny_model(seed=9).to(dtype)
     resumed.load_state_dict(weights)
-    again = build_optimizer(resumed, 1e-2, 0.1, (0.9, 0.95))
-    load_optimizer_tensors(resumed, again, saved)
-    train(resumed, again, FlatGradients(resumed), range(3, 6))
+    again = build_optimizer(alone(resumed), 1e-2, 0.1, BETAS, kind)
+    for name, tensor in optimizer_tensors(dict(resumed.named_parameters()), again).items():
+        tensor.copy_(saved[name])
+    train(resumed, again, range(3, 6))
     for (name, a), b in zip(straight.named_parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b), name
 
 
-def test_saved_moments_are_named_by_parameter() -> None:
+def test_saved_moments_are_named_by_parameter_and_there_before_the_first_step() -> None:
     model = tiny_model()
-    optimizer = build_optimizer(model, 1e-2, 0.1, (0.9, 0.95))
-    assert optimizer_tensors(model, optimizer) == {}
-    train(model, optimizer, FlatGradients(model), range(2))
-    tensors = optimizer_tensors(model, optimizer)
-    expected = {f"{name}:{key}" for name, _ in model.named_parameters() for key in ("step", "exp_avg", "exp_avg_sq")}
-    assert tensors.keys() == expected
-    assert tensors["model.norm.weight:step"].item() == 2
+    parameters = dict(model.named_parameters())
+    before = {name: p.clone() for name, p in parameters.items()}
+    optimizer = build_optimizer(alone(model), 1e-2, 0.1, BETAS)
+    tensors = optimizer_tensors(parameters, optimizer)
+    assert tensors.keys() == {f"{name}:{key}" for name in parameters for key in ("step", "exp_avg", "exp_avg_sq")}
+    assert not any(tensor.any() for tensor in tensors.values())
+    assert all(torch.equal(p, before[name]) and p.grad is None for name, p in parameters.items())
+    train(model, optimizer, range(2))
+    assert optimizer_tensors(parameters, optimizer)["model.norm.weight:step"].item() == 2
 
 
-def test_the_learning_rate_is_set_for_every_group() -> None:
-    optimizer = build_optimizer(tiny_model(), 1e-2, 0.1, (0.9, 0.95))
+def test_muon_has_one_moment_for_a_matrix() -> None:
+    model = tiny_model()
+    parameters = dict(model.named_parameters())
+    tensors = optimizer_tensors(parameters, build_optimizer(alone(model), 1e-2, 0.1, BETAS, "muon"))
+    ours = {name.partition(":")[2] for name in tensors if "proj" in name}
+    others = {name.partition(":")[2] for name in tensors if "proj" not in name}
+    assert (ours, others) == ({"momentum"}, {"step", "exp_avg", "exp_avg_sq"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_learning_rate_is_set_for_every_group(kind: str) -> None:
+    optimizer = build_optimizer(alone(tiny_model()), 1e-2, 0.1, BETAS, kind)
     set_learning_rate(optimizer, 0.5)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.5]
+    assert {group["lr"] for group in optimizer.param_groups} == {0.5}
+
+
+def groups_of_mixed_meshes(ranks: Ranks) -> tuple[int, list[int]]:
+    model = tiny_model()
+    mesh = init_device_mesh("cpu", (1, 2), mesh_dim_names=("shard", "tensor"))
+    for layer in model.model.layers:
+        for projection, over in ((layer.mlp.up_proj, mesh["tensor"]), (layer.mlp.down_proj, mesh["shard"])):
+            projection.weight = torch.nn.Parameter(distribute_tensor(projection.weight.detach(), over, [Shard(0)]))
+    optimizer = build_optimizer(Partition(Mesh(Layout(tensor_parallel=2), ranks), [model]), 1e-2, 0.1, BETAS)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    meshes = [{getattr(p, "device_mesh", None) for p in group["params"]} for group in optimizer.param_groups]
+    return len(meshes), [len(found) for found in meshes]
+
+
+def test_parameters_of_different_meshes_are_in_different_groups() -> None:
+    """Fused AdamW refuses a group whose parameters lie on several meshes."""
+    assert run_ranks(2, groups_of_mixed_meshes) == [(4, [1, 1, 1, 1])] * 2
