@@ -5,10 +5,12 @@ import logging
 import os
 import sys
 import traceback
+from typing import TypeAlias
 
 from tasks.errors import USER_ERROR_EXIT_CODE, PretuneError
 
 INTERRUPTED_EXIT_CODE = 130
+Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +48,16 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="pretune", description="From text to a language model in use.")
     top.add_argument("-v", "--verbose", action="store_true", help="show the libraries' own messages and tracebacks")
     words = top.add_subparsers(dest="word", required=True, metavar="WORD")
+    add_preset_words(words)
+    add_service_words(words)
+    add_model_words(words)
+    words.add_parser("presets", help="the presets that come with pretune")
+    words.add_parser("doctor", help="say in one line each what is wrong with this installation")
+    return top
 
+
+def add_preset_words(words: Words) -> None:
+    """What is done with presets."""
     run = words.add_parser("run", help="prepare, pre-train, fine-tune, evaluate, promote; skips what is done")
     run.add_argument("presets", nargs="+", metavar="PRESET", help="names (see `pretune presets`) or TOML files, later ones win")
     run.add_argument("--set", action="append", default=[], metavar="A.B=V", dest="assignments", help="change one setting")
@@ -68,6 +79,9 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--name", help="name of the run; default: the presets' names joined by '-'")
     prepare.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
+
+def add_service_words(words: Words) -> None:
+    """Services and what runs there."""
     up = words.add_parser("up", help="start Prefect, MLflow and a worker on this machine")
     up.add_argument("--prefect-port", type=int, help="default: 4200, or any free port if that is taken")
     up.add_argument("--mlflow-port", type=int, help="default: 5000, or any free port if that is taken")
@@ -82,6 +96,9 @@ def parser() -> argparse.ArgumentParser:
     stop = words.add_parser("stop", help="stop a run's training at a step boundary")
     stop.add_argument("name", metavar="NAME", help="name of the run")
 
+
+def add_model_words(words: Words) -> None:
+    """What has been made: which model is in use, where it comes from, whether it is intact, what it says."""
     promote = words.add_parser("promote", help="make a blessed version the champion")
     promote.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
     promote.add_argument("version", metavar="VERSION", type=int)
@@ -105,10 +122,6 @@ def parser() -> argparse.ArgumentParser:
     generate = words.add_parser("generate", help="continue a text with the run's pre-trained model")
     generate.add_argument("name", metavar="NAME", help="name of the run")
     generate.add_argument("prompt", metavar="PROMPT")
-
-    words.add_parser("presets", help="the presets that come with pretune")
-    words.add_parser("doctor", help="say in one line each what is wrong with this installation")
-    return top
 
 
 if __name__ == "__main__":
