@@ -45,9 +45,11 @@ def attention_width(config: PretrainedConfig) -> int:
     return heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
 
 
-def model_flops_per_token(model: PreTrainedModel, sequence_length: int) -> float:
-    """`flops_per_token` of a whole, unpartitioned model, on the meta device or real."""
-    config = model.config
+def model_flops_per_token(model: PreTrainedModel, sequence_length: int) -> float | None:
+    """`flops_per_token` of a whole, unpartitioned model, on the meta device or real; None where it is no transformer."""
+    config = model.config.get_text_config()
+    if not all(isinstance(getattr(config, key, None), int) for key in ("num_hidden_layers", "num_attention_heads")):
+        return None
     return flops_per_token(matmul_parameters(model), config.num_hidden_layers, attention_width(config), sequence_length)
 
 

@@ -68,6 +68,11 @@ def test_the_width_of_attention_is_its_own() -> None:
     assert attention_width(on_meta("gpt2", n_embd=48, n_head=4, n_layer=1).config) == 48
 
 
+def test_what_is_no_transformer_has_no_number_by_this_convention() -> None:
+    shape = {"num_hidden_layers": 1, "hidden_size": 16, "state_size": 4, "vocab_size": 100}
+    assert model_flops_per_token(on_meta("mamba", **shape), 64) is None
+
+
 def test_the_rate_is_a_median_without_the_first_step() -> None:
     meter = Meter(began_at=0.0, clock=lambda: 1000.0)
     assert meter.latest == {} and meter.typical_step_seconds == 0.0
