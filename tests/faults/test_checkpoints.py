@@ -1,0 +1,165 @@
+"""Checkpoints under fire: killed at any moment, on a full disk, with flipped bits. What can be loaded is right."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tasks.errors import DiskFullError, IntegrityError
+from tasks.manifest import Manifest, read_json, verify
+from tasks.run_layout import StageLayout
+from tasks.training.checkpoint import (
+    TrainState,
+    clear_leftovers,
+    committed_checkpoints,
+    load_checkpoint,
+    load_newest,
+)
+from tasks.training.checkpoint_saver import CheckpointSaver
+from tasks.training.pieces import Piece
+from tasks.training.ranks import Ranks
+
+KILLS = 25
+ALONE = Ranks(0, 1, torch.device("cpu"))
+ROWS, COLUMNS = 64, 1024
+
+
+def tensors_at(step: int) -> dict[str, Tensor]:
+    """What the tensors hold at a step: half a megabyte of which every value says which step it is."""
+    numbers = torch.arange(ROWS * COLUMNS, dtype=torch.float32).reshape(ROWS, COLUMNS)
+    return {"a": numbers + step, "a:exp_avg": numbers - step, "a:step": torch.tensor(float(step)), "base": numbers}
+
+
+def save(one: CheckpointSaver, step: int, rank: int, world_size: int) -> None:
+    """Begin to save this rank's rows of every tensor."""
+    rows = ROWS // world_size
+    pieces = {}
+    for name, whole in tensors_at(step).items():
+        if whole.ndim:
+            pieces[name] = Piece(name, whole[rank * rows : (rank + 1) * rows], (ROWS, COLUMNS), (rank * rows, 0))
+        else:
+            pieces[name] = Piece(name, whole, (), (), rank, world_size)
+    state = TrainState(step=step, tokens_seen=7 * step)
+    one.save(state, [pieces["a"]], [pieces["a:exp_avg"], pieces["a:step"]], [pieces["base"]])
+    one.wait_until_staged()
+
+
+def check_newest(stage: StageLayout) -> int:
+    """The step of the newest checkpoint, all of whose values are of that step; no damaged one is there."""
+    held = tensors_at(-1)
+    state, damaged = load_newest(stage, "request", ALONE, held)
+    assert damaged == []
+    if state is None:
+        return 0
+    assert state.tokens_seen == 7 * state.step
+    assert all(torch.equal(held[name], whole) for name, whole in tensors_at(state.step).items())
+    return state.step
+
+
+def train_for_ever(stage: StageLayout, rank: int, world_size: int, first_step: int, attempt: int) -> None:
+    """One rank that saves without a pause."""
+    torch.set_num_threads(1)
+    one = CheckpointSaver(stage, "request", Ranks(rank, world_size, torch.device("cpu")), attempt, keep=2)
+    for step in range(first_step, 100_000):
+        save(one, step, rank, world_size)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_killed_at_random_moments_it_leaves_only_whole_checkpoints(world_size: int, tmp_path: Path) -> None:
+    stage, moments = StageLayout(tmp_path / "stage"), random.Random(world_size)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "tasks.training.checkpoint_saver"])
+    newest, halves = 0, 0
+    for attempt in range(1, KILLS + 1):
+        processes = [
+            context.Process(target=train_for_ever, args=(stage, rank, world_size, newest + 1, attempt), daemon=True)
+            for rank in range(world_size)
+        ]
+        for process in processes:
+            process.start()
+        give_up = time.monotonic() + 60
+        while not list(stage.checkpoints.glob(f".*attempt_{attempt}")):
+            assert time.monotonic() < give_up, "the attempt never began to write"
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.15))
+        for process in processes:
+            os.kill(process.pid, signal.SIGKILL)
+        for process in processes:
+            process.join()
+        halves += bool(list(stage.checkpoints.glob(".*")))
+        clear_leftovers(stage)
+        assert not list(stage.checkpoints.glob(".*"))
+        before, newest = newest, check_newest(stage)
+        assert newest >= before, "what was committed is never lost"
+    assert newest > KILLS / 2, "most attempts got on"
+    assert halves > KILLS / 4, "and many were hit while they wrote"
+
+
+@pytest.mark.parametrize("missing_bytes", [4096, 8192, 16384, 100_000, 400_000, 520_000])
+def test_a_full_disk_is_said_and_the_checkpoints_before_it_are_kept(missing_bytes: int, tmp_path: Path) -> None:
+    """There is no room for the last bytes of a checkpoint: its manifest, its index, the moments or the weights."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a small disk")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        stage = StageLayout(disk / "stage")
+        one = CheckpointSaver(stage, "request", ALONE, 1, keep=9)
+        used = []
+        for step in (1, 2):
+            save(one, step, 0, 1)
+            one.finish()
+            used.append(shutil.disk_usage(disk).used)
+        assert used[1] - used[0] > 520_000, "what a checkpoint needs whose base is there already"
+        size = used[1] + used[1] - used[0] - missing_bytes
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+        save(one, 3, 0, 1)
+        with pytest.raises(
+            DiskFullError,
+            match=r"step_00000003 is on a disk that is full: this rank writes [\d,]+ bytes and [\d,]+ are free; make",
+        ):
+            one.finish()
+        assert not list(stage.checkpoints.glob(".*")), "what was half-made is gone"
+        assert check_newest(stage) == 2
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        again = CheckpointSaver(stage, "request", ALONE, 2, keep=9)
+        save(again, 3, 0, 1)
+        again.finish()
+        assert check_newest(stage) == 3
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_no_flipped_bit_in_any_file_is_loaded(tmp_path: Path) -> None:
+    stage, chance = StageLayout(tmp_path / "stage"), random.Random(0)
+    one = CheckpointSaver(stage, "request", ALONE, 1, keep=2)
+    save(one, 1, 0, 1)
+    one.finish()
+    (path,) = committed_checkpoints(stage)
+    files = sorted(path.iterdir())
+    assert len(files) == 7
+    held = tensors_at(-1)
+    for file in files:
+        content = file.read_bytes()
+        for place in chance.choices(range(len(content)), k=40):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << chance.randrange(8)
+            file.write_bytes(damaged)
+            with pytest.raises(IntegrityError, match="step_00000001"):
+                load_checkpoint(path, "request", ALONE, held)
+        file.write_bytes(content)
+    assert all(torch.equal(held[name], whole) for name, whole in tensors_at(-1).items()), "nothing was filled"
+    assert load_checkpoint(path, "request", ALONE, held).step == 1
+    verify(path, Manifest.read(path / "manifest.json"))
+    assert read_json(path / "state.json")["step"] == 1
