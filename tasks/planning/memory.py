@@ -1,0 +1,325 @@
+"""Memory of one rank in closed form: what its tensors take at the moment at which they take most.
+
+Letters as in Korthikanti et al. 2022 (arXiv:2205.05198), whose formulas these follow, with what this training keeps instead of
+what Megatron-LM keeps: N tokens of a micro-batch, D hidden_size, A query width, K key-value width, F feed-forward width,
+V rows of the vocabulary, L sequence_length, H query heads.
+
+Assumptions, each of which `tests/unit/planning/test_memory.py` compares with tensors that were counted:
+
+- Parameters, gradients and AdamW's two moments are fp32: 16 bytes per parameter.
+- FSDP2 (a partitioned model with data-parallel ranks) shards all four, gathers a layer at a time in the compute dtype and the
+  rest (embedding, last norm, head) for the whole step; gradients of several micro-batches are summed unsharded, in fp32. In a
+  pipeline the gathered weights of the stage stay for the whole step.
+- Without FSDP2, bf16 autocast keeps a bf16 copy of each matrix for each micro-batch in flight, an fp32 residual stream, and a
+  bf16 copy of a norm's output for each matrix that reads it.
+- Tensor parallelism divides matrices, heads, feed-forward width and vocabulary; the residual stream and the norms are whole on
+  every rank (no sequence parallelism), and the gradient of the embedding is made for the whole vocabulary first.
+- Packed documents are kept apart by a mask, of which fused attention saves a copy in the compute dtype for each layer, and
+  keys and values are repeated to the query heads; "eager" attention (CPU, up to 256 tokens) saves L^2 scores per head.
+- Cross-entropy holds CHUNK_LOGITS logits at a time, and the gradients by hidden states (N x D) and by the matrix (V x D, fp32).
+- Nothing is compiled: `torch.compile` saves fewer activations, so this is an upper bound where it is on.
+"""
+
+from dataclasses import dataclass, replace
+
+from tasks.parallel_config import Layout
+from tasks.planning.shapes import Shape
+from tasks.planning.simulation import Attention, Checkpointing
+
+CHUNK_LOGITS = 2**22
+"""tasks/training/objective.py's; a test says that they are equal."""
+MASTER_BYTES = 4
+MOMENT_BYTES = 8
+GRADIENT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained on a layout, and how."""
+
+    shape: Shape
+    layout: Layout
+    micro_batch_size: int
+    sequence_length: int
+    micro_batches: int
+    """Micro-batches of one data-parallel rank in a step."""
+    precision: str
+    activation_checkpointing: Checkpointing = "none"
+    attention: Attention = "fused"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a micro-batch."""
+        return self.micro_batch_size * self.sequence_length
+
+    @property
+    def compute_bytes(self) -> int:
+        return 2 if self.precision == "bf16" else 4
+
+    @property
+    def uses_fsdp(self) -> bool:
+        return self.layout.is_partitioned and self.layout.data_parallel > 1
+
+    @property
+    def residual_bytes(self) -> int:
+        """Bytes per element of the residual stream: FSDP2 hands bf16 embeddings to the first layer, autocast fp32 ones."""
+        return self.compute_bytes if self.uses_fsdp else 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one pipeline rank holds; elements are those of one tensor rank, before FSDP2 shards them."""
+
+    place: int
+    layers: int
+    has_embedding: bool
+    has_head: bool
+    layer: int
+    """Elements of one layer."""
+    outside: int
+    """Elements outside of the layers: embedding, positions, last norm, head."""
+    head_is_copy: bool
+    """The head is a second copy of a tied embedding on another rank."""
+
+    @property
+    def elements(self) -> int:
+        return self.layers * self.layer + self.outside
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """Bytes of one rank at its peak, by what they are for."""
+
+    place: int
+    parameters: int
+    optimizer: int
+    gradients: int
+    gathered: int
+    """Weights in the compute dtype: gathered by FSDP2, or cast by autocast."""
+    activations: int
+    temporary: int
+    """Of the loss, of the layer whose backward pass runs, and buffers of the pipeline."""
+    moment: str
+    """When: "loss", "backward", "embedding" or "update"."""
+
+    @property
+    def total(self) -> int:
+        return self.parameters + self.optimizer + self.gradients + self.gathered + self.activations + self.temporary
+
+
+def stages_of(shape: Shape, layout: Layout) -> list[Stage]:
+    """The pipeline's ranks, first to last."""
+    tensor, pipeline, number = layout.tensor_parallel, layout.pipeline_parallel, layout.num_stages
+    stages = []
+    for place in range(pipeline):
+        pieces = range(place, number, pipeline)
+        layers = sum(shape.num_layers * (i + 1) // number - shape.num_layers * i // number for i in pieces)
+        first, last = place == 0, place == pipeline - 1
+        outside = first * (shape.embedding // tensor + shape.position_embedding)
+        outside += last * (shape.norm + (0 if first and shape.tied else shape.embedding // tensor))
+        stages.append(Stage(place, layers, first, last, shape.layer(tensor), outside, last and not first and shape.tied))
+    return stages
+
+
+def in_flight(layout: Layout, place: int, micro_batches: int) -> float:
+    """Micro-batches whose activations a pipeline rank holds at once, in units of all its layers.
+
+    1F1B: the ranks behind it and itself (Narayanan et al. 2021, arXiv:2104.04473, section 2.2.1). Interleaved: as many pieces
+    as Megatron-LM's schedule, and torch's, warms up with, and one.
+    """
+    pipeline, virtual = layout.pipeline_parallel, layout.virtual_stages
+    if virtual == 1:
+        return float(min(pipeline - place, micro_batches))
+    warm_up = (virtual - 1) * pipeline + 2 * (pipeline - 1 - place)
+    return min(warm_up + 1, micro_batches * virtual) / virtual
+
+
+def layer_activations(work: Work) -> float:
+    """Bytes that one layer saves for its backward pass, per token."""
+    shape, tensor = work.shape, work.layout.tensor_parallel
+    c, r = work.compute_bytes, work.residual_bytes
+    heads = shape.num_heads / tensor
+    query, key, width, d = shape.attention_width / tensor, shape.key_value_width / tensor, shape.width / tensor, shape.hidden_size
+    copied = c < r  # autocast makes a copy of an fp32 norm for each matrix that reads it
+    if shape.norm_bias:  # LayerNorm: its input and two statistics; one matrix reads each
+        norms = 2 * (r * d + 2 * r) + 2 * c * d
+    else:  # RMSNorm: its input in fp32, one statistic, the normalised input in its own dtype
+        norms = 2 * (4 * d + 4 + r * d) + c * d * (5 if copied else 2)
+    attention = attention_activations(work, query, heads)
+    if shape.query_key_norm:
+        attention += (4 + c) * (query + key) + 4 * (heads + heads * key / query)
+    feed_forward = (4 if shape.gated else 6) * c * width
+    dropped = 2 * c * d if shape.dropout else 0.0
+    return norms + attention + feed_forward + dropped
+
+
+def attention_activations(work: Work, query: float, heads: float) -> float:
+    """Bytes that attention saves per token: queries, repeated keys and values, output, and scores or mask."""
+    c, length = work.compute_bytes, work.sequence_length
+    if work.attention == "eager":
+        # Probabilities in fp32 and, where that is another dtype, in the compute dtype; with dropout its mask and product.
+        scores = (4 if c == 4 else 4 + c) if not work.shape.dropout else 4 + 2 * c
+        return 4 * c * query + scores * heads * length
+    if work.shape.dropout:  # no fused kernel for this on a CPU: fp32 queries, keys and values, probabilities, mask, product
+        return (12 + c) * query + 12 * heads * length
+    return 4 * c * query + 4 * heads + c * length
+
+
+def checkpointed_activations(work: Work) -> float:
+    """Bytes that one layer keeps between its passes, per token, by the kind of activation checkpointing."""
+    shape, tensor, c = work.shape, work.layout.tensor_parallel, work.compute_bytes
+    kind, d = work.activation_checkpointing, shape.hidden_size
+    if kind == "none":
+        return layer_activations(work)
+    kept = float(work.residual_bytes * d)
+    if kind == "selective":
+        query, key, width = shape.attention_width / tensor, shape.key_value_width / tensor, shape.width / tensor
+        kept += c * (query + 2 * key + query + 2 * d) + c * width * (2 if shape.gated else 1)
+        kept += work.compute_bytes * shape.num_heads / tensor * work.sequence_length if work.attention == "eager" else (
+            4 * shape.num_heads / tensor)  # fmt: skip
+    return kept
+
+
+def memory_of_ranks(work: Work) -> list[RankMemory]:
+    """The peak of one rank of every pipeline stage."""
+    return [rank_memory(work, stage) for stage in stages_of(work.shape, work.layout)]
+
+
+def peak_memory(work: Work) -> RankMemory:
+    """The rank that needs most."""
+    return max(memory_of_ranks(work), key=lambda memory: memory.total)
+
+
+def rank_memory(work: Work, stage: Stage) -> RankMemory:
+    """The highest of the moments at which a rank's memory can peak."""
+    return max(moments(work, stage), key=lambda memory: memory.total)
+
+
+def moments(work: Work, stage: Stage) -> list[RankMemory]:
+    """Memory of a rank at each moment that can be its peak."""
+    layout, shape, n = work.layout, work.shape, work.tokens
+    c, r, d = work.compute_bytes, work.residual_bytes, shape.hidden_size
+    fsdp, flat = work.uses_fsdp, not layout.is_partitioned
+    sharded = stage.elements / layout.shard
+    state = RankMemory(stage.place, int(MASTER_BYTES * sharded), int(MOMENT_BYTES * sharded), 0, 0, 0, 0, "")
+    flying = in_flight(layout, stage.place, work.micro_batches)
+    piped = layout.num_stages > 1
+    several = work.micro_batches > 1
+    table = shape.embedding / layout.tensor_parallel
+    before = GRADIENT_BYTES * stage.elements if flat or several else 0
+    gathered = gathered_weights(work, stage, flying)
+    saved = n * saved_of_rank(work, stage, flying)
+    buffers = pipeline_buffers(work, stage)
+    head = 0.0 if not stage.has_head else held_head_gradient(work, stage, table)
+    loss = loss_temporaries(work, table) if stage.has_head else 0.0
+    again = n * layer_activations(work) if work.activation_checkpointing != "none" else 0.0
+    backward = layer_temporaries(work, stage) + head
+    found = [
+        replace(state, gradients=int(before), gathered=int(gathered), activations=int(saved), temporary=int(buffers + loss),
+                moment="loss"),
+        replace(state, gradients=int(before), gathered=int(gathered + fsdp * (not piped) * c * 2 * stage.layer),
+                activations=int(saved + again - stage.has_head * n * (8 + r) * d), temporary=int(buffers + backward), moment="backward"),
+        replace(state, gradients=int(GRADIENT_BYTES * sharded), moment="update", temporary=int(buffers)),
+    ]  # fmt: skip
+    if stage.has_embedding:
+        rest = in_flight(layout, stage.place, work.micro_batches) - 1 if piped and several else 0
+        others = GRADIENT_BYTES * (stage.elements if not fsdp or several else stage.layers * stage.layer / layout.shard)
+        end = embedding_temporaries(work, stage, table) + (head if shape.tied else 0)
+        kept = gathered if piped else fsdp * c * stage.outside
+        found.append(
+            replace(state, gradients=int(others), gathered=int(kept), activations=int(0 * rest), temporary=int(buffers + end),
+                    moment="embedding")
+        )  # fmt: skip
+    return found
+
+
+def saved_of_rank(work: Work, stage: Stage, flying: float) -> float:
+    """Bytes of activations that a rank holds at its fullest, per token of a micro-batch."""
+    shape, d = work.shape, work.shape.hidden_size
+    per_layer = checkpointed_activations(work)
+    c, r = work.compute_bytes, work.residual_bytes
+    saved = flying * stage.layers * per_layer
+    rotary = 0 if shape.positions else 2 * shape.head_dim * r / work.micro_batch_size
+    mask = 1 * work.sequence_length if work.attention == "fused" else r * work.sequence_length
+    saved += flying * (rotary + mask / 1)
+    if not stage.has_head:
+        saved += flying * r * d  # what was sent to the next stage is kept for its backward pass
+    if stage.has_head:
+        final = (r * d + 2 * r) if shape.norm_bias else (4 * d + 4 + r * d)
+        saved += final + r * d
+    if shape.dropout and stage.has_embedding:
+        saved += flying * r * d
+    return saved + 24 * min(work.micro_batches, 2)
+
+
+def gathered_weights(work: Work, stage: Stage, flying: float) -> float:
+    """Bytes of weights in the compute dtype that a rank holds beside the fp32 ones."""
+    c = work.compute_bytes
+    if work.uses_fsdp:
+        if work.layout.num_stages > 1:
+            return c * stage.elements
+        return c * stage.outside
+    if c == 4:
+        return 0.0
+    return flying * 2 * stage.layers * work.shape.layer_matrices(work.layout.tensor_parallel)
+
+
+def loss_temporaries(work: Work, table: float) -> float:
+    """Bytes of the chunked cross-entropy at its fullest; `table` is the number of elements of the head's matrix here."""
+    n, d, c = work.tokens, work.shape.hidden_size, work.compute_bytes
+    rows = work.shape.vocab_rows // work.layout.tensor_parallel
+    in_chunk = max(1, CHUNK_LOGITS // rows)
+    chunk = min(n, in_chunk) * rows
+    weights_are_cast = c == 2 and not work.uses_fsdp
+    cast = (2 * table if weights_are_cast else 0) + (c * n * d if c < work.residual_bytes else 0)
+    result = c * n * d + 4 * table
+    chunks = (2 if n > in_chunk else 1) * (4 + c * (c == 2)) * chunk
+    product = (4 + c) * chunk + (c * table if c == 2 else 0)
+    forward = cast + result + max(chunks, product)
+    backward = result + 4 * table + (c * n * d) + (2 * table if work.uses_fsdp and c == 2 else 0)
+    return max(forward, backward)
+
+
+def held_head_gradient(work: Work, stage: Stage, table: float) -> float:
+    """Bytes of the head's gradient that wait: a tied one for the embedding's, a sharded one for the end of the step."""
+    c = work.compute_bytes
+    dtype = c if work.uses_fsdp else 4
+    if work.shape.tied and not stage.head_is_copy:
+        return dtype * table
+    if work.uses_fsdp:
+        return dtype * table
+    return 4 * table if work.layout.is_partitioned else 0.0
+
+
+def layer_temporaries(work: Work, stage: Stage) -> float:
+    """Bytes beyond what is saved, while the backward pass of a layer is in its feed-forward part."""
+    shape, c, n = work.shape, work.compute_bytes, work.tokens
+    width = shape.width / work.layout.tensor_parallel
+    product = 2 * c * n * width + 2 * work.residual_bytes * n * shape.hidden_size
+    matrix = (c + 4 * (c == 2)) * width * shape.hidden_size
+    scattered = (c + 4) * stage.layer if work.uses_fsdp and work.layout.num_stages == 1 else 0.0
+    return product + matrix + scattered
+
+
+def embedding_temporaries(work: Work, stage: Stage, table: float) -> float:
+    """Bytes at the end of the backward pass, when the embedding's gradient is made and added."""
+    c, shape = work.compute_bytes, work.shape
+    whole = shape.embedding
+    dtype = c if work.uses_fsdp else 4
+    made = dtype * whole + dtype * table
+    if work.uses_fsdp:
+        scattered = dtype * stage.outside + 4 * stage.outside * (1 + 1 / work.layout.shard)
+        made = max(made, scattered)
+    return made + work.residual_bytes * work.tokens * shape.hidden_size
+
+
+def pipeline_buffers(work: Work, stage: Stage) -> float:
+    """Bytes that torch's pipeline keeps for hidden states and gradients that are received, one for every micro-batch of a step."""
+    layout = work.layout
+    if layout.num_stages == 1:
+        return 0.0
+    one = work.tokens * work.shape.hidden_size * work.residual_bytes
+    virtual = layout.virtual_stages
+    received = virtual - (stage.place == 0)
+    received_gradients = virtual - (stage.place == layout.pipeline_parallel - 1)
+    return one * work.micro_batches * (received + received_gradients)

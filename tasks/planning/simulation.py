@@ -1,0 +1,43 @@
+"""What the simulation of one rank is asked, and what it answers. The simulation itself needs torch: tasks/training/simulate.py."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from tasks.config import ModelConfig
+from tasks.parallel_config import Layout
+
+Attention = Literal["eager", "fused"]
+Checkpointing = Literal["none", "selective", "full"]
+
+
+class SimulationRequest(BaseModel):
+    """One rank of a layout, with a step of so many micro-batches."""
+
+    model: ModelConfig
+    vocab_rows: int
+    layout: Layout
+    rank: int
+    micro_batch_size: int
+    sequence_length: int
+    micro_batches: int
+    precision: Literal["bf16", "fp32"]
+    activation_checkpointing: Checkpointing = "none"
+    attention: Attention = "fused"
+    layers_of_rank: int
+    """Layers that the rank holds; the two simulated depths are smaller."""
+    depths: tuple[int, int]
+
+    @property
+    def simulated_micro_batches(self) -> int:
+        """As many as show the peak: the second accumulates, and a pipeline has a few in flight on each rank."""
+        return min(self.micro_batches, 2 + 2 * self.layout.num_stages if self.layout.num_stages > 1 else 2)
+
+
+class SimulatedPeak(BaseModel):
+    """Bytes that tensors take at most on the rank."""
+
+    peak_memory_bytes: int
+    phases: dict[str, int]
+    depths: tuple[int, int]
+    seconds: float
