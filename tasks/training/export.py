@@ -3,9 +3,11 @@
 import shutil
 from pathlib import Path
 
+from tasks.training.export_pieces import export_pieces
 from tasks.training.generate import sample_text
-from tasks.training.model import export_model, load_causal
+from tasks.training.model import add_tokenizer, load_causal
 from tasks.training.partition import Partition
+from tasks.training.pieces import pieces_of
 
 LARGEST_SAMPLED = 2_000_000_000
 """Parameters up to which one process loads a divided model's export to write a sample of text."""
@@ -21,10 +23,25 @@ def export_partition(partition: Partition, tokenizer: Path, folder: Path, only: 
         shutil.rmtree(folder, ignore_errors=True)
     ranks.barrier()
     if partition.mesh.layout.is_partitioned:
-        return export_divided(partition, tokenizer, folder, only)
-    files = export_model(partition.model, tokenizer, folder, only) if ranks.is_first else []
+        export_pieces(pieces_of(partition.weights(), partition.mesh, partition.written_elsewhere), folder, ranks)
+        if ranks.is_first:
+            export_settings(partition, folder)
+    elif ranks.is_first:
+        folder.mkdir(parents=True)
+        partition.model.save_pretrained(folder)
+    files = add_tokenizer(tokenizer, folder, only) if ranks.is_first else []
     ranks.barrier()
     return files
+
+
+def export_settings(partition: Partition, folder: Path) -> None:
+    """What `save_pretrained` writes beside the weights."""
+    whole = partition.whole
+    assert whole is not None
+    whole.config.architectures, whole.config.dtype = [type(whole).__name__], whole.dtype
+    whole.config.save_pretrained(folder)
+    if whole.can_generate():
+        whole.generation_config.save_pretrained(folder)
 
 
 def sample_of(partition: Partition, folder: Path, seed: int, prompt: str = "", chat: bool = False) -> str | None:

@@ -35,7 +35,7 @@ from tasks.training.partition import Partition
 from tasks.training.plots import loss_curve
 from tasks.training.ranks import Ranks
 from tasks.training.schedule import Schedule
-from tasks.training.setup import Setup, exported_partition, make_trainable, probed_loss, random_partition
+from tasks.training.setup import Setup, exported_partition, make_trainable, probed_loss, profiled_step, random_partition
 
 SAMPLE_QUESTION = "What is music?"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -145,7 +145,7 @@ def finetuning_recipe(
         global_batch_size=config.batch_size,
         micro_batch_size=config.micro_batch_size,
         sequence_length=config.max_length,
-        profile_step=request.execution["launch"].get("profile_step"),
+        profile_step=profiled_step(request),
         max_grad_norm=config.max_grad_norm,
         weight_decay=config.weight_decay,
         betas=(0.9, 0.999),

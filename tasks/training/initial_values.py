@@ -48,6 +48,8 @@ class WriteRecorder(TorchDispatchMode):
         first = func._schema.arguments[0] if func._schema.arguments else None
         if first is not None and first.alias_info is not None and first.alias_info.is_write and isinstance(args[0], Tensor):
             name = self._names.get(args[0].untyped_storage()._cdata)
+            if name is not None and any(isinstance(a, Tensor) and a.is_meta for a in args[1:]):
+                raise NotImplementedError(f"its initialisation computes {name} from other values")
             if name is not None:
                 target, row = args[0], math.prod(self._shapes[name][1:])
                 start, count = target.storage_offset(), target.numel()
@@ -61,7 +63,7 @@ class WriteRecorder(TorchDispatchMode):
 def recorded_writes(model: PreTrainedModel) -> dict[str, list[Write]]:
     """What the architecture's initialisation does to each parameter of a model on the meta device, tied ones once.
 
-    Raises NotImplementedError for a parameter that it leaves as it is.
+    Raises NotImplementedError for a parameter that it leaves as it is, or computes from other values.
     """
     for module in model.modules():
         with suppress(AttributeError):
@@ -73,7 +75,7 @@ def recorded_writes(model: PreTrainedModel) -> dict[str, list[Write]]:
     with recorder:
         model.initialize_weights()
     if untouched := [name for name, writes in recorder.writes.items() if not writes]:
-        raise NotImplementedError(f"{type(model).__name__} does not initialise {untouched[0]}")
+        raise NotImplementedError(f"its initialisation leaves {untouched[0]} as it is")
     return recorder.writes
 
 

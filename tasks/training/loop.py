@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tasks.errors import DivergedError, StoppedError
+from tasks.errors import DivergedError, PretuneError, StoppedError
 from tasks.journal import Journal, chain
 from tasks.run_layout import StageLayout
 from tasks.training.checkpoint import TrainState, clear_leftovers, load_newest
@@ -151,6 +151,15 @@ class Trainer:
 
     def train(self) -> None:
         """Run to the last step. Raises StoppedError after a checkpoint if a stop was asked for, DivergedError on NaN."""
+        try:
+            self.train_to_the_end()
+        except PretuneError:
+            # All ranks come to the same decision in the same step.
+            self.finish_saving()
+            raise
+        self.finish_saving()
+
+    def train_to_the_end(self) -> None:
         self.partition.train()
         if self.state.step == 0 and not self.state.evaluations:
             self.evaluate()
@@ -168,9 +177,7 @@ class Trainer:
                 self.settle()
                 self.save()
             if self._stop_asked:
-                self.finish_saving()
                 raise StoppedError(f"stopped after step {step}")
-        self.finish_saving()
 
     def profiled(self) -> AbstractContextManager[object]:
         """A profile of the next step, if it is the one that was asked for."""
@@ -269,8 +276,7 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All values of this rank's training state by name, as they are saved: weights, buffers, the optimizer's state."""
-        parameters = self.partition.parameters()
-        return parameters | self.partition.buffers() | optimizer_tensors(parameters, self.optimizer)
+        return self.partition.weights() | optimizer_tensors(self.partition.parameters(), self.optimizer)
 
     def save(self) -> None:
         """Begin a checkpoint, which is written while training goes on."""

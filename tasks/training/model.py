@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
-from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from tasks.config import ModelConfig
@@ -162,12 +161,14 @@ def autocast(device: torch.device, precision: str) -> Any:
 
 
 def export_model(model: PreTrainedModel, tokenizer: Path, folder: Path, only: tuple[str, ...] | None = None) -> list[Path]:
-    """Write a new folder in Hugging Face layout, flushed to disk, and return its files. One rank calls it.
-
-    The tokenizer's files are copied from the folder `tokenizer`: all of them, or those named in `only`.
-    """
+    """Write a new folder in Hugging Face layout, flushed to disk, and return its files; `only` as for `add_tokenizer`."""
     folder.mkdir(parents=True)
     model.save_pretrained(folder)
+    return add_tokenizer(tokenizer, folder, only)
+
+
+def add_tokenizer(tokenizer: Path, folder: Path, only: tuple[str, ...] | None = None) -> list[Path]:
+    """Copy the files of `tokenizer`, or those named in `only`, to an export, flush all of it to disk, return its files."""
     for source in sorted(p for p in tokenizer.iterdir() if only is None or p.name in only):
         (folder / source.name).write_bytes(source.read_bytes())
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -176,19 +177,3 @@ def export_model(model: PreTrainedModel, tokenizer: Path, folder: Path, only: tu
             os.fsync(file.fileno())
     fsync_folder(folder)
     return files
-
-
-def num_parameters(model: nn.Module) -> int:
-    """Tied weights count once."""
-    return sum(p.numel() for p in model.parameters())
-
-
-def weights(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, tied ones once."""
-    seen: set[int] = set()
-    unique = {}
-    for name, tensor in model.state_dict().items():
-        if tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
-            unique[name] = tensor
-    return unique

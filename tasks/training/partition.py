@@ -70,7 +70,13 @@ class Partition:
         return sum(p.numel() for p in self.whole.parameters())
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Parameters of all parts by their name in the whole model; the second copy of a tied one by the embedding's name."""
+        """Parameters of all parts by their name in the whole model; the second copy of a tied one by the embedding's name.
+
+        Sharded ones as shards: what a forward pass without a backward pass has left gathered is let go.
+        """
+        for module in (module for part in self.parts for module in part.modules()):
+            if isinstance(module, FSDPModule):
+                module.reshard()
         found = {name: p for part in self.parts for name, p in part.named_parameters()}
         if self.tied_head is not None:
             name = next(name for name, p in found.items() if p is self.tied_head)
@@ -86,6 +92,10 @@ class Partition:
             for name, tensor in part.state_dict().items()
             if name not in parameters and not isinstance(getattr_path(part, name), nn.Parameter)
         }
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers by name: what is exported."""
+        return self.parameters() | self.buffers()
 
     def train(self, training: bool = True) -> None:
         """Switch dropout on or off."""
@@ -177,7 +187,7 @@ def partitioned(build: Callable[[], PreTrainedModel], mesh: Mesh, precision: str
     holds_last = mesh.coordinate["pipeline"] == layout.pipeline_parallel - 1
     if layout.num_stages > 1 and holds_last and last.config.tie_word_embeddings:
         tied_head = last.get_output_embeddings().weight
-    return Partition(mesh, parts, summed, tied_head)
+    return Partition(mesh, parts, summed, tied_head=tied_head)
 
 
 def keep_stage(model: PreTrainedModel, stage: int, num_stages: int) -> None:

@@ -22,7 +22,7 @@ from tasks.training.model import attention_implementation, build_model
 from tasks.training.plots import loss_curve
 from tasks.training.ranks import Ranks
 from tasks.training.schedule import Schedule
-from tasks.training.setup import Setup, make_trainable, probed_loss, random_partition
+from tasks.training.setup import Setup, make_trainable, probed_loss, profiled_step, random_partition
 
 
 def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> None:
@@ -69,7 +69,7 @@ def pretraining_recipe(
         global_batch_size=config.global_batch_size,
         micro_batch_size=config.micro_batch_size,
         sequence_length=config.sequence_length,
-        profile_step=request.execution["launch"].get("profile_step"),
+        profile_step=profiled_step(request),
         max_grad_norm=config.max_grad_norm,
         weight_decay=config.weight_decay,
         betas=(config.beta1, config.beta2),

@@ -70,6 +70,11 @@ class Setup:
         return self.parallel.compile == "on" or (self.parallel.compile == "auto" and on_gpu)
 
 
+def profiled_step(request: Request) -> int | None:
+    """The step of which a trace is asked for."""
+    return request.execution.get("launch", {}).get("profile_step")
+
+
 def random_partition(setup: Setup, build: Build, precision: str, seed: int) -> Partition:
     """The model that `build` makes on the meta device, divided, with random values that are the same on every layout."""
     return filled_partition(setup, build, precision, seed, None)
@@ -98,7 +103,14 @@ def exported_partition(setup: Setup, build: Build, precision: str, seed: int, ex
 def filled_partition(setup: Setup, build: Build, precision: str, seed: int, export: Path | None) -> Partition:
     whole = build()
     tie(whole)
-    shapes, writes = {name: p.shape for name, p in whole.named_parameters()}, recorded_writes(whole)
+    shapes = {name: p.shape for name, p in whole.named_parameters()}
+    try:
+        writes = recorded_writes(whole)
+    except NotImplementedError as error:
+        raise ConfigError(
+            f"model.architecture={whole.config.model_type!r} cannot be initialised shard by shard: {error}; choose another, "
+            "such as llama"
+        ) from None
     partition = partitioned(build, setup.mesh, precision)
     partition.whole = whole
     materialise(partition, setup.mesh.ranks.device)
@@ -147,7 +159,7 @@ def probe_model(config: PreTrainedConfig) -> PreTrainedModel:
     """A model of the same architecture and widths, but few layers and a small vocabulary, with random weights on the CPU."""
     small = copy.deepcopy(config)
     layers = min(PROBE_LAYERS, small.num_hidden_layers)
-    if getattr(small, "layer_types", None):
+    if "layer_types" in vars(small) and small.layer_types:
         small.layer_types = small.layer_types[:layers]
     small.num_hidden_layers, small.vocab_size = layers, min(PROBE_VOCABULARY, small.vocab_size)
     small.pad_token_id = small.bos_token_id = small.eos_token_id = 0

@@ -13,9 +13,11 @@ from tasks.config import GateConfig
 from tasks.data.examples import read_examples
 from tasks.errors import IntegrityError
 from tasks.manifest import Request, file_sha256, read_json, verify
+from tasks.parallel_config import Layout
 from tasks.run_layout import RunLayout
 from tasks.stages import Result, evaluate_work, examples_work, finetune_work, promoted
 from tasks.training.evaluate import Scored, compare, decision_markdown, model_folders, score
+from tasks.training.mesh import Mesh
 from tests.unit.training.prepared_runs import finetune_config, prepared, pretrained_base, run
 from tests.unit.training.tiny_models import ALONE
 
@@ -165,13 +167,13 @@ def test_a_champion_that_does_not_know_a_label_is_wrong_on_its_examples(
     export = found["candidate"].stage.export
     manifest = found["examples"].manifest
     examples = read_examples(found["examples"].stage.path, manifest, "test")
-    whole = score(request, export, examples, manifest, ALONE)
+    whole = score(request, export, examples, manifest, Mesh(Layout(), ALONE))
     older = tmp_path / "older"
     shutil.copytree(export, older)
     settings = json.loads((older / "config.json").read_text())
     settings["id2label"]["2"], settings["label2id"] = "minerals", {"animals": 0, "plants": 1, "minerals": 2}
     (older / "config.json").write_text(json.dumps(settings))
-    partly = score(request, older, examples, manifest, ALONE)
+    partly = score(request, older, examples, manifest, Mesh(Layout(), ALONE))
     stones = np.array([e["label"] == "stones" for e in examples])
     assert stones.any() and whole.scores[stones].any()
     assert not partly.scores[stones].any()

@@ -1,6 +1,7 @@
 """Fine-tuning a really pre-trained model: both kinds, from its weights and from random ones."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,22 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from tasks.config import FinetuneConfig
 from tasks.data.order import samples_of_step
 from tasks.errors import IntegrityError
 from tasks.journal import latest_by_step, read_journal
-from tasks.manifest import verify
+from tasks.manifest import Request, verify
+from tasks.parallel_config import Layout, ParallelConfig
 from tasks.run_layout import RunLayout
 from tasks.stages import Result, examples_work, finetune_work
 from tasks.training.evaluation import classification_batch, instruction_batch
-from tasks.training.finetune import Encoded, keeps_examples_apart, packed_batch
+from tasks.training.finetune import Encoded, finetuning_recipe, packed_batch
+from tasks.training.mesh import Mesh
 from tasks.training.objective import IGNORED_LABEL, causal_loss, causal_loss_from_logits
+from tasks.training.partition import Partition
 from tasks.training.ranks import Ranks
+from tasks.training.setup import Setup
+from tests.unit.training.gloo_ranks import run_ranks
 from tests.unit.training.prepared_runs import finetune_config, prepared, pretrained_base, run
 from tests.unit.training.tiny_models import ALONE, VOCABULARY, tiny_model
 from tests.unit.training.tiny_trainer import trainer
@@ -172,23 +179,29 @@ def test_packed_examples_have_the_loss_and_the_gradients_of_padded_ones(
     tmp_path: Path, architecture: str, attention: str, world_size: int
 ) -> None:
     """One step's gradients, summed over the ranks, each of which has some of the micro-batches."""
-    padded, found = answers(), {}
-    for name, data in {"padded": padded, "packed": replace(padded, make=packed_batch)}.items():
-        ids, loss, total = np.random.default_rng(1).permutation(16), 0.0, 0.0
-        for rank in range(world_size):
-            run = trainer(
-                tmp_path / f"{name}-{rank}", scaled(tiny_model(architecture), attention), Ranks(rank, world_size, ALONE.device),
-                read=data.batch, micro_batch_size=8, num_targets=data.num_targets,
-            )  # fmt: skip
-            loss += run.accumulate_gradients(ids, data.num_targets(ids)) / data.num_targets(ids)
-            total = total + run.gradients.buffer.clone()
-        found[name] = (loss, total)
-    assert found["packed"][0] == pytest.approx(found["padded"][0], rel=1e-6)
-    assert found["padded"][1].norm() > 0.1
-    error = (found["packed"][1] - found["padded"][1]).norm() / found["padded"][1].norm()
-    assert error < 2e-6
-    sizes = [len(data.batch(ids[:8])["input_ids"]) for data in (padded, replace(padded, make=packed_batch))]
-    assert sizes[1] < sizes[0] == 8, "fewer rows"
+    found = {}
+    for packed in (False, True):
+        step = partial(step_on_answers, folder=tmp_path, architecture=architecture, attention=attention, packed=packed)
+        losses, gradients, rows = zip(*run_ranks(world_size, step), strict=True)
+        found[packed] = (sum(losses), torch.stack(gradients).sum(0), rows[0])
+    assert found[True][0] == pytest.approx(found[False][0], rel=1e-6)
+    assert found[False][1].norm() > 0.1
+    assert (found[True][1] - found[False][1]).norm() / found[False][1].norm() < 2e-6
+    assert found[True][2] < found[False][2] == 8, "fewer rows"
+
+
+def step_on_answers(ranks: Ranks, folder: Path, architecture: str, attention: str, packed: bool) -> tuple:
+    """This rank's share of the mean loss, its gradients, and the rows of its first micro-batch."""
+    data = replace(answers(), make=packed_batch) if packed else answers()
+    run = trainer(
+        folder / f"{packed}-{ranks.rank}", scaled(tiny_model(architecture), attention), ranks, read=data.batch,
+        global_batch_size=16, micro_batch_size=8, num_targets=data.num_targets,
+        sample_ids=lambda step: np.random.default_rng(1).permutation(16),
+    )  # fmt: skip
+    targets = data.num_targets(np.arange(16))
+    batches, _ = run.feed.take(0, prepare_next=False)
+    loss = run.passes.train(batches, run.seed_of(0), targets)
+    return loss.item() / targets, run.gradients.buffer, len(batches[0]["input_ids"])
 
 
 def scaled(model: torch.nn.Module, attention: str) -> torch.nn.Module:
@@ -211,14 +224,22 @@ def test_a_wrong_position_or_a_missing_boundary_would_be_noticed() -> None:
     assert abs(good - bad) > 1e-3 * good
 
 
+def training_batches_of(model: torch.nn.Module, data: Encoded) -> object:
+    """What makes the batches of an instruction fine-tune of this model."""
+    setup = Setup(Mesh(Layout(), ALONE), ParallelConfig())
+    partition = Partition(setup.mesh, [model])
+    request = Request(kind="finetune", identity={})
+    return finetuning_recipe(FinetuneConfig(kind="instruction"), request, partition, setup, data, data).read.__self__.make
+
+
 def test_an_architecture_that_mixes_packed_examples_is_given_padded_ones(caplog: pytest.LogCaptureFixture) -> None:
-    assert keeps_examples_apart(tiny_model())
+    data = answers()
+    assert training_batches_of(tiny_model(), data) is packed_batch
     assert caplog.messages == []
     leaking = scaled(tiny_model("bloom", intermediate_size=None), "eager")
-    assert not keeps_examples_apart(leaking)
+    assert training_batches_of(leaking, data) is instruction_batch
     (message,) = (record.getMessage() for record in caplog.records if record.name == "pretune.finetune")
     assert message.startswith("every example has a row of its own, which takes longer: model.architecture='bloom' lets")
-    data = answers()
     leaking.eval()
     with torch.no_grad():
         padded, packed = (
@@ -231,7 +252,7 @@ def test_an_architecture_that_mixes_packed_examples_is_given_padded_ones(caplog:
 def test_fine_tuning_on_packed_examples_takes_the_steps_of_padded_ones(
     home: Path, base: tuple, answerer: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.training.finetune.keeps_examples_apart", lambda model: False)
+    monkeypatch.setattr("tasks.training.finetune.probed_loss", lambda config, setup: (causal_loss, "they leak"))
     padded = finetuned(home, base, "instruction", name="padded")
     monkeypatch.undo()
     lines = [latest_by_step(read_journal(result.stage.journal)[0], "step") for result in (answerer, padded)]

@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from functools import partial
+from itertools import chain as chain_of
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from tasks.training.checkpoint import committed_checkpoints
 from tasks.training.loop import Trainer, random_seed
 from tasks.training.objective import causal_loss
 from tasks.training.ranks import Ranks
-from tasks.training.schedule import Schedule
-from tests.unit.training.tiny_models import tiny_model
+from tests.unit.training.gloo_ranks import run_ranks
+from tests.unit.training.tiny_models import ALONE, tiny_model
 from tests.unit.training.tiny_trainer import LENGTH, heldout, read, recipe, same_weights, trainer
 
 
@@ -101,49 +102,32 @@ def test_a_run_that_was_stopped_any_number_of_times_is_bit_identical(whole: Trai
     assert [line["loss"] for line in lines(last, "step")] == [line["loss"] for line in lines(whole, "step")]
 
 
-@dataclass(frozen=True)
-class OneOfTwo(Ranks):
-    """One rank of two, whose collectives see only itself."""
-
-    def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor
-
-    def sums(self, values: Any) -> list[float]:
-        return list(values)
-
-    def barrier(self) -> None:
-        return
+def gradients_of_a_step(ranks: Ranks, folder: Path) -> tuple[list[int], float, torch.Tensor]:
+    """Samples that this rank reads, its share of the loss, and its gradients."""
+    seen: list[int] = []
+    run = trainer(folder, with_dropout(), ranks, read=lambda rows: (seen.extend(rows.tolist()), read(rows))[1])
+    run.partition.train()
+    batches, _ = run.feed.take(0, prepare_next=False)
+    loss = run.passes.train(batches, run.seed_of(0), 96)
+    return seen, loss.item(), run.gradients.buffer
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_the_micro_batches_of_the_ranks_are_those_of_one_rank_dropout_included(tmp_path: Path, ranks: int) -> None:
-    ids = recipe().sample_ids(0)
-    alone = trainer(tmp_path / "alone", with_dropout())
-    alone.model.train()
-    loss = alone.accumulate_gradients(ids, 96)
-    whole = alone.gradients.buffer.clone()
-    seen, total, summed = [], torch.zeros_like(whole), 0.0
-    for rank in range(ranks):
-        one = trainer(
-            tmp_path / str(rank), with_dropout(), OneOfTwo(rank, ranks, torch.device("cpu")),
-            read=lambda rows: (seen.extend(rows.tolist()), read(rows))[1],
-        )  # fmt: skip
-        one.model.train()
-        summed += one.accumulate_gradients(ids, 96)
-        total += one.gradients.buffer
-    assert sorted(seen) == sorted(ids.tolist()), "every sample once"
-    assert summed == pytest.approx(loss, rel=1e-6)
-    torch.testing.assert_close(total, whole, rtol=1e-5, atol=1e-7)
+    _, loss, whole = gradients_of_a_step(ALONE, tmp_path / "alone")
+    seen, losses, parts = zip(*run_ranks(ranks, partial(gradients_of_a_step, folder=tmp_path)), strict=True)
+    assert sorted(chain_of(*seen)) == sorted(recipe().sample_ids(0).tolist()), "every sample once"
+    assert sum(losses) == pytest.approx(loss, rel=1e-6)
+    torch.testing.assert_close(torch.stack(parts).sum(0), whole, rtol=1e-5, atol=1e-7)
 
 
 def test_dropout_is_really_on_while_training_and_off_while_measuring(tmp_path: Path) -> None:
     run = trainer(tmp_path, with_dropout())
-    ids = recipe().sample_ids(0)
-    run.model.train()
-    noisy = run.accumulate_gradients(ids, 96)
-    assert noisy == run.accumulate_gradients(ids, 96), "a function of (seed, step, micro-batch)"
-    run.state.step = 1
-    assert noisy != run.accumulate_gradients(ids, 96)
+    run.partition.train()
+    batches, _ = run.feed.take(0, prepare_next=False)
+    noisy = run.passes.train(batches, run.seed_of(0), 96)
+    assert noisy == run.passes.train(batches, run.seed_of(0), 96), "a function of (seed, step, micro-batch)"
+    assert noisy != run.passes.train(batches, run.seed_of(1), 96)
     run.evaluate()
     run.evaluate()
     assert run.state.evaluations[0]["heldout_loss"] == run.state.evaluations[1]["heldout_loss"]
@@ -249,19 +233,13 @@ def test_bf16_keeps_parameters_and_moments_in_fp32_and_stays_close(tmp_path: Pat
     assert {t.dtype for state in runs[1].optimizer.state.values() for t in state.values()} == {torch.float32}
 
 
-def test_a_rank_that_is_not_the_first_writes_nothing(tmp_path: Path) -> None:
-    run = trainer(tmp_path, ranks=OneOfTwo(1, 2, torch.device("cpu")), schedule=Schedule(0.01, 0.0, 0, 2, "linear"))
-    begin(run)
-    assert run.journal is None
-    assert not list(tmp_path.iterdir())
-
-
 def test_the_order_of_samples_is_all_that_a_step_sees(tmp_path: Path) -> None:
     asked = []
     run = trainer(tmp_path, read=lambda ids: (asked.append(ids.tolist()), read(ids))[1])
     run.resume()
     run.train_step()
     run.train_step()
-    expected = np.concatenate([recipe().sample_ids(step).reshape(-1, 2) for step in (0, 1)]).tolist()
-    assert asked == expected
-    assert heldout(run.model)["heldout_loss"] > 0
+    run.feed.take(2, prepare_next=False)
+    expected = np.concatenate([recipe().sample_ids(step).reshape(-1, 2) for step in (0, 1, 2)]).tolist()
+    assert asked == expected, "each step is read once, one ahead"
+    assert heldout(run)["heldout_loss"] > 0

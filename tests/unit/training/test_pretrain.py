@@ -18,7 +18,6 @@ from tasks.run_layout import RunLayout
 from tasks.stages import Result, prepare_work, pretrain_work
 from tasks.training.checkpoint import committed_checkpoints, load_checkpoint
 from tasks.training.loop import Recipe, Trainer
-from tasks.training.optimizer import build_optimizer
 from tasks.training.pretrain import judge_progress, num_heldout_sequences, pretraining_recipe, stable_evaluations
 from tests.tiny import write_text
 from tests.unit.training.prepared_runs import prepared, pretrained_base, run, small_config
@@ -107,11 +106,10 @@ def test_overfitting_goes_back_to_the_best_checkpoint_and_decays_there(tmp_path:
     begin(run)
     assert (seen["from"], seen["to"]) == (12, 8)
     assert seen["checkpoints"] == ["step_00000008", "step_00000004"], "step 12 is left behind"
-    saved = tiny_model(seed=5)
-    optimizer = build_optimizer(saved, 1.0, 0.0, (0.9, 0.95))
+    saved = trainer(tmp_path / "other", tiny_model(seed=5))
     path = run.stage.checkpoints / "step_00000008"
-    assert load_checkpoint(path, "request", saved, optimizer).step == 8
-    assert all(torch.equal(a, b) for a, b in zip(seen["weights"], saved.parameters(), strict=True))
+    assert load_checkpoint(path, "request", ALONE, saved.tensors()).step == 8
+    assert all(torch.equal(a, b) for a, b in zip(seen["weights"], saved.model.parameters(), strict=True))
     assert (run.state.decay_start, run.state.step) == (8, 12)
     assert run.state.verdict["verdict"] == "overfitting"
     (event,) = [e for e in events(run, "event") if e["event"] == "rollback"]
@@ -187,6 +185,7 @@ def test_a_verdict_is_given_once_also_after_a_resume(tmp_path: Path) -> None:
     first.train_step = dies_in_the_decay(first)
     with pytest.raises(KeyboardInterrupt):
         begin(first)
+    first.finish_saving()
     again = judged(tmp_path, iter([3.0] * 50), attempt=2)
     again.resume()
     assert (again.state.step, again.state.decay_start) == (10, 10), "the verdict is part of the checkpoint"
@@ -293,7 +292,7 @@ def two_sources(folder: Path, shares: list[dict[str, Any]] | None) -> Recipe:
     identity = {"model": ModelConfig().model_dump(mode="json"), "convergence": ConvergenceConfig().model_dump(mode="json")}
     request = Request(kind="pretrain", identity=identity | ({"mixture": shares} if shares else {}))
     heldout = TokenDataset(folder, dataset, "heldout", 12)
-    return pretraining_recipe(CONFIG, request, folder, dataset, heldout, tiny_model(), ALONE)
+    return pretraining_recipe(CONFIG, request, folder, dataset, heldout)
 
 
 def share(name: str, weight: float | None = None, max_epochs: float | None = None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from tasks.training.objective import causal_loss
 from tasks.training.partition import Partition, with_methods
 from tasks.training.ranks import Ranks
 from tasks.training.schedule import Schedule
+from tasks.training.setup import Loss
 from tests.unit.training.tiny_models import ALONE, VOCABULARY, tiny_model
 
 LENGTH, ROWS = 12, 40
@@ -47,10 +48,12 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def trainer(
-    folder: Path, model: torch.nn.Module | None = None, ranks: Ranks = ALONE, attempt: int = 1, **changes: Any
-) -> Trainer:
+    folder: Path, model: torch.nn.Module | None = None, ranks: Ranks = ALONE, attempt: int = 1, loss: Loss = causal_loss,
+    **changes: Any,
+) -> Trainer:  # fmt: skip
+    """A trainer of replicas, as many as there are ranks."""
     partition = Partition(Mesh(Layout(replicate=ranks.world_size), ranks), [model or tiny_model()])
-    with_methods(partition, summed_loss=causal_loss)
+    with_methods(partition, summed_loss=loss)
     return Trainer(recipe(**changes), partition, StageLayout(folder), attempt)
 
 
