@@ -212,12 +212,15 @@ def moments(work: Work, stage: Stage) -> list[RankMemory]:
     buffers = pipeline_buffers(work, stage)
     head = 0.0 if not stage.has_head else held_head_gradient(work, stage, table)
     loss = loss_temporaries(work, table) if stage.has_head else 0.0
-    again = n * layer_activations(work) if work.activation_checkpointing != "none" else 0.0
+    again = n * (layer_activations(work) - checkpointed_activations(work))  # nothing without checkpointing
+    cast = gathered
+    if work.activation_checkpointing != "none" and not fsdp:
+        cast /= flying * stage.layers
     backward = layer_temporaries(work, stage) + head
     found = [
         replace(state, gradients=int(before), gathered=int(gathered), activations=int(saved), temporary=int(buffers + loss),
                 moment="loss"),
-        replace(state, gradients=int(before), gathered=int(gathered + fsdp * (not piped) * c * 2 * stage.layer),
+        replace(state, gradients=int(before), gathered=int(cast + fsdp * (not piped) * c * 2 * stage.layer),
                 activations=int(saved + again - stage.has_head * n * (8 + r) * d), temporary=int(buffers + backward), moment="backward"),
         replace(state, gradients=int(GRADIENT_BYTES * sharded), moment="update", temporary=int(buffers)),
     ]  # fmt: skip
@@ -295,10 +298,11 @@ def layer_temporaries(work: Work, stage: Stage) -> float:
     """Bytes beyond what is saved, while the backward pass of a layer is in its feed-forward part."""
     shape, c, n = work.shape, work.compute_bytes, work.tokens
     width = shape.width / work.layout.tensor_parallel
-    product = 2 * c * n * width + 2 * work.residual_bytes * n * shape.hidden_size
-    matrix = (c + 4 * (c == 2)) * width * shape.hidden_size
+    matrix = c * width * shape.hidden_size
+    product = max(c * n * width + matrix, 2 * c * n * width - (0 if work.uses_fsdp or c == 4 else matrix))
+    stream = 0 if not stage.has_head else 2 * work.residual_bytes * n * shape.hidden_size
     scattered = (c + 4) * stage.layer if work.uses_fsdp and work.layout.num_stages == 1 else 0.0
-    return product + matrix + scattered
+    return product + stream + scattered
 
 
 def embedding_temporaries(work: Work, stage: Stage, table: float) -> float:
@@ -322,4 +326,7 @@ def pipeline_buffers(work: Work, stage: Stage) -> float:
     virtual = layout.virtual_stages
     received = virtual - (stage.place == 0)
     received_gradients = virtual - (stage.place == layout.pipeline_parallel - 1)
-    return one * work.micro_batches * (received + received_gradients)
+    held = work.micro_batches * (received + received_gradients)
+    if work.residual_bytes == 4:  # an fp32 norm saves its input, which is what was received
+        held -= in_flight(layout, stage.place, work.micro_batches) * received
+    return one * held

@@ -1,0 +1,109 @@
+"""What accelerators have: memory, bandwidths, power. And which one this machine has, without loading a driver."""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tasks.errors import ConfigError
+from tasks.training.flops import peak_flops
+
+GB = 1e9
+GPU_INFORMATION = Path("/proc/driver/nvidia/gpus")
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """One kind of device and how it is connected. Bandwidths are per device and direction, in bytes per second."""
+
+    name: str
+    memory_bytes: float
+    memory_bandwidth: float
+    link_bandwidth: float
+    """To the other devices of its machine: NVLink, or PCIe where there is none."""
+    network_bandwidth: float
+    """Its share of its machine's network."""
+    watts: float
+    per_node: int
+    peak_bf16: float
+    """Dense FLOP/s."""
+    peak_fp32: float
+    reserved_bytes: float
+    """Taken before the first tensor: the driver's context, communicators, libraries. An assumption."""
+
+    def peak(self, precision: str) -> float:
+        return self.peak_bf16 if precision == "bf16" else self.peak_fp32
+
+
+def _gpu(
+    name: str, device: str, memory: float, memory_bandwidth: float, link: float, network: float, watts: float
+) -> Accelerator:
+    """Memory in GB of 10^9 bytes as the driver reports them; bandwidths in GB/s per direction."""
+    return Accelerator(
+        name, memory * GB, memory_bandwidth * GB, link * GB, network * GB, watts, 8,
+        peak_flops(device, "bf16") or 0.0, peak_flops(device, "fp32") or 0.0, 1.5 * 2**30,
+    )  # fmt: skip
+
+
+ACCELERATORS = {
+    accelerator.name: accelerator
+    for accelerator in (
+        _gpu("b200", "B200", 192.0, 8000, 900, 50, 1000),
+        _gpu("h200", "H200", 150.7, 4800, 450, 50, 700),
+        _gpu("h100", "H100 80GB HBM3", 85.5, 3350, 450, 50, 700),
+        _gpu("a100", "A100 80GB", 85.9, 2039, 300, 25, 400),
+        _gpu("l40s", "L40S", 48.3, 864, 25, 25, 350),
+        _gpu("4090", "RTX 4090", 25.7, 1008, 20, 3, 450),
+    )
+}
+"""Sources: NVIDIA's data sheets of HGX B200, H200, H100 SXM, A100 80GB SXM, L40S and the RTX 4090's white paper (memory
+bandwidth, power; NVLink 4 is 900 GB/s in both directions, NVLink 3 600, NVLink 5 1800; PCIe 4.0 x16 is 32 GB/s, of which 25 are
+had, and 20 through the host's memory, as the 4090 must). Memory of H200 (143,771 MiB), H100 (81,559 MiB), A100 (81,920 MiB) is
+what nvidia-smi shows, of the others what is printed on the box. Networks are an assumption: 400 Gbit/s per GPU beside B200,
+H200 and H100, 200 beside A100 and L40S, 25 beside a 4090. Eight GPUs a machine."""
+
+CPU_CORE_FLOPS = 96e9
+CPU_WATTS_PER_CORE = 5.0
+
+
+def cpu(cores_per_rank: float, memory_bytes: float) -> Accelerator:
+    """A CPU rank with so many cores and so much of its machine's memory.
+
+    Assumptions: 32 fp32 operations a cycle and core at 3 GHz (AVX-512, one multiply-add a cycle), twice that in bf16
+    (avx512_bf16); 10 GB/s of memory bandwidth a core; ranks talk through memory at 2 GB/s; 5 W a core.
+    """
+    peak = cores_per_rank * CPU_CORE_FLOPS
+    return Accelerator(
+        "cpu", memory_bytes, 10 * GB * cores_per_rank, 2 * GB, 1 * GB, CPU_WATTS_PER_CORE * cores_per_rank, 2**20,
+        2 * peak, peak, 0.7 * 2**30,
+    )  # fmt: skip
+
+
+def this_cpu(num_ranks: int) -> Accelerator:
+    """A rank of `num_ranks` on this machine: its cores and its memory, divided."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return cpu(max(1.0, len(os.sched_getaffinity(0)) / num_ranks), memory / num_ranks)
+
+
+def accelerator_named(name: str, num_ranks: int) -> Accelerator:
+    """The accelerator of that name; raises ConfigError for one that is not in the table."""
+    if name == "cpu":
+        return this_cpu(num_ranks)
+    if name not in ACCELERATORS:
+        raise ConfigError(f"--gpu={name!r} is not in the table of accelerators; choose one of {', '.join([*ACCELERATORS, 'cpu'])}")
+    return ACCELERATORS[name]
+
+
+def with_memory(accelerator: Accelerator, memory_bytes: float) -> Accelerator:
+    """The same with another memory, such as a measured one."""
+    return replace(accelerator, memory_bytes=memory_bytes)
+
+
+def detected_gpu(information: Path = GPU_INFORMATION) -> str | None:
+    """Name in the table of this machine's first NVIDIA GPU, as its driver's files tell it; None without a GPU or for another."""
+    for file in sorted(information.glob("*/information")):
+        found = re.search(r"^Model:\s*(.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            words = set(re.findall(r"[a-z0-9]+", found.group(1).lower()))
+            return next((name for name in ACCELERATORS if name in words), None)
+    return None

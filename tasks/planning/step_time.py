@@ -1,0 +1,191 @@
+"""How long one optimizer step takes, from sizes, peaks and bandwidths: an estimate whose assumptions are all in this file.
+
+- A matrix product runs at MATMUL_EFFICIENCY of the data sheet's peak, less where its smallest dimension is short.
+- Everything between the products (norms, activations, residuals, casts) is bound by memory: TRAFFIC times the bytes of saved
+  activations go over the memory bus.
+- FLOPs count as for model FLOPs utilisation (tasks/training/flops.py); recomputation costs time and is no model FLOP.
+- Collectives move their bytes at LINK_EFFICIENCY of the slowest link of the group, after LATENCY_SECONDS per doubling of ranks.
+- FSDP2's collectives run beside the passes: what is longer than OVERLAP of the passes is waited for, and the first layer's
+  gather. Tensor-parallel all-reduces, pipeline transfers, and the flat all-reduce of pure replication are waited for.
+- A pipeline idles (stages - 1) / (virtual_stages x micro-batches) of its passes (Narayanan et al. 2021, arXiv:2104.04473).
+- Data loading, evaluation and checkpoints cost nothing.
+
+MATMUL_EFFICIENCY and TRAFFIC were chosen to meet four published-and-measured rates on one H200 (124 M, 355 M, 1.24 B and 8 B
+parameters: 462k, 165k, 50k and 10.5k tokens/s), which the test checks within 15 %; replace them where you have measured others.
+"""
+
+from dataclasses import dataclass
+from math import log2
+
+from tasks.parallel_config import Layout
+from tasks.planning.hardware import Accelerator
+from tasks.planning.memory import Work, layer_activations, stages_of
+
+MATMUL_EFFICIENCY = 0.60
+SHORT_DIMENSION = 32
+"""A product whose smallest dimension is this long runs at half of MATMUL_EFFICIENCY."""
+ATTENTION_EFFICIENCY = 0.45
+TRAFFIC = 6.0
+LINK_EFFICIENCY = 0.75
+OVERLAP = 0.9
+LATENCY_SECONDS = 10e-6
+NETWORK_LATENCY_SECONDS = 20e-6
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of one optimizer step, by what they go to."""
+
+    compute: float
+    bubble: float
+    tensor_parallel: float
+    pipeline_transfers: float
+    data_parallel: float
+    """Gathering weights, scattering and reducing gradients, as far as it is not hidden behind the passes."""
+    optimizer: float
+
+    @property
+    def total(self) -> float:
+        return (
+            self.compute + self.bubble + self.tensor_parallel + self.pipeline_transfers + self.data_parallel + self.optimizer
+        )
+
+
+def matmul_efficiency(*dimensions: float) -> float:
+    """Share of the peak that a product of these dimensions reaches."""
+    shortest = min(dimensions)
+    return MATMUL_EFFICIENCY * shortest / (shortest + SHORT_DIMENSION)
+
+
+def step_time(work: Work, device: Accelerator) -> StepTime:
+    """Seconds of one optimizer step of `work` on devices of one kind."""
+    layout, shape = work.layout, work.shape
+    stages = stages_of(shape, layout)
+    layer, head = layer_seconds(work, device), head_seconds(work, device)
+    slowest = max(stage.layers * layer + stage.has_head * head for stage in stages)
+    count = work.micro_batches
+    compute = slowest * count
+    most_layers = max(stage.layers for stage in stages)
+    tensor = count * tensor_parallel_seconds(work, device, most_layers)
+    transfers = count * pipeline_seconds(work, device)
+    filling = (layout.pipeline_parallel - 1) / (layout.virtual_stages * count)
+    elements = max(stage.elements for stage in stages)
+    traffic = elements / layout.shard * (28 + 8)
+    return StepTime(
+        compute=compute,
+        bubble=(compute + tensor + transfers) * filling,
+        tensor_parallel=tensor,
+        pipeline_transfers=transfers,
+        data_parallel=data_parallel_seconds(work, device, elements, compute + tensor),
+        optimizer=traffic / device.memory_bandwidth,
+    )
+
+
+def layer_seconds(work: Work, device: Accelerator) -> float:
+    """Forward and backward pass of one layer for one micro-batch, recomputation included."""
+    shape, tensor, n = work.shape, work.layout.tensor_parallel, work.tokens
+    peak = device.peak(work.precision)
+    narrow = min(shape.hidden_size, shape.attention_width / tensor, shape.width / tensor)
+    products = 6 * shape.layer_matrices(tensor) * n / (peak * matmul_efficiency(n, narrow))
+    attention = 12 * shape.attention_width / tensor * work.sequence_length * n / (peak * ATTENTION_EFFICIENCY)
+    between = TRAFFIC * layer_activations(work) * n / device.memory_bandwidth
+    if work.activation_checkpointing == "full":
+        return (products + attention + between) * 4 / 3
+    return products + attention + between * (4 / 3 if work.activation_checkpointing == "selective" else 1)
+
+
+def head_seconds(work: Work, device: Accelerator) -> float:
+    """Logits, their loss and both gradients for one micro-batch; fp32 logits go over the bus four times."""
+    shape, tensor, n = work.shape, work.layout.tensor_parallel, work.tokens
+    products = 6 * shape.embedding / tensor * n / (device.peak(work.precision) * matmul_efficiency(n, shape.hidden_size))
+    return products + 16 * shape.vocab_rows / tensor * n / device.memory_bandwidth
+
+
+def tensor_parallel_seconds(work: Work, device: Accelerator, layers: int) -> float:
+    """All-reduces of one micro-batch: two per layer and pass (Shoeybi et al. 2019, arXiv:1909.08053), two more when recomputed."""
+    layout = work.layout
+    if layout.tensor_parallel == 1:
+        return 0.0
+    size = work.tokens * work.shape.hidden_size * work.compute_bytes
+    per_layer = 6 if work.activation_checkpointing == "full" else 4
+    one = all_reduce_seconds(size, device, layout.tensor_parallel, 1)
+    return (per_layer * layers + 2) * one
+
+
+def pipeline_seconds(work: Work, device: Accelerator) -> float:
+    """Transfers of one micro-batch to and from the neighbours, both passes."""
+    layout = work.layout
+    if layout.pipeline_parallel == 1:
+        return 0.0
+    size = work.tokens * work.shape.hidden_size * work.residual_bytes
+    within = layout.world_size <= device.per_node
+    bandwidth = device.link_bandwidth if within else device.network_bandwidth
+    latency = LATENCY_SECONDS if within else NETWORK_LATENCY_SECONDS
+    return 2 * layout.virtual_stages * (size / (bandwidth * LINK_EFFICIENCY) + latency)
+
+
+def data_parallel_seconds(work: Work, device: Accelerator, elements: float, passes: float) -> float:
+    """What is waited for of gathers, scatters and reductions over the data-parallel ranks in one step."""
+    layout = work.layout
+    if layout.data_parallel == 1:
+        return 0.0
+    gradients = 4.0 * elements
+    if not work.uses_fsdp:
+        return all_reduce_seconds(gradients, device, layout.replicate, layout.tensor_parallel)
+    gathers = 1 if layout.pipeline_parallel > 1 else 2 * work.micro_batches
+    gather = gather_seconds(work.compute_bytes * elements, device, layout.shard, layout.tensor_parallel)
+    scatter = gather_seconds(gradients, device, layout.shard, layout.tensor_parallel)
+    copies = all_reduce_seconds(gradients / layout.shard, device, layout.replicate, layout.tensor_parallel * layout.shard)
+    hidden = OVERLAP * passes if layout.pipeline_parallel == 1 else 0.0
+    return max(0.0, gathers * gather + scatter + copies - hidden) + gather / max(1, work.shape.num_layers)
+
+
+def gather_seconds(size: float, device: Accelerator, ranks: int, stride: int) -> float:
+    """All-gather to, or reduce-scatter of, `size` bytes over ranks that stand `stride` apart."""
+    if ranks == 1:
+        return 0.0
+    bandwidth, latency = slowest_link(device, ranks, stride)
+    return size * (ranks - 1) / ranks / bandwidth + latency
+
+
+def all_reduce_seconds(size: float, device: Accelerator, ranks: int, stride: int) -> float:
+    """A reduce-scatter and an all-gather."""
+    return 2 * gather_seconds(size, device, ranks, stride)
+
+
+def slowest_link(device: Accelerator, ranks: int, stride: int) -> tuple[float, float]:
+    """Bytes per second and rank, and seconds of latency, of a ring over ranks that stand `stride` apart.
+
+    Between machines the ring uses the network of all its ranks in a machine.
+    """
+    span = ranks * stride
+    if span <= device.per_node:
+        return device.link_bandwidth * LINK_EFFICIENCY, LATENCY_SECONDS * log2(ranks)
+    in_node = max(1, device.per_node // stride)
+    bandwidth = min(device.link_bandwidth, in_node * device.network_bandwidth)
+    return bandwidth * LINK_EFFICIENCY, NETWORK_LATENCY_SECONDS * log2(ranks)
+
+
+def model_flops(work: Work, tokens: float) -> float:
+    """FLOPs of the convention for so many tokens."""
+    return work.shape.flops_per_token(work.sequence_length) * tokens
+
+
+def utilisation(work: Work, device: Accelerator, seconds: float) -> float:
+    """Model FLOPs utilisation (0 to 1) of a step that takes so long."""
+    tokens = work.tokens * work.micro_batches * work.layout.data_parallel
+    return model_flops(work, tokens) / (seconds * work.layout.world_size * device.peak(work.precision))
+
+
+def describe(layout: Layout) -> str:
+    """Which kinds of parallelism a layout uses."""
+    parts = []
+    if layout.pipeline_parallel > 1:
+        parts.append("interleaved pipeline" if layout.virtual_stages > 1 else "pipeline")
+    if layout.tensor_parallel > 1:
+        parts.append("tensor")
+    if layout.shard > 1:
+        parts.append("hybrid shard" if layout.replicate > 1 else "shard")
+    elif layout.replicate > 1:
+        parts.append("replicate")
+    return " + ".join(parts) or "one rank"
