@@ -138,8 +138,8 @@ def pretraining_rows(report: Report) -> list[tuple[str, str]]:
     numbers = report.pretraining
     rows = [("bits/byte", change(numbers.get("initial_bits_per_byte"), numbers.get("bits_per_byte")))]
     rows.append(("held-out loss", change(numbers.get("initial_heldout_loss"), numbers.get("heldout_loss"))))
-    if (size := numbers.get("num_parameters")) and (speed := numbers.get("tokens_per_second")):
-        rows.append(("model", f"{size:,.0f} parameters, trained at {speed:,.0f} tokens/s"))
+    if size := numbers.get("num_parameters"):
+        rows.append(("model", f"{size:,.0f} parameters"))
     rows += [("speed", speed_text(report.performance)), ("memory", memory_text(report.performance))]
     rows.append(("time", time_text(report.performance)))
     return [(title, value) for title, value in rows if value]

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from tasks.parallel_rules import misfit
+
 if TYPE_CHECKING:
     from tasks.config import Config, ExamplesConfig
     from tasks.data_config import DataConfig, TextSource
@@ -53,13 +55,13 @@ def check_lengths(config: "Config") -> None:
 
 
 def check_mesh(config: "Config") -> None:
-    """Raises ValueError for a mesh that is not of launch.num_processes ranks, or cuts more stages than there are layers."""
-    layout, layers = config.parallel.layout(config.launch.num_processes), config.model.num_hidden_layers
-    if layout.num_stages > layers:
-        raise ValueError(
-            f"parallel.pipeline_parallel={layout.pipeline_parallel} x virtual_stages={layout.virtual_stages} = "
-            f"{layout.num_stages} stages, and model.num_hidden_layers={layers}; choose at most {layers} stages"
-        )
+    """Raises ValueError for a mesh that is not of launch.num_processes ranks, or over which the model does not divide."""
+    layout = config.parallel.layout(config.launch.num_processes)
+    # The rows of a tokenizer that is taken as it is are known when the text is prepared.
+    unknown = config.tokenizer.path is not None and config.model.vocab_size is None
+    rows = layout.tensor_parallel if unknown else config.model.vocab_size or config.tokenizer.trained_vocab_size
+    if reason := misfit(config.model, rows, layout):
+        raise ValueError(reason)
 
 
 def check_batches(config: "Config") -> None:

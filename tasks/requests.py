@@ -6,6 +6,7 @@ from tasks.config import Config, FinetuneConfig, TokenizerConfig
 from tasks.data_config import DataConfig
 from tasks.errors import ConfigError
 from tasks.manifest import Input, Manifest, Request
+from tasks.parallel_rules import check_layout
 from tasks.source_identity import located
 
 PREPARE_FORMAT = 2
@@ -75,7 +76,7 @@ def examples_request(finetune: FinetuneConfig, source: Identity) -> Request:
 
 
 def pretrain_request(config: Config, dataset: Input, dataset_manifest: Manifest) -> Request:
-    """Raises ConfigError where the model's vocabulary is smaller than the tokenizer's, or the text is too short."""
+    """Raises ConfigError where the model's vocabulary is smaller than the tokenizer's or does not divide, or text is short."""
     check_dataset(config, dataset_manifest)
     return Request(
         kind="pretrain",
@@ -107,6 +108,7 @@ def check_dataset(config: Config, dataset: Manifest) -> None:
             f"model.vocab_size={rows} is smaller than the tokenizer's vocabulary of {entries}; "
             f"leave model.vocab_size empty or set it to at least {entries}"
         )
+    check_layout(config.model, rows or entries, config.parallel.layout(config.launch.num_processes))
     length = config.pretrain.sequence_length
     for split in ("train", "heldout"):
         tokens = int(dataset.metrics[f"{split}_tokens"] or 0)

@@ -190,6 +190,7 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
     trainer.partition.train(False)
     final = measure(trainer, test, test.batches(config.micro_batch_size), "fp32")
     files = export_partition(trainer.partition, base, stage.export, only=TOKENIZER_FILES)
+    performance = trainer.performance()
     if ranks.is_first:
         curve = stage.path / "curve.png"
         curve.write_bytes(loss_curve(state.evaluations, None))
@@ -198,7 +199,6 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
             "train_loss": state.evaluations[-1]["train_loss"],
             "num_parameters": trainer.partition.num_parameters,
             "train_examples": len(trainer.recipe.sample_ids(0)) * state.step,
-            "training_seconds": round(state.training_seconds, 1),
         }
         details: dict[str, Any] = {"kind": config.kind, "init": request.identity["init"], "chain": state.chain}
         if config.kind == "classification":
@@ -212,6 +212,7 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
             files=file_entries(stage.path, [*files, curve]),
             step=state.step,
             tokens_seen=state.tokens_seen,
+            environment={"performance": performance},
             metrics=as_metrics(metrics),
             details=details,
         )

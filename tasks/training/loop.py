@@ -27,7 +27,7 @@ from tasks.training.passes import passes_of
 from tasks.training.pieces import pieces_of
 from tasks.training.profile import StepProfile
 from tasks.training.schedule import Schedule
-from tasks.training.throughput import Meter, device_peak_flops, first_start, model_flops_per_token
+from tasks.training.throughput import Meter, device_peak_flops, first_start, model_flops_per_token, peak_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -312,6 +312,13 @@ class Trainer:
                 "checkpoint", durable=True, step=record.step, path=relative(record.path, self.stage), seconds=record.seconds,
                 stall_seconds=record.stall_seconds, size_bytes=record.size_bytes,
             )  # fmt: skip
+
+    def performance(self) -> dict[str, Any]:
+        """The last numbers of the meter, with the most memory that any rank took. All ranks call it."""
+        peak = self.ranks.largest(peak_memory_bytes(self.ranks.device))
+        seconds = round(self.state.training_seconds, 1)
+        layout = {"layout": str(self.mesh.layout), "world_size": self.ranks.world_size, "training_seconds": seconds}
+        return self.meter.latest | {"peak_memory_bytes": int(peak)} | layout
 
     def note(self, kind: str, durable: bool = False, **values: Any) -> None:
         """A journal line, on rank 0."""

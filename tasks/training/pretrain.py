@@ -192,6 +192,7 @@ def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: P
     trainer.partition.train(False)
     final = measure_heldout(trainer, heldout, num_heldout_sequences(config, heldout), "fp32")
     files = export_partition(trainer.partition, folder / "tokenizer", stage.export)
+    performance = trainer.performance()
     if ranks.is_first:
         curve, verdict_file = stage.path / "curve.png", stage.path / "verdict.json"
         curve.write_bytes(loss_curve(state.evaluations, state.verdict))
@@ -202,8 +203,6 @@ def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: P
             "initial_bits_per_byte": first["bits_per_byte"],
             "train_loss": last["train_loss"],
             "num_parameters": trainer.partition.num_parameters,
-            "training_seconds": round(state.training_seconds, 1),
-            "tokens_per_second": round(state.tokens_seen / max(state.training_seconds, 1e-9), 1),
         }
         manifest = Manifest(
             kind="pretrain",
@@ -212,6 +211,7 @@ def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: P
             files=file_entries(stage.path, [*files, curve, verdict_file]),
             step=state.step,
             tokens_seen=state.tokens_seen,
+            environment={"performance": performance},
             metrics=as_metrics(metrics),
             details={
                 "verdict": state.verdict,

@@ -36,6 +36,14 @@ class Ranks:
             return list(values)
         return self.sum_(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
 
+    def largest(self, value: float) -> float:
+        """The largest of the ranks' values. All ranks call it."""
+        if self.world_size == 1:
+            return value
+        found = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return found.item()
+
     def barrier(self) -> None:
         if self.world_size > 1:
             dist.barrier()

@@ -4,7 +4,6 @@ import re
 import tomllib
 
 import pytest
-import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -12,6 +11,7 @@ from packaging.version import Version
 from tasks.config import Config
 from tasks.presets import load_config, preset_names
 from tasks.training.model import build_model
+from tasks.training.partition import tie
 from tests.rules.repository import ROOT
 from tests.rules.settings_reference import README, with_reference
 
@@ -60,8 +60,9 @@ def test_presets_load_and_say_what_they_are_for(name):
 
 
 def number_of_parameters(config: Config) -> int:
-    with torch.device("meta"):
-        return build_model(config.model, config.tokenizer.trained_vocab_size, 0, 0, seed=0).num_parameters()
+    model = build_model(config.model, config.tokenizer.trained_vocab_size, 0, 0)
+    tie(model)
+    return model.num_parameters()
 
 
 @pytest.mark.parametrize("name", preset_names())

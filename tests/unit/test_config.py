@@ -111,7 +111,7 @@ def test_bounds_are_in_the_help_text_of_the_form_where_they_are_not_obvious() ->
     """The Prefect form does not show bounds; it shows the sentence."""
     for field in ("learning_rate", "weight_decay", "beta1", "beta2"):
         assert re.search(r"\d", PretrainConfig.model_fields[field].description), field
-    assert len(sections(Config)) == 18
+    assert len(sections(Config)) == 19
 
 
 def test_a_fine_tune_cannot_be_named_so_that_it_leaves_its_folder() -> None:

@@ -130,6 +130,7 @@ def test_a_rollback_that_was_followed_by_a_kill_ends_in_the_same_weights(tmp_pat
             run.train_step = dies_in_the_decay(run)
             with pytest.raises(KeyboardInterrupt):
                 begin(run)
+            run.finish_saving()
             assert run.state.decay_start == 8
             run = judged(folder, iter(()), attempt=2, overfitting_margin=0.3)
             object.__setattr__(run.recipe, "evaluate", lambda model: {"heldout_loss": curve[run.state.step]})
