@@ -79,6 +79,17 @@ def add_preset_words(words: Words) -> None:
     prepare.add_argument("--name", help="name of the run; default: the presets' names joined by '-'")
     prepare.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
+    plan = words.add_parser("plan", help="which layout to train on, and the memory, time, cost and disk that it takes")
+    plan.add_argument("presets", nargs="+", metavar="PRESET", help="as for `run`")
+    plan.add_argument("--set", action="append", default=[], metavar="A.B=V", dest="assignments", help="change one setting")
+    plan.add_argument("--world-size", type=int, help="devices to plan for; default: launch.num_processes")
+    plan.add_argument("--gpu", help="h200, h100, a100, b200, l40s, 4090 or cpu; default: what this machine has")
+    plan.add_argument("--nodes", type=int, help="machines, instead of --world-size")
+    plan.add_argument("--gpus-per-node", type=int, help="devices of a machine; default: 8")
+    plan.add_argument("--price-per-gpu-hour", type=float, metavar="X", help="adds the price of the whole training")
+    plan.add_argument("--no-simulation", action="store_false", dest="simulation", help="do not check the memory by simulation")
+    plan.add_argument("--json", action="store_true", help="print it as JSON")
+
 
 def add_service_words(words: Words) -> None:
     """Services and what runs there."""

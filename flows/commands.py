@@ -243,6 +243,12 @@ def quiet_mlflow() -> Iterator[None]:
     yield
 
 
+def plan(asked: argparse.Namespace) -> int:
+    from flows.plan import plan
+
+    return plan(asked)
+
+
 def verify(asked: argparse.Namespace) -> int:
     from flows.verify import verify
 

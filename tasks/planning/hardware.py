@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import ConfigError
@@ -90,17 +90,13 @@ def accelerator_named(name: str, num_ranks: int) -> Accelerator:
     if name == "cpu":
         return this_cpu(num_ranks)
     if name not in ACCELERATORS:
-        raise ConfigError(f"--gpu={name!r} is not in the table of accelerators; choose one of {', '.join([*ACCELERATORS, 'cpu'])}")
+        known = ", ".join([*ACCELERATORS, "cpu"])
+        raise ConfigError(f"--gpu={name!r} is not in the table of accelerators; choose one of {known}")
     return ACCELERATORS[name]
 
 
-def with_memory(accelerator: Accelerator, memory_bytes: float) -> Accelerator:
-    """The same with another memory, such as a measured one."""
-    return replace(accelerator, memory_bytes=memory_bytes)
-
-
 def detected_gpu(information: Path = GPU_INFORMATION) -> str | None:
-    """Name in the table of this machine's first NVIDIA GPU, as its driver's files tell it; None without a GPU or for another."""
+    """Name in the table of this machine's first NVIDIA GPU, told by its driver's files; None without one, or for another."""
     for file in sorted(information.glob("*/information")):
         found = re.search(r"^Model:\s*(.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
         if found:

@@ -100,7 +100,7 @@ class RankMemory:
     temporary: int
     """Of the loss, of the layer whose backward pass runs, and buffers of the pipeline."""
     moment: str
-    """When: "loss", "backward", "embedding" or "update"."""
+    """When: "loss" (or "forward" on a rank without a head), "backward", "embedding" or "update"."""
 
     @property
     def total(self) -> int:
@@ -139,12 +139,13 @@ def layer_activations(work: Work) -> float:
     shape, tensor = work.shape, work.layout.tensor_parallel
     c, r = work.compute_bytes, work.residual_bytes
     heads = shape.num_heads / tensor
-    query, key, width, d = shape.attention_width / tensor, shape.key_value_width / tensor, shape.width / tensor, shape.hidden_size
-    copied = c < r  # autocast makes a copy of an fp32 norm for each matrix that reads it
-    if shape.norm_bias:  # LayerNorm: its input and two statistics; one matrix reads each
-        norms = 2 * (r * d + 2 * r) + 2 * c * d
-    else:  # RMSNorm: its input in fp32, one statistic, the normalised input in its own dtype
-        norms = 2 * (4 * d + 4 + r * d) + c * d * (5 if copied else 2)
+    query, key, width = shape.attention_width / tensor, shape.key_value_width / tensor, shape.width / tensor
+    d = shape.hidden_size
+    # LayerNorm: its input and two statistics; one matrix reads each. RMSNorm: its input in fp32, one statistic, the normalised
+    # input in its own dtype; autocast makes a copy of an fp32 norm for each of the five matrices that read one.
+    layer_norms = 2 * (r * d + 2 * r) + 2 * c * d
+    rms_norms = 2 * (4 * d + 4 + r * d) + c * d * (5 if c < r else 2)
+    norms = layer_norms if shape.norm_bias else rms_norms
     attention = attention_activations(work, query, heads)
     if shape.query_key_norm:
         attention += (4 + c) * (query + key) + 4 * (heads + heads * key / query)
@@ -217,22 +218,25 @@ def moments(work: Work, stage: Stage) -> list[RankMemory]:
     if work.activation_checkpointing != "none" and not fsdp:
         cast /= flying * stage.layers
     backward = layer_temporaries(work, stage) + head
+    prefetched = c * 2 * stage.layer if fsdp and not piped else 0.0
+    final_norm = stage.has_head * n * (8 + r) * d
+
+    def moment(name: str, gradients: float, weights: float, activations: float, temporary: float) -> RankMemory:
+        return replace(
+            state, moment=name, gradients=int(gradients), gathered=int(weights), activations=int(activations),
+            temporary=int(buffers + temporary),
+        )  # fmt: skip
+
     found = [
-        replace(state, gradients=int(before), gathered=int(gathered), activations=int(saved), temporary=int(buffers + loss),
-                moment="loss"),
-        replace(state, gradients=int(before), gathered=int(cast + fsdp * (not piped) * c * 2 * stage.layer),
-                activations=int(saved + again - stage.has_head * n * (8 + r) * d), temporary=int(buffers + backward), moment="backward"),
-        replace(state, gradients=int(GRADIENT_BYTES * sharded), moment="update", temporary=int(buffers)),
-    ]  # fmt: skip
+        moment("loss" if stage.has_head else "forward", before, gathered, saved, loss),
+        moment("backward", before, cast + prefetched, saved + again - final_norm, backward),
+        moment("update", GRADIENT_BYTES * sharded, 0.0, 0.0, 0.0),
+    ]
     if stage.has_embedding:
-        rest = in_flight(layout, stage.place, work.micro_batches) - 1 if piped and several else 0
-        others = GRADIENT_BYTES * (stage.elements if not fsdp or several else stage.layers * stage.layer / layout.shard)
+        others = stage.elements if not fsdp or several else stage.layers * stage.layer / layout.shard
         end = embedding_temporaries(work, stage, table) + (head if shape.tied else 0)
         kept = gathered if piped else fsdp * c * stage.outside
-        found.append(
-            replace(state, gradients=int(others), gathered=int(kept), activations=int(0 * rest), temporary=int(buffers + end),
-                    moment="embedding")
-        )  # fmt: skip
+        found.append(moment("embedding", GRADIENT_BYTES * others, kept, 0.0, end))
     return found
 
 
@@ -240,11 +244,11 @@ def saved_of_rank(work: Work, stage: Stage, flying: float) -> float:
     """Bytes of activations that a rank holds at its fullest, per token of a micro-batch."""
     shape, d = work.shape, work.shape.hidden_size
     per_layer = checkpointed_activations(work)
-    c, r = work.compute_bytes, work.residual_bytes
+    r = work.residual_bytes
     saved = flying * stage.layers * per_layer
     rotary = 0 if shape.positions else 2 * shape.head_dim * r / work.micro_batch_size
     mask = 1 * work.sequence_length if work.attention == "fused" else r * work.sequence_length
-    saved += flying * (rotary + mask / 1)
+    saved += flying * (rotary + mask)
     if not stage.has_head:
         saved += flying * r * d  # what was sent to the next stage is kept for its backward pass
     if stage.has_head:
@@ -318,7 +322,7 @@ def embedding_temporaries(work: Work, stage: Stage, table: float) -> float:
 
 
 def pipeline_buffers(work: Work, stage: Stage) -> float:
-    """Bytes that torch's pipeline keeps for hidden states and gradients that are received, one for every micro-batch of a step."""
+    """Bytes that torch's pipeline keeps for received hidden states and gradients, one for every micro-batch of a step."""
     layout = work.layout
     if layout.num_stages == 1:
         return 0.0

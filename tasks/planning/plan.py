@@ -21,7 +21,7 @@ MESH_FIELDS = ("pipeline_parallel", "replicate", "shard", "tensor_parallel", "vi
 
 
 def default_gpu(config: Config) -> str:
-    """What a plan is for where nobody says it: this machine's GPU, or its CPU; an H100 for a preset for GPUs on a CPU machine."""
+    """What a plan is for where nobody says it: this machine's GPU or CPU; an H100 for a preset for GPUs on a CPU machine."""
     if config.launch.device == "cpu":
         return "cpu"
     return detected_gpu() or ("h100" if config.launch.device == "gpu" else "cpu")
@@ -116,7 +116,7 @@ def check_fits(plan: Plan) -> None:
 def does_not_fit(made: Candidate, device: Accelerator) -> str:
     return (
         f"{made.layout} with micro_batch_size={made.micro_batch_size} and activation_checkpointing="
-        f"{made.activation_checkpointing} needs {made.memory_bytes / GIB:.1f} GiB per rank, and a {device.name} has "
+        f"{made.activation_checkpointing} needs {made.memory_bytes / GIB:.1f} GiB per rank, and one {device.name} has "
         f"{device.memory_bytes / GIB:.1f} GiB"
     )
 
@@ -174,8 +174,8 @@ def assumptions(problem: Problem) -> list[str]:
         f"nothing compiled; {ALLOCATOR_SLACK:.0%} for the allocator and {device.reserved_bytes / GIB:.1f} GiB for context and "
         "libraries on top",
         f"time: matrix products at {MATMUL_EFFICIENCY:.0%} of {device.peak(problem.pretrain.precision) / 1e12:.4g} TFLOP/s, "
-        f"everything else at the memory's {device.memory_bandwidth / 1e9:.4g} GB/s; links of {device.link_bandwidth / 1e9:.4g} GB/s "
-        f"within {min(device.per_node, problem.world_size)} devices, {device.network_bandwidth / 1e9:.4g} GB/s per device beyond; "
+        f"the rest at the memory's {device.memory_bandwidth / 1e9:.4g} GB/s; links of {device.link_bandwidth / 1e9:.4g} GB/s "
+        f"in a machine of {min(device.per_node, problem.world_size)}, {device.network_bandwidth / 1e9:.4g} GB/s beyond; "
         f"sharding hidden behind {OVERLAP:.0%} of the passes; loading, evaluation and checkpoints free",
         f"energy: {device.watts:.0f} W per device x {POWER_USAGE_EFFECTIVENESS}; disk: 12 bytes per parameter a checkpoint, "
         "4 a milestone",

@@ -1,4 +1,4 @@
-"""What the simulation of one rank is asked, and what it answers. The simulation itself needs torch: tasks/training/simulate.py."""
+"""What the simulation of one rank (tasks/training/simulate.py) is asked, and what it answers."""
 
 from typing import Literal
 
@@ -30,8 +30,10 @@ class SimulationRequest(BaseModel):
 
     @property
     def simulated_micro_batches(self) -> int:
-        """As many as show the peak: the second accumulates, and a pipeline has a few in flight on each rank."""
-        return min(self.micro_batches, 2 + 2 * self.layout.num_stages if self.layout.num_stages > 1 else 2)
+        """As many as show the peak: the second accumulates, and a pipeline has as many in flight as it has stages, or twice."""
+        pipeline, virtual = self.layout.pipeline_parallel, self.layout.virtual_stages
+        enough = 2 if pipeline == 1 else pipeline + 1 if virtual == 1 else 2 * pipeline
+        return min(self.micro_batches, enough)
 
 
 class SimulatedPeak(BaseModel):

@@ -4,7 +4,8 @@
 - Everything between the products (norms, activations, residuals, casts) is bound by memory: TRAFFIC times the bytes of saved
   activations go over the memory bus.
 - FLOPs count as for model FLOPs utilisation (tasks/training/flops.py); recomputation costs time and is no model FLOP.
-- Collectives move their bytes at LINK_EFFICIENCY of the slowest link of the group, after LATENCY_SECONDS per doubling of ranks.
+- Collectives move their bytes at LINK_EFFICIENCY of the slowest link of the group. Gathers and scatters go around a ring, with
+  LATENCY_SECONDS for each rank in a machine and NETWORK_LATENCY_SECONDS for each machine; all-reduces go up and down a tree.
 - FSDP2's collectives run beside the passes: what is longer than OVERLAP of the passes is waited for, and the first layer's
   gather. Tensor-parallel all-reduces, pipeline transfers, and the flat all-reduce of pure replication are waited for.
 - A pipeline idles (stages - 1) / (virtual_stages x micro-batches) of its passes (Narayanan et al. 2021, arXiv:2104.04473).
@@ -28,8 +29,8 @@ ATTENTION_EFFICIENCY = 0.45
 TRAFFIC = 6.0
 LINK_EFFICIENCY = 0.75
 OVERLAP = 0.9
-LATENCY_SECONDS = 10e-6
-NETWORK_LATENCY_SECONDS = 20e-6
+LATENCY_SECONDS = 2e-6
+NETWORK_LATENCY_SECONDS = 6e-6
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ class StepTime:
 
     @property
     def total(self) -> float:
-        return (
-            self.compute + self.bubble + self.tensor_parallel + self.pipeline_transfers + self.data_parallel + self.optimizer
-        )
+        return self.compute + self.bubble + self.tensor_parallel + self.pipeline_transfers + self.data_parallel + self.optimizer
 
 
 def matmul_efficiency(*dimensions: float) -> float:
@@ -102,7 +101,7 @@ def head_seconds(work: Work, device: Accelerator) -> float:
 
 
 def tensor_parallel_seconds(work: Work, device: Accelerator, layers: int) -> float:
-    """All-reduces of one micro-batch: two per layer and pass (Shoeybi et al. 2019, arXiv:1909.08053), two more when recomputed."""
+    """All-reduces of one micro-batch: two per layer and pass (Shoeybi et al. 2019), two more when recomputed."""
     layout = work.layout
     if layout.tensor_parallel == 1:
         return 0.0
@@ -132,38 +131,41 @@ def data_parallel_seconds(work: Work, device: Accelerator, elements: float, pass
     gradients = 4.0 * elements
     if not work.uses_fsdp:
         return all_reduce_seconds(gradients, device, layout.replicate, layout.tensor_parallel)
+    groups = work.shape.num_layers // layout.pipeline_parallel + 1
     gathers = 1 if layout.pipeline_parallel > 1 else 2 * work.micro_batches
-    gather = gather_seconds(work.compute_bytes * elements, device, layout.shard, layout.tensor_parallel)
-    scatter = gather_seconds(gradients, device, layout.shard, layout.tensor_parallel)
+    gather = gather_seconds(work.compute_bytes * elements, device, layout.shard, layout.tensor_parallel, groups)
+    scatter = gather_seconds(gradients, device, layout.shard, layout.tensor_parallel, groups)
     copies = all_reduce_seconds(gradients / layout.shard, device, layout.replicate, layout.tensor_parallel * layout.shard)
     hidden = OVERLAP * passes if layout.pipeline_parallel == 1 else 0.0
-    return max(0.0, gathers * gather + scatter + copies - hidden) + gather / max(1, work.shape.num_layers)
+    return max(0.0, gathers * gather + scatter + copies - hidden) + gather / groups
 
 
-def gather_seconds(size: float, device: Accelerator, ranks: int, stride: int) -> float:
-    """All-gather to, or reduce-scatter of, `size` bytes over ranks that stand `stride` apart."""
+def gather_seconds(size: float, device: Accelerator, ranks: int, stride: int, calls: int = 1) -> float:
+    """All-gathers to, or reduce-scatters of, `size` bytes in so many calls over ranks that stand `stride` apart."""
     if ranks == 1:
         return 0.0
-    bandwidth, latency = slowest_link(device, ranks, stride)
-    return size * (ranks - 1) / ranks / bandwidth + latency
+    machines = -(-ranks * stride // device.per_node)
+    latency = LATENCY_SECONDS * -(-ranks // machines) + NETWORK_LATENCY_SECONDS * (machines - 1)
+    return size * (ranks - 1) / ranks / slowest_link(device, ranks, stride) + calls * latency
 
 
 def all_reduce_seconds(size: float, device: Accelerator, ranks: int, stride: int) -> float:
-    """A reduce-scatter and an all-gather."""
-    return 2 * gather_seconds(size, device, ranks, stride)
+    """A sum of `size` bytes that all ranks of the group get."""
+    if ranks == 1:
+        return 0.0
+    hop = LATENCY_SECONDS if ranks * stride <= device.per_node else NETWORK_LATENCY_SECONDS
+    return 2 * (size * (ranks - 1) / ranks / slowest_link(device, ranks, stride) + hop * log2(2 * ranks))
 
 
-def slowest_link(device: Accelerator, ranks: int, stride: int) -> tuple[float, float]:
-    """Bytes per second and rank, and seconds of latency, of a ring over ranks that stand `stride` apart.
+def slowest_link(device: Accelerator, ranks: int, stride: int) -> float:
+    """Bytes per second and rank of a ring over ranks that stand `stride` apart.
 
     Between machines the ring uses the network of all its ranks in a machine.
     """
-    span = ranks * stride
-    if span <= device.per_node:
-        return device.link_bandwidth * LINK_EFFICIENCY, LATENCY_SECONDS * log2(ranks)
+    if ranks * stride <= device.per_node:
+        return device.link_bandwidth * LINK_EFFICIENCY
     in_node = max(1, device.per_node // stride)
-    bandwidth = min(device.link_bandwidth, in_node * device.network_bandwidth)
-    return bandwidth * LINK_EFFICIENCY, NETWORK_LATENCY_SECONDS * log2(ranks)
+    return min(device.link_bandwidth, in_node * device.network_bandwidth) * LINK_EFFICIENCY
 
 
 def model_flops(work: Work, tokens: float) -> float:

@@ -31,7 +31,7 @@ from tasks.training.gradients import FlatGradients, ShardedGradients
 from tasks.training.mesh import Mesh
 from tasks.training.model import build_model
 from tasks.training.objective import causal_loss
-from tasks.training.optimizer import build_optimizer
+from tasks.training.optimizer import allocate_state, build_optimizer
 from tasks.training.partition import Partition, materialise, partitioned, save_activations, with_methods
 from tasks.training.passes import StageForward, WholePasses
 from tasks.training.ranks import Ranks
@@ -113,7 +113,7 @@ def fake_ranks(layout: Layout, rank: int) -> Iterator[Ranks]:
 
 
 def simulated_peak(request: SimulationRequest) -> SimulatedPeak:
-    """Highest tensor memory of one rank in its second step, at two small depths, extrapolated linearly to the model's."""
+    """Highest tensor memory of one rank in a step, at two small depths, extrapolated linearly to the model's."""
     began = time.perf_counter()
     with fake_ranks(request.layout, request.rank) as ranks:
         mesh = Mesh(request.layout, ranks)
@@ -127,7 +127,7 @@ def simulated_peak(request: SimulationRequest) -> SimulatedPeak:
 
 
 def step_peaks(request: SimulationRequest, mesh: Mesh, layers_of_rank: int) -> dict[str, int]:
-    """Peak bytes of each phase of the second step of a model with so many layers on each rank of the pipeline."""
+    """Peak bytes of each phase of a step of a model with so many layers on each rank of the pipeline."""
     layers = layers_of_rank * request.layout.pipeline_parallel
     config = request.model.model_copy(update={"num_hidden_layers": layers})
 
@@ -142,7 +142,7 @@ def step_peaks(request: SimulationRequest, mesh: Mesh, layers_of_rank: int) -> d
 
 
 def measured_step(partition: Partition, request: SimulationRequest) -> dict[str, int]:
-    """Peak bytes of each phase of the second step, on fake tensors or on real ones. All ranks call it."""
+    """Peak bytes of each phase of a step with all optimizer state, on fake tensors or on real ones. All ranks call it."""
     tracker = MemoryTracker()
     materialise(partition, partition.mesh.ranks.device)
     with_methods(partition, summed_loss=causal_loss)
@@ -158,18 +158,16 @@ def measured_step(partition: Partition, request: SimulationRequest) -> dict[str,
     with tracker:
         batches = [batch_of(request) for _ in range(request.simulated_micro_batches)]
         passes = RankPasses(partition, request)
-        peaks = {}
-        for _ in range(2):
-            tracker.reset_peak()
-            gradients.zero()
-            passes.train(batches)
-            peaks["passes"] = tracker.peak_bytes
-            tracker.reset_peak()
-            gradients.reduce()
-            gradients.clip(1.0)
-            optimizer.step()
-            peaks["update"] = tracker.peak_bytes
-    return peaks
+        allocate_state(optimizer)
+        tracker.reset_peak()
+        gradients.zero()
+        passes.train(batches)
+        peaks = {"passes": tracker.peak_bytes}
+        tracker.reset_peak()
+        gradients.reduce()
+        gradients.clip(1.0)
+        optimizer.step()
+        return peaks | {"update": tracker.peak_bytes}
 
 
 def batch_of(request: SimulationRequest) -> dict[str, Tensor]:
@@ -218,11 +216,9 @@ class RankPasses:
             for n, part in self._stages.items()
         ]
         order = ScheduleInterleaved1F1B(stages, number, loss_fn=torch.sum, scale_grads=False).pipeline_order[self._place]
-        return [
-            (str(a.computation_type)[-1], a.stage_index, a.microbatch_index)
-            for a in order
-            if a is not None and str(a.computation_type)[-1] in "FB" and a.microbatch_index is not None
-        ]
+        kinds = {"FORWARD": "F", "FULL_BACKWARD": "B"}
+        actions = [a for a in order if a is not None and a.microbatch_index is not None]
+        return [(kinds[a.computation_type.name], a.stage_index, a.microbatch_index or 0) for a in actions]
 
     def train(self, batches: list[dict[str, Tensor]]) -> None:
         """Forward and backward passes of all micro-batches."""
