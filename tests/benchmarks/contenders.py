@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ class Run:
     def step_tokens(self) -> int:
         return self.batch_size * self.length
 
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.learning_rate, 0.0, self.warmup_steps, self.decay_steps, "1-sqrt")
+
+    @property
+    def decay_start(self) -> int:
+        return self.steps - self.decay_steps
+
 
 @dataclass(frozen=True)
 class Data:
@@ -98,10 +107,11 @@ class Data:
 
 
 def llama(shape: Shape, length: int, attention: str = "sdpa", dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The same weights on every call."""
+    """The same weights on every call, made on the device: 8 billion take minutes on a CPU."""
     torch.manual_seed(0)
     config = LlamaConfig(**vars(shape), max_position_embeddings=length, use_cache=False)
-    return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
+    with device():
+        return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=dtype)
 
 
 def device() -> torch.device:
@@ -118,8 +128,7 @@ def pretune_trainer(
     make_trainable(partition, setup, causal_loss)
     recipe = Recipe(
         request_digest="", seed=run.seed,
-        schedule=Schedule(run.learning_rate, 0.0, run.warmup_steps, run.decay_steps, "1-sqrt"),
-        max_steps=run.steps, global_batch_size=run.batch_size, micro_batch_size=run.micro_batch_size,
+        schedule=run.schedule, max_steps=run.steps, global_batch_size=run.batch_size, micro_batch_size=run.micro_batch_size,
         sequence_length=run.length, max_grad_norm=1.0, weight_decay=run.weight_decay, betas=run.betas,
         precision=run.precision, evaluate_every_steps=10**9, checkpoint_every_steps=10**9, keep_checkpoints=1,
         sample_ids=lambda step: data.sample_ids(run, step), read=data.read,
@@ -129,7 +138,7 @@ def pretune_trainer(
     trainer = Trainer(recipe, partition, StageLayout(folder), 1)
     if optimizer != "adamw":
         trainer.optimizer = build_optimizer(partition, run.learning_rate, run.weight_decay, run.betas, optimizer)
-    trainer.state.decay_start = run.steps - run.decay_steps
+    trainer.state.decay_start = run.decay_start
     partition.train()
     return trainer
 
@@ -148,20 +157,34 @@ class Clock(TrainerCallback):
 
     @property
     def seconds(self) -> list[float]:
-        return [b - a for a, b in zip(self._begins, self._begins[1:], strict=False)]
+        return [b - a for a, b in pairwise(self._begins)]
 
 
 class InOrder(TransformersTrainer):
-    """transformers' Trainer, but for the order of the data: as given."""
+    """transformers' Trainer, but for the order of the data, which is as given, and the learning rate, which is pretune's.
+
+    Its own warm-up begins with a step at learning rate 0.
+    """
+
+    learning_rate_of: Callable[[int], float] | None = None
 
     def _get_train_sampler(self, *_arguments: Any) -> torch.utils.data.Sampler:
         return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        if self.learning_rate_of is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        peak = self.args.learning_rate
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer or self.optimizer, lambda s: self.learning_rate_of(s) / peak
+        )
+        return self.lr_scheduler
 
 
 def transformers_trainer(model: PreTrainedModel, run: Run, data: Data, folder: Path, clock: Clock, **changes: Any) -> InOrder:
     """`transformers.Trainer` on the same samples in the same order, with the same predictions from each.
 
-    `changes` are laid over its arguments.
+    `changes` are laid over its arguments; with a schedule among them it has its own learning rate.
     """
     order = np.concatenate([data.sample_ids(run, step) for step in range(run.steps)])
     rows = []
@@ -173,14 +196,14 @@ def transformers_trainer(model: PreTrainedModel, run: Run, data: Data, folder: P
         "output_dir": str(folder), "per_device_train_batch_size": run.micro_batch_size,
         "gradient_accumulation_steps": run.accumulation, "max_steps": run.steps, "learning_rate": run.learning_rate,
         "weight_decay": run.weight_decay, "adam_beta1": run.betas[0], "adam_beta2": run.betas[1], "max_grad_norm": 1.0,
-        "warmup_steps": run.warmup_steps, "lr_scheduler_type": "warmup_stable_decay",
-        "lr_scheduler_kwargs": {"num_decay_steps": run.decay_steps, "decay_type": "1-sqrt"},
         "optim": "adamw_torch_fused", "bf16": run.precision == "bf16", "use_cpu": device().type == "cpu",
         "report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True,
         "dataloader_num_workers": 0, "remove_unused_columns": False, "seed": run.seed,
     }  # fmt: skip
-    settings = TrainingArguments(**arguments | changes)
-    return InOrder(model=model, args=settings, train_dataset=rows, callbacks=[clock])
+    trainer = InOrder(model=model, args=TrainingArguments(**arguments | changes), train_dataset=rows, callbacks=[clock])
+    if "lr_scheduler_type" not in changes:
+        trainer.learning_rate_of = lambda step: run.schedule.learning_rate(step, run.decay_start)
+    return trainer
 
 
 def heldout_loss(model: PreTrainedModel, dataset: TokenDataset, num_sequences: int, batch_size: int) -> float:

@@ -1,0 +1,54 @@
+"""The benchmark for GPUs runs from end to end in small, and says so where there is no GPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.run_layout import REPOSITORY
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "tests/benchmarks/gpu_training.py", *arguments], cwd=REPOSITORY, capture_output=True, text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|\n").split("|")]
+
+
+def test_a_dry_run_trains_every_contender_on_the_same_samples(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.txt").write_text("".join(f"{number * n} bottles of beer on the wall\n" for n in range(40)))
+    done = run("--dry-run", "--steps", "10", "--models", "124M", "8B", "--text", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    rows = [cells(line) for line in done.stdout.splitlines() if line.startswith(("| 124M", "| 8B"))]
+    assert [row[0] for row in rows] == ["124M (1024)", "8B (4096)"]
+    for row, tolerance in zip(rows, (5e-3, 2e-2), strict=True):
+        ours, theirs, ratio = (float(cell.replace(",", "")) for cell in row[3:6])
+        assert ratio == pytest.approx(ours / theirs, rel=0.1)
+        assert float(row[6]) == pytest.approx(float(row[7]), rel=tolerance), "the same data, weights and recipe: the same loss"
+        assert float(row[6]) < 5.9
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
+def test_without_a_gpu_nothing_is_measured() -> None:
+    done = run("--models", "355M")
+    assert done.returncode == 0, done.stderr
+    (row,) = [cells(line) for line in done.stdout.splitlines() if line.startswith("| 355M")]
+    assert row[1:] == ["165,000", "190,000"] + ["not run"] * 6
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [("25", "--steps 25 is not a multiple of 10"), ("30", "--steps 30 is fewer than 60: 10 are left out, and 50 are measured")],
+)
+def test_too_few_steps_are_refused(steps: str, message: str) -> None:
+    done = run("--steps", steps)
+    assert done.returncode == 2
+    assert message in done.stderr
