@@ -84,10 +84,18 @@ class Staging:
     def _lock(self) -> None:
         """Page-lock the buffer: torch's own page-locked tensors are rounded up to a power of two, to almost twice the bytes."""
         if self._buffer.numel() > 0:
-            torch.cuda.check_error(int(torch.cuda.cudart().cudaHostRegister(self._buffer.data_ptr(), self._buffer.numel(), 0)))
+            require_success(torch.cuda.cudart().cudaHostRegister(self._buffer.data_ptr(), self._buffer.numel(), 0))
             self._is_locked = True
 
     def _unlock(self) -> None:
         if self._is_locked:
-            torch.cuda.check_error(int(torch.cuda.cudart().cudaHostUnregister(self._buffer.data_ptr())))
+            require_success(torch.cuda.cudart().cudaHostUnregister(self._buffer.data_ptr()))
             self._is_locked = False
+
+
+def require_success(error: object) -> None:
+    """Raises RuntimeError for an error of CUDA's run-time library; 0 is success."""
+    if int(error) != 0:
+        raise RuntimeError(
+            f"memory for checkpoints could not be page-locked: {error}; raise the limit of locked memory (ulimit -l)"
+        )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tasks.errors import DiskFullError, IntegrityError
 from tasks.manifest import Manifest, read_json, verify
-from tasks.run_layout import StageLayout
+from tasks.run_layout import StageLayout, step_folder
 from tasks.training.checkpoint import (
     TrainState,
     clear_leftovers,
@@ -72,9 +72,21 @@ def train_for_ever(stage: StageLayout, rank: int, world_size: int, first_step: i
         save(one, step, rank, world_size)
 
 
+def wait_for(stage: StageLayout, attempt: int, step: int | None) -> None:
+    """Until this step, or a later one, is committed; without one, until the attempt writes."""
+    give_up = time.monotonic() + 120
+    while True:
+        writing = list(stage.checkpoints.glob(f".*attempt_{attempt}"))
+        committed = committed_checkpoints(stage)
+        if writing if step is None else committed and committed[0].name >= step_folder(step):
+            return
+        assert time.monotonic() < give_up, "the attempt does not get on"
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_killed_at_random_moments_it_leaves_only_whole_checkpoints(world_size: int, tmp_path: Path) -> None:
-    stage, moments = StageLayout(tmp_path / "stage"), random.Random(world_size)
+    stage, chance = StageLayout(tmp_path / "stage"), random.Random(world_size)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "tasks.training.checkpoint_saver"])
     newest, halves = 0, 0
@@ -85,11 +97,9 @@ def test_killed_at_random_moments_it_leaves_only_whole_checkpoints(world_size: i
         ]
         for process in processes:
             process.start()
-        give_up = time.monotonic() + 60
-        while not list(stage.checkpoints.glob(f".*attempt_{attempt}")):
-            assert time.monotonic() < give_up, "the attempt never began to write"
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0, 0.15))
+        commits = chance.randrange(3)
+        wait_for(stage, attempt, newest + commits if commits else None)
+        time.sleep(chance.uniform(0, 0.1))
         for process in processes:
             os.kill(process.pid, signal.SIGKILL)
         for process in processes:
@@ -98,9 +108,8 @@ def test_killed_at_random_moments_it_leaves_only_whole_checkpoints(world_size: i
         clear_leftovers(stage)
         assert not list(stage.checkpoints.glob(".*"))
         before, newest = newest, check_newest(stage)
-        assert newest >= before, "what was committed is never lost"
-    assert newest > KILLS / 2, "most attempts got on"
-    assert halves > KILLS / 4, "and many were hit while they wrote"
+        assert newest >= before + commits, "what was committed is never lost"
+    assert halves > 0, "some were hit while they wrote"
 
 
 @pytest.mark.parametrize("missing_bytes", [4096, 8192, 16384, 100_000, 400_000, 520_000])

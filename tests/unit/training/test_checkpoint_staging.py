@@ -1,8 +1,9 @@
 """The copy is exact, aligned, made in the same memory every time, and holds the values of the moment of `complete`."""
 
+import pytest
 import torch
 
-from tasks.training.checkpoint_staging import ALIGNMENT, Staging
+from tasks.training.checkpoint_staging import ALIGNMENT, Staging, require_success
 from tasks.training.pieces import Piece
 
 
@@ -38,3 +39,25 @@ def test_the_memory_is_used_again_while_the_shapes_stay() -> None:
     (third,) = staging.start(pieces(torch.ones(3, 4)))
     staging.complete()
     assert torch.equal(third, torch.ones(3, 4))
+
+
+def test_memory_that_cannot_be_locked_is_told() -> None:
+    require_success(0)
+    with pytest.raises(RuntimeError, match=r"could not be page-locked: 2; raise the limit of locked memory \(ulimit -l\)"):
+        require_success(2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_values_on_a_gpu_are_copied_behind_what_was_launched_and_before_what_comes() -> None:
+    tensor, step, staging = torch.zeros(2**24, device="cuda"), torch.tensor(1.0), Staging()
+    for value in (1.0, 2.0):
+        tensor.fill_(value)
+        copies = staging.start(pieces(tensor, step))
+        assert staging.hold_back()
+        tensor.fill_(-1.0)
+        staging.complete()
+        assert copies[0].is_pinned()
+        assert bool((copies[0] == value).all())
+        assert float(copies[1]) == 1.0
+    staging.start(pieces(torch.ones(3, device="cuda")))
+    staging.complete()
