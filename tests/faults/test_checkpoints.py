@@ -133,11 +133,11 @@ def test_a_full_disk_is_said_and_the_checkpoints_before_it_are_kept(missing_byte
         assert used[1] - used[0] > 520_000, "what a checkpoint needs whose base is there already"
         size = used[1] + used[1] - used[0] - missing_bytes
         subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
-        save(one, 3, 0, 1)
         with pytest.raises(
             DiskFullError,
             match=r"step_00000003 is on a disk that is full: this rank writes [\d,]+ bytes and [\d,]+ are free; make",
         ):
+            save(one, 3, 0, 1)
             one.finish()
         assert not list(stage.checkpoints.glob(".*")), "what was half-made is gone"
         assert check_newest(stage) == 2
