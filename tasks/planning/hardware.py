@@ -30,6 +30,10 @@ class Accelerator:
     peak_fp32: float
     reserved_bytes: float
     """Taken before the first tensor: the driver's context, communicators, libraries. An assumption."""
+    overlaps: bool = True
+    """Collectives run beside computation."""
+    layer_overhead_seconds: float = 100e-6
+    """Of starting the kernels of a layer's two passes, beyond what runs meanwhile. An assumption."""
 
     def peak(self, precision: str) -> float:
         return self.peak_bf16 if precision == "bf16" else self.peak_fp32
@@ -70,12 +74,13 @@ def cpu(cores_per_rank: float, memory_bytes: float) -> Accelerator:
     """A CPU rank with so many cores and so much of its machine's memory.
 
     Assumptions: 32 fp32 operations a cycle and core at 3 GHz (AVX-512, one multiply-add a cycle), twice that in bf16
-    (avx512_bf16); 10 GB/s of memory bandwidth a core; ranks talk through memory at 2 GB/s; 5 W a core.
+    (avx512_bf16); 10 GB/s of memory bandwidth a core; ranks talk through memory
+    at 2 GB/s, while they do not compute; 5 W a core.
     """
     peak = cores_per_rank * CPU_CORE_FLOPS
     return Accelerator(
         "cpu", memory_bytes, 10 * GB * cores_per_rank, 2 * GB, 1 * GB, CPU_WATTS_PER_CORE * cores_per_rank, 2**20,
-        2 * peak, peak, 0.7 * 2**30,
+        2 * peak, peak, 0.7 * 2**30, overlaps=False, layer_overhead_seconds=1e-3,
     )  # fmt: skip
 
 

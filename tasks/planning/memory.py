@@ -22,68 +22,11 @@ Assumptions, each of which `tests/unit/planning/test_memory.py` compares with te
 
 from dataclasses import dataclass, replace
 
-from tasks.parallel_config import Layout
-from tasks.planning.shapes import Shape
-from tasks.planning.simulation import Attention, Checkpointing
+from tasks.planning.activations import checkpointed_activations, layer_activations
+from tasks.planning.work import Stage, Work, in_flight, stages_of
 
 CHUNK_LOGITS = 2**22
 """tasks/training/objective.py's; a test says that they are equal."""
-MASTER_BYTES = 4
-MOMENT_BYTES = 8
-GRADIENT_BYTES = 4
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is trained on a layout, and how."""
-
-    shape: Shape
-    layout: Layout
-    micro_batch_size: int
-    sequence_length: int
-    micro_batches: int
-    """Micro-batches of one data-parallel rank in a step."""
-    precision: str
-    activation_checkpointing: Checkpointing = "none"
-    attention: Attention = "fused"
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of a micro-batch."""
-        return self.micro_batch_size * self.sequence_length
-
-    @property
-    def compute_bytes(self) -> int:
-        return 2 if self.precision == "bf16" else 4
-
-    @property
-    def uses_fsdp(self) -> bool:
-        return self.layout.is_partitioned and self.layout.data_parallel > 1
-
-    @property
-    def residual_bytes(self) -> int:
-        """Bytes per element of the residual stream: FSDP2 hands bf16 embeddings to the first layer, autocast fp32 ones."""
-        return self.compute_bytes if self.uses_fsdp else 4
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What one pipeline rank holds; elements are those of one tensor rank, before FSDP2 shards them."""
-
-    place: int
-    layers: int
-    has_embedding: bool
-    has_head: bool
-    layer: int
-    """Elements of one layer."""
-    outside: int
-    """Elements outside of the layers: embedding, positions, last norm, head."""
-    head_is_copy: bool
-    """The head is a second copy of a tied embedding on another rank."""
-
-    @property
-    def elements(self) -> int:
-        return self.layers * self.layer + self.outside
 
 
 @dataclass(frozen=True)
@@ -107,80 +50,6 @@ class RankMemory:
         return self.parameters + self.optimizer + self.gradients + self.gathered + self.activations + self.temporary
 
 
-def stages_of(shape: Shape, layout: Layout) -> list[Stage]:
-    """The pipeline's ranks, first to last."""
-    tensor, pipeline, number = layout.tensor_parallel, layout.pipeline_parallel, layout.num_stages
-    stages = []
-    for place in range(pipeline):
-        pieces = range(place, number, pipeline)
-        layers = sum(shape.num_layers * (i + 1) // number - shape.num_layers * i // number for i in pieces)
-        first, last = place == 0, place == pipeline - 1
-        outside = first * (shape.embedding // tensor + shape.position_embedding)
-        outside += last * (shape.norm + (0 if first and shape.tied else shape.embedding // tensor))
-        stages.append(Stage(place, layers, first, last, shape.layer(tensor), outside, last and not first and shape.tied))
-    return stages
-
-
-def in_flight(layout: Layout, place: int, micro_batches: int) -> float:
-    """Micro-batches whose activations a pipeline rank holds at once, in units of all its layers.
-
-    1F1B: the ranks behind it and itself (Narayanan et al. 2021, arXiv:2104.04473, section 2.2.1). Interleaved: as many pieces
-    as Megatron-LM's schedule, and torch's, warms up with, and one.
-    """
-    pipeline, virtual = layout.pipeline_parallel, layout.virtual_stages
-    if virtual == 1:
-        return float(min(pipeline - place, micro_batches))
-    warm_up = (virtual - 1) * pipeline + 2 * (pipeline - 1 - place)
-    return min(warm_up + 1, micro_batches * virtual) / virtual
-
-
-def layer_activations(work: Work) -> float:
-    """Bytes that one layer saves for its backward pass, per token."""
-    shape, tensor = work.shape, work.layout.tensor_parallel
-    c, r = work.compute_bytes, work.residual_bytes
-    heads = shape.num_heads / tensor
-    query, key, width = shape.attention_width / tensor, shape.key_value_width / tensor, shape.width / tensor
-    d = shape.hidden_size
-    # LayerNorm: its input and two statistics; one matrix reads each. RMSNorm: its input in fp32, one statistic, the normalised
-    # input in its own dtype; autocast makes a copy of an fp32 norm for each of the five matrices that read one.
-    layer_norms = 2 * (r * d + 2 * r) + 2 * c * d
-    rms_norms = 2 * (4 * d + 4 + r * d) + c * d * (5 if c < r else 2)
-    norms = layer_norms if shape.norm_bias else rms_norms
-    attention = attention_activations(work, query, heads)
-    if shape.query_key_norm:
-        attention += (4 + c) * (query + key) + 4 * (heads + heads * key / query)
-    feed_forward = (4 if shape.gated else 6) * c * width
-    dropped = 2 * c * d if shape.dropout else 0.0
-    return norms + attention + feed_forward + dropped
-
-
-def attention_activations(work: Work, query: float, heads: float) -> float:
-    """Bytes that attention saves per token: queries, repeated keys and values, output, and scores or mask."""
-    c, length = work.compute_bytes, work.sequence_length
-    if work.attention == "eager":
-        # Probabilities in fp32 and, where that is another dtype, in the compute dtype; with dropout its mask and product.
-        scores = (4 if c == 4 else 4 + c) if not work.shape.dropout else 4 + 2 * c
-        return 4 * c * query + scores * heads * length
-    if work.shape.dropout:  # no fused kernel for this on a CPU: fp32 queries, keys and values, probabilities, mask, product
-        return (12 + c) * query + 12 * heads * length
-    return 4 * c * query + 4 * heads + c * length
-
-
-def checkpointed_activations(work: Work) -> float:
-    """Bytes that one layer keeps between its passes, per token, by the kind of activation checkpointing."""
-    shape, tensor, c = work.shape, work.layout.tensor_parallel, work.compute_bytes
-    kind, d = work.activation_checkpointing, shape.hidden_size
-    if kind == "none":
-        return layer_activations(work)
-    kept = float(work.residual_bytes * d)
-    if kind == "selective":
-        query, key, width = shape.attention_width / tensor, shape.key_value_width / tensor, shape.width / tensor
-        kept += c * (query + 2 * key + query + 2 * d) + c * width * (2 if shape.gated else 1)
-        kept += work.compute_bytes * shape.num_heads / tensor * work.sequence_length if work.attention == "eager" else (
-            4 * shape.num_heads / tensor)  # fmt: skip
-    return kept
-
-
 def memory_of_ranks(work: Work) -> list[RankMemory]:
     """The peak of one rank of every pipeline stage."""
     return [rank_memory(work, stage) for stage in stages_of(work.shape, work.layout)]
@@ -198,16 +67,16 @@ def rank_memory(work: Work, stage: Stage) -> RankMemory:
 
 def moments(work: Work, stage: Stage) -> list[RankMemory]:
     """Memory of a rank at each moment that can be its peak."""
-    layout, shape, n = work.layout, work.shape, work.tokens
+    layout, shape, n, kept = work.layout, work.shape, work.tokens, work.convention
     c, r, d = work.compute_bytes, work.residual_bytes, shape.hidden_size
     fsdp, flat = work.uses_fsdp, not layout.is_partitioned
     sharded = stage.elements / layout.shard
-    state = RankMemory(stage.place, int(MASTER_BYTES * sharded), int(MOMENT_BYTES * sharded), 0, 0, 0, 0, "")
+    state = RankMemory(stage.place, int(kept.parameter_bytes * sharded), int(kept.moment_bytes * sharded), 0, 0, 0, 0, "")
     flying = in_flight(layout, stage.place, work.micro_batches)
     piped = layout.num_stages > 1
     several = work.micro_batches > 1
     table = shape.embedding / layout.tensor_parallel
-    before = GRADIENT_BYTES * stage.elements if flat or several else 0
+    before = kept.gradient_bytes * stage.elements if flat or several else 0
     gathered = gathered_weights(work, stage, flying)
     saved = n * saved_of_rank(work, stage, flying)
     buffers = pipeline_buffers(work, stage)
@@ -230,13 +99,13 @@ def moments(work: Work, stage: Stage) -> list[RankMemory]:
     found = [
         moment("loss" if stage.has_head else "forward", before, gathered, saved, loss),
         moment("backward", before, cast + prefetched, saved + again - final_norm, backward),
-        moment("update", GRADIENT_BYTES * sharded, 0.0, 0.0, 0.0),
+        moment("update", kept.gradient_bytes * sharded, 0.0, 0.0, 0.0),
     ]
     if stage.has_embedding:
         others = stage.elements if not fsdp or several else stage.layers * stage.layer / layout.shard
         end = embedding_temporaries(work, stage, table) + (head if shape.tied else 0)
-        kept = gathered if piped else fsdp * c * stage.outside
-        found.append(moment("embedding", GRADIENT_BYTES * others, kept, 0.0, end))
+        still = gathered if piped else fsdp * c * stage.outside
+        found.append(moment("embedding", kept.gradient_bytes * others, still, 0.0, end))
     return found
 
 

@@ -4,12 +4,14 @@ from tasks.config import Config
 from tasks.errors import ConfigError
 from tasks.parallel_rules import check_layout, misfit
 from tasks.planning.hardware import Accelerator, accelerator_named, detected_gpu
-from tasks.planning.memory import Work, rank_memory, stages_of
+from tasks.planning.memory import rank_memory
 from tasks.planning.records import Candidate, Configured, Disk, Horizon, Plan
 from tasks.planning.search import ALLOCATOR_SLACK, Found, Problem, candidate, search
 from tasks.planning.shapes import Shape, shape_of, vocab_rows
 from tasks.planning.simulation import SimulationRequest
 from tasks.planning.step_time import MATMUL_EFFICIENCY, OVERLAP
+from tasks.planning.work import Work, stages_of
+from tasks.presets import assign, parse_config
 
 GIB = 2**30
 POWER_USAGE_EFFECTIVENESS = 1.2
@@ -60,12 +62,25 @@ def plan_for(
         too_large=found.too_large,
         configured=configured(config, problem),
         num_considered=found.considered,
-        num_fitting=found.num_fitting,
+        num_examined=found.examined,
         impossible=dict(found.impossible.most_common()),
         horizon=horizon(config, problem, chosen, price_per_gpu_hour),
         disk=disk(config, problem.shape),
         assumptions=assumptions(problem),
+        settings_problem=settings_problem(config, chosen),
     )
+
+
+def settings_problem(config: Config, chosen: Candidate) -> str:
+    """Why the settings refuse the choice as it is, such as a fine-tune whose batch does not divide over as many ranks."""
+    values = config.model_dump(mode="json", exclude_unset=True)
+    for assignment in chosen.settings:
+        assign(values, assignment)
+    try:
+        parse_config(values)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def problem_of(config: Config, gpu: str, world_size: int, per_node: int | None = None) -> Problem:

@@ -1,6 +1,7 @@
 """A plan as people read it: in a terminal, in a page of the UI, and beside what happened."""
 
 from collections.abc import Mapping
+from textwrap import wrap
 
 from tasks.planning.plan import GIB
 from tasks.planning.records import Candidate, Check, Plan
@@ -89,12 +90,15 @@ def plan_text(plan: Plan) -> str:
     lines = [*headline(plan), "", *aligned([COLUMNS, *rows(plan)]), ""]
     lines += [f"{title:<9} {value}" for title, value in outlook(plan)]
     if plan.check is not None:
-        lines.append(f"{'checked':<9} {check_text(plan.check)}")
+        lines += wrap(f"{'checked':<9} {check_text(plan.check)}", 120, subsequent_indent=" " * 10)
     if plan.configured.reason:
         lines += ["", f"The layout of the settings: {plan.configured.reason}"]
     if plan.impossible:
         lines += ["", "Left out: " + "; ".join(list(plan.impossible)[:3])]
-    lines += ["", *(f"Assumed, {line}" for line in plan.assumptions), "", "To train so:", f"  {plan.settings_line}"]
+    lines += ["", *(part for line in plan.assumptions for part in wrap(f"Assumed, {line}", 120, subsequent_indent="  "))]
+    lines += ["", "To train so:", f"  {plan.settings_line}"]
+    if plan.settings_problem:
+        lines += wrap(f"and first: {plan.settings_problem}", 120, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)
 
 
@@ -119,6 +123,8 @@ def plan_markdown(plan: Plan) -> str:
     if plan.configured.reason:
         lines += ["", f"**The layout of the settings:** {plan.configured.reason}"]
     lines += ["", "To train so:", "", "```text", plan.settings_line, "```", ""]
+    if plan.settings_problem:
+        lines += [f"and first: {plan.settings_problem}", ""]
     return "\n".join([*lines, *(f"Assumed, {line}.  " for line in plan.assumptions)])
 
 

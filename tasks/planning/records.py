@@ -1,8 +1,9 @@
 """What a plan says: plain records that go into JSON, an artifact and a report."""
 
+import shlex
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from tasks.parallel_config import Layout
 from tasks.planning.simulation import Checkpointing
@@ -36,9 +37,10 @@ class Candidate(Record):
     tokens_per_second: float
     mfu: float
 
+    @computed_field
     @property
     def settings(self) -> list[str]:
-        """The assignments that apply it."""
+        """Assignments that apply it, for `--set`."""
         layout = self.layout
         values = {
             "launch.num_processes": layout.world_size,
@@ -47,11 +49,11 @@ class Candidate(Record):
             "parallel.replicate": layout.replicate,
             "parallel.shard": layout.shard,
             "parallel.tensor_parallel": layout.tensor_parallel,
-            "parallel.activation_checkpointing": self.activation_checkpointing,
+            "parallel.activation_checkpointing": f'"{self.activation_checkpointing}"',  # a bare `none` means no value
             "pretrain.micro_batch_size": self.micro_batch_size,
         }
         left_out = {"parallel.virtual_stages": 1, "parallel.pipeline_parallel": 1, "parallel.tensor_parallel": 1}
-        return [f"--set {name}={value}" for name, value in values.items() if left_out.get(name) != value]
+        return [f"{name}={value}" for name, value in values.items() if left_out.get(name) != value]
 
 
 class Configured(Record):
@@ -86,6 +88,7 @@ class Disk(Record):
     milestones: int
     """At most, with the export at the end."""
 
+    @computed_field
     @property
     def total_bytes(self) -> int:
         return self.checkpoint_bytes * self.checkpoints_kept + self.milestone_bytes * self.milestones
@@ -126,7 +129,9 @@ class Plan(Record):
     """Faster ones that do not fit."""
     configured: Configured
     num_considered: int
-    num_fitting: int
+    """Products of layout, micro-batch, checkpointing and virtual stages."""
+    num_examined: int
+    """Those, from the fastest on, whose memory had to be computed."""
     impossible: dict[str, int]
     """Why layouts were left out, and how many."""
     horizon: Horizon
@@ -134,7 +139,11 @@ class Plan(Record):
     assumptions: list[str]
     check: Check | None = None
 
+    settings_problem: str = ""
+    """What else has to be changed before the choice can be applied."""
+
+    @computed_field
     @property
     def settings_line(self) -> str:
-        """The assignments that apply the choice."""
-        return " ".join(self.chosen.settings)
+        """What to add to the command to train so."""
+        return " ".join(f"--set {shlex.quote(assignment)}" for assignment in self.chosen.settings)

@@ -8,11 +8,12 @@ from tasks.config import ModelConfig, PretrainConfig
 from tasks.parallel_config import Layout
 from tasks.parallel_rules import tensor_sizes
 from tasks.planning.hardware import Accelerator
-from tasks.planning.memory import Work, peak_memory
+from tasks.planning.memory import peak_memory
 from tasks.planning.records import Candidate
 from tasks.planning.shapes import FAMILIES, Shape
 from tasks.planning.simulation import Attention, Checkpointing
 from tasks.planning.step_time import StepTime, describe, step_time, utilisation
+from tasks.planning.work import Work
 
 ALLOCATOR_SLACK = 0.05
 """Share of the tensors' bytes that a caching allocator holds on top: an assumption."""
@@ -55,7 +56,7 @@ class Found:
     smallest: Candidate | None
     """The one that needs least memory."""
     considered: int
-    num_fitting: int
+    examined: int
     impossible: Counter[str]
 
 
@@ -145,39 +146,42 @@ def needed_bytes(problem: Problem, work: Work) -> float:
 
 
 def search(problem: Problem, runners_up: int = 3, show_too_large: int = 3) -> Found:
-    """The fastest ways that fit, with one of each kind; memory is computed only until they are found."""
+    """The fastest layouts that fit, and the fastest of each other kind; memory is computed only until they are found.
+
+    Of a layout only its fastest micro-batch and checkpointing that fit are shown.
+    """
     impossible: Counter[str] = Counter()
     timed = sorted(((step_time(w, problem.accelerator), w) for w in works(problem, impossible)), key=lambda pair: pair[0].total)
-    fitting: list[tuple[StepTime, Work]] = []
+    fastest: dict[Layout, tuple[StepTime, Work]] = {}
     kinds: dict[str, tuple[StepTime, Work]] = {}
-    too_large: list[tuple[StepTime, Work]] = []
-    open_kinds = {describe(work.layout) for _, work in timed}
+    too_large: dict[Layout, tuple[StepTime, Work]] = {}
+    all_kinds = {describe(work.layout) for _, work in timed}
     smallest: tuple[float, StepTime, Work] | None = None
     number = 0
     for time, work in timed:
-        kind = describe(work.layout)
-        if len(fitting) > runners_up and kind not in open_kinds:
+        kind, layout = describe(work.layout), work.layout
+        if layout in fastest or (len(fastest) > runners_up and kind in kinds):
             continue
+        number += 1
         needed = needed_bytes(problem, work)
         if smallest is None or needed < smallest[0]:
             smallest = needed, time, work
         if needed > problem.accelerator.memory_bytes:
-            if not fitting and len(too_large) < show_too_large:
-                too_large.append((time, work))
+            if not fastest and len(too_large) < show_too_large:
+                too_large.setdefault(layout, (time, work))
             continue
-        number += 1
-        open_kinds.discard(kind)
-        if len(fitting) <= runners_up:
-            fitting.append((time, work))
-            kinds.setdefault(kind, (time, work))
-        elif kind not in kinds:
-            kinds[kind] = time, work
-    shown = fitting + [pair for pair in kinds.values() if pair not in fitting]
+        kinds.setdefault(kind, (time, work))
+        if len(fastest) <= runners_up:
+            fastest[layout] = time, work
+        if len(fastest) > runners_up and kinds.keys() == all_kinds:
+            break
+    shown = list(fastest.values()) + [pair for pair in kinds.values() if pair[1].layout not in fastest]
+    left_out = [pair for layout, pair in too_large.items() if layout not in fastest]
     return Found(
         fitting=[candidate(problem, work, time) for time, work in shown],
-        too_large=[candidate(problem, work, time) for time, work in too_large],
+        too_large=[candidate(problem, work, time) for time, work in left_out],
         smallest=candidate(problem, smallest[2], smallest[1]) if smallest else None,
         considered=len(timed),
-        num_fitting=number,
+        examined=number,
         impossible=impossible,
     )

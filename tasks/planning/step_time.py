@@ -2,12 +2,12 @@
 
 - A matrix product runs at MATMUL_EFFICIENCY of the data sheet's peak, less where its smallest dimension is short.
 - Everything between the products (norms, activations, residuals, casts) is bound by memory: TRAFFIC times the bytes of saved
-  activations go over the memory bus.
+  activations go over the memory bus. Starting a layer's kernels costs a little, whatever its size.
 - FLOPs count as for model FLOPs utilisation (tasks/training/flops.py); recomputation costs time and is no model FLOP.
 - Collectives move their bytes at LINK_EFFICIENCY of the slowest link of the group. Gathers and scatters go around a ring, with
   LATENCY_SECONDS for each rank in a machine and NETWORK_LATENCY_SECONDS for each machine; all-reduces go up and down a tree.
 - FSDP2's collectives run beside the passes: what is longer than OVERLAP of the passes is waited for, and the first layer's
-  gather. Tensor-parallel all-reduces, pipeline transfers, and the flat all-reduce of pure replication are waited for.
+  gather; so are the copies into and out of its flat buffers. Tensor-parallel all-reduces, pipeline transfers, and the flat all-reduce of pure replication are waited for.
 - A pipeline idles (stages - 1) / (virtual_stages x micro-batches) of its passes (Narayanan et al. 2021, arXiv:2104.04473).
 - Data loading, evaluation and checkpoints cost nothing.
 
@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from math import log2
 
 from tasks.parallel_config import Layout
+from tasks.planning.activations import layer_activations
 from tasks.planning.hardware import Accelerator
-from tasks.planning.memory import Work, layer_activations, stages_of
+from tasks.planning.work import Work, stages_of
 
 MATMUL_EFFICIENCY = 0.63
 SHORT_DIMENSION = 32
@@ -89,8 +90,9 @@ def layer_seconds(work: Work, device: Accelerator) -> float:
     attention = 12 * shape.attention_width / tensor * work.sequence_length * n / (peak * ATTENTION_EFFICIENCY)
     between = TRAFFIC * layer_activations(work) * n / device.memory_bandwidth
     if work.activation_checkpointing == "full":
-        return (products + attention + between) * 4 / 3
-    return products + attention + between * (4 / 3 if work.activation_checkpointing == "selective" else 1)
+        return (products + attention + between + device.layer_overhead_seconds) * 4 / 3
+    again = 4 / 3 if work.activation_checkpointing == "selective" else 1
+    return products + attention + (between + device.layer_overhead_seconds) * again
 
 
 def head_seconds(work: Work, device: Accelerator) -> float:
@@ -136,8 +138,9 @@ def data_parallel_seconds(work: Work, device: Accelerator, elements: float, pass
     gather = gather_seconds(work.compute_bytes * elements, device, layout.shard, layout.tensor_parallel, groups)
     scatter = gather_seconds(gradients, device, layout.shard, layout.tensor_parallel, groups)
     copies = all_reduce_seconds(gradients / layout.shard, device, layout.replicate, layout.tensor_parallel * layout.shard)
-    hidden = OVERLAP * passes if layout.pipeline_parallel == 1 else 0.0
-    return max(0.0, gathers * gather + scatter + copies - hidden) + gather / groups
+    hidden = OVERLAP * passes if layout.pipeline_parallel == 1 and device.overlaps else 0.0
+    copied = (2 * gathers * work.compute_bytes * elements + 2 * gradients) / device.memory_bandwidth
+    return max(0.0, gathers * gather + scatter + copies - hidden) + gather / groups + copied
 
 
 def gather_seconds(size: float, device: Accelerator, ranks: int, stride: int, calls: int = 1) -> float:

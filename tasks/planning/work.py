@@ -1,0 +1,110 @@
+"""What is trained on a layout, how, and what each pipeline rank holds of it."""
+
+from dataclasses import dataclass
+
+from tasks.parallel_config import Layout
+from tasks.planning.shapes import Shape
+from tasks.planning.simulation import Attention, Checkpointing
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What training keeps per parameter and per activation; the defaults are this project's, the test has Megatron-LM's."""
+
+    parameter_bytes: int = 4
+    gradient_bytes: int = 4
+    moment_bytes: int = 8
+    plain_feed_forward_tensors: int = 6
+    """Tensors of the feed-forward width that GELU and its two matrices save: transformers writes GELU in Python."""
+    dropout_bytes: int | None = None
+    """Per element of a dropout mask; None: as large as its input, as on a CPU."""
+    score_bytes: float | None = None
+    """Saved per query head and key position; None: by the kind of attention."""
+    residual_bytes: int | None = None
+    """Per element of the residual stream; None: by precision and layout."""
+
+
+OURS = Convention()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained on a layout, and how."""
+
+    shape: Shape
+    layout: Layout
+    micro_batch_size: int
+    sequence_length: int
+    micro_batches: int
+    """Micro-batches of one data-parallel rank in a step."""
+    precision: str
+    activation_checkpointing: Checkpointing = "none"
+    attention: Attention = "fused"
+    convention: Convention = OURS
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a micro-batch."""
+        return self.micro_batch_size * self.sequence_length
+
+    @property
+    def compute_bytes(self) -> int:
+        return 2 if self.precision == "bf16" else 4
+
+    @property
+    def uses_fsdp(self) -> bool:
+        return self.layout.is_partitioned and self.layout.data_parallel > 1
+
+    @property
+    def residual_bytes(self) -> int:
+        """Bytes per element of the residual stream: FSDP2 hands bf16 embeddings to the first layer, autocast fp32 ones."""
+        if self.convention.residual_bytes is not None:
+            return self.convention.residual_bytes
+        return self.compute_bytes if self.uses_fsdp else 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one pipeline rank holds; elements are those of one tensor rank, before FSDP2 shards them."""
+
+    place: int
+    layers: int
+    has_embedding: bool
+    has_head: bool
+    layer: int
+    """Elements of one layer."""
+    outside: int
+    """Elements outside of the layers: embedding, positions, last norm, head."""
+    head_is_copy: bool
+    """The head is a second copy of a tied embedding on another rank."""
+
+    @property
+    def elements(self) -> int:
+        return self.layers * self.layer + self.outside
+
+
+def stages_of(shape: Shape, layout: Layout) -> list[Stage]:
+    """The pipeline's ranks, first to last."""
+    tensor, pipeline, number = layout.tensor_parallel, layout.pipeline_parallel, layout.num_stages
+    stages = []
+    for place in range(pipeline):
+        pieces = range(place, number, pipeline)
+        layers = sum(shape.num_layers * (i + 1) // number - shape.num_layers * i // number for i in pieces)
+        first, last = place == 0, place == pipeline - 1
+        outside = first * (shape.embedding // tensor + shape.position_embedding)
+        outside += last * (shape.norm + (0 if first and shape.tied else shape.embedding // tensor))
+        stages.append(Stage(place, layers, first, last, shape.layer(tensor), outside, last and not first and shape.tied))
+    return stages
+
+
+def in_flight(layout: Layout, place: int, micro_batches: int) -> float:
+    """Micro-batches whose activations a pipeline rank holds at once, in units of all its layers.
+
+    1F1B: the ranks behind it and itself (Narayanan et al. 2021, arXiv:2104.04473, section 2.2.1). Interleaved: as many pieces
+    as Megatron-LM's schedule, and torch's, warms up with, and one.
+    """
+    pipeline, virtual = layout.pipeline_parallel, layout.virtual_stages
+    if virtual == 1:
+        return float(min(pipeline - place, micro_batches))
+    warm_up = (virtual - 1) * pipeline + 2 * (pipeline - 1 - place)
+    return min(warm_up + 1, micro_batches * virtual) / virtual
