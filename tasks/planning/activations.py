@@ -25,9 +25,13 @@ def layer_activations(work: Work) -> float:
     if shape.query_key_norm:
         attention += (4 + c) * (query + key) + 4 * (heads + heads * key / query)
     feed_forward = (4 if shape.gated else work.convention.plain_feed_forward_tensors) * c * width
-    masks = c if work.convention.dropout_bytes is None else work.convention.dropout_bytes
-    dropped = 2 * masks * d if shape.dropout else 0.0
-    return norms + attention + feed_forward + dropped
+    return norms + attention + feed_forward + 2 * dropout_mask(work, c)
+
+
+def dropout_mask(work: Work, input_bytes: int) -> float:
+    """Bytes of one dropout mask of the residual stream's width per token."""
+    size = input_bytes if work.convention.dropout_bytes is None else work.convention.dropout_bytes
+    return size * work.shape.hidden_size if work.shape.dropout else 0.0
 
 
 def attention_activations(work: Work, query: float, heads: float) -> float:
@@ -37,8 +41,9 @@ def attention_activations(work: Work, query: float, heads: float) -> float:
         key = work.shape.key_value_width / work.layout.tensor_parallel
         return c * (2 * query + 2 * key) + work.convention.score_bytes * heads * length
     if work.attention == "eager":
-        # Probabilities in fp32 and, where that is another dtype, in the compute dtype; with dropout its mask and product.
-        scores = (4 if c == 4 else 4 + c) if not work.shape.dropout else 4 + 2 * c
+        # Probabilities in fp32 and, where that is another dtype, in the compute dtype; with dropout (GPT-2, whose probabilities
+        # stay in the dtype of its weights) a mask and a product too.
+        scores = (4 if c == 4 else 4 + c) if not work.shape.dropout else work.residual_bytes + 2 * c
         return 4 * c * query + scores * heads * length
     if work.shape.dropout:  # no fused kernel for this on a CPU: fp32 queries, keys and values, probabilities, mask, product
         return (12 + c) * query + 12 * heads * length

@@ -63,9 +63,9 @@ def first_stage_activation_bytes(model: MegatronModel, sequence_parallel: bool, 
         model.sequence_length, model.micro_batch_size, model.hidden_size, model.tensor_parallel, model.pipeline_parallel,
     )  # fmt: skip
     total = layer_activation_bytes(model, sequence_parallel, recomputation) * model.num_layers
+    total += s * b * h * p / (t if sequence_parallel else 1)
     if model.virtual_stages > 1:
         total *= 1 + (p - 1) / (p * model.virtual_stages)
-    total += s * b * h * p / t
     if p == 1:
         total += 4 * s * b * h / t * (1 + model.vocab_rows / h)
     return total

@@ -22,7 +22,7 @@ Assumptions, each of which `tests/unit/planning/test_memory.py` compares with te
 
 from dataclasses import dataclass, replace
 
-from tasks.planning.activations import checkpointed_activations, layer_activations
+from tasks.planning.activations import checkpointed_activations, dropout_mask, layer_activations
 from tasks.planning.work import Stage, Work, in_flight, stages_of
 
 CHUNK_LOGITS = 2**22
@@ -76,10 +76,12 @@ def moments(work: Work, stage: Stage) -> list[RankMemory]:
     piped = layout.num_stages > 1
     several = work.micro_batches > 1
     table = shape.embedding / layout.tensor_parallel
-    before = kept.gradient_bytes * stage.elements if flat or several else 0
+    whole = whole_vocabulary_gradient(work, stage)
+    before = kept.gradient_bytes * (stage.elements + whole) if flat or several else 0
     gathered = gathered_weights(work, stage, flying)
     saved = n * saved_of_rank(work, stage, flying)
-    buffers = pipeline_buffers(work, stage)
+    received, again_saved = pipeline_buffers(work, stage)
+    buffers = received - again_saved
     head = 0.0 if not stage.has_head else held_head_gradient(work, stage, table)
     loss = loss_temporaries(work, table) if stage.has_head else 0.0
     again = n * (layer_activations(work) - checkpointed_activations(work))  # nothing without checkpointing
@@ -93,19 +95,19 @@ def moments(work: Work, stage: Stage) -> list[RankMemory]:
     def moment(name: str, gradients: float, weights: float, activations: float, temporary: float) -> RankMemory:
         return replace(
             state, moment=name, gradients=int(gradients), gathered=int(weights), activations=int(activations),
-            temporary=int(buffers + temporary),
+            temporary=int(temporary),
         )  # fmt: skip
 
     found = [
-        moment("loss" if stage.has_head else "forward", before, gathered, saved, loss),
-        moment("backward", before, cast + prefetched, saved + again - final_norm, backward),
-        moment("update", kept.gradient_bytes * sharded, 0.0, 0.0, 0.0),
+        moment("loss" if stage.has_head else "forward", before, gathered, saved, buffers + loss),
+        moment("backward", before, cast + prefetched, saved + again - final_norm, buffers + backward),
+        moment("update", kept.gradient_bytes * (sharded + (0 if fsdp else whole + table * bool(whole))), 0.0, 0.0, received),
     ]
     if stage.has_embedding:
         others = stage.elements if not fsdp or several else stage.layers * stage.layer / layout.shard
         end = embedding_temporaries(work, stage, table) + (head if shape.tied else 0)
         still = gathered if piped else fsdp * c * stage.outside
-        found.append(moment("embedding", kept.gradient_bytes * others, still, 0.0, end))
+        found.append(moment("embedding", kept.gradient_bytes * others, still, 0.0, buffers + end))
     return found
 
 
@@ -123,8 +125,8 @@ def saved_of_rank(work: Work, stage: Stage, flying: float) -> float:
     if stage.has_head:
         final = (r * d + 2 * r) if shape.norm_bias else (4 * d + 4 + r * d)
         saved += final + r * d
-    if shape.dropout and stage.has_embedding:
-        saved += flying * r * d
+    if stage.has_embedding:
+        saved += flying * dropout_mask(work, r)
     return saved + 24 * min(work.micro_batches, 2)
 
 
@@ -190,16 +192,28 @@ def embedding_temporaries(work: Work, stage: Stage, table: float) -> float:
     return made + work.residual_bytes * work.tokens * shape.hidden_size
 
 
-def pipeline_buffers(work: Work, stage: Stage) -> float:
-    """Bytes that torch's pipeline keeps for received hidden states and gradients, one for every micro-batch of a step."""
+def whole_vocabulary_gradient(work: Work, stage: Stage) -> float:
+    """Elements that the embedding's gradient has beyond this tensor rank's rows: it is made whole, and stays so while it waits.
+
+    A tied embedding without a pipeline is added to the head's gradient at once, which has only this rank's rows.
+    """
+    tied_here = work.shape.tied and work.layout.num_stages == 1
+    if not stage.has_embedding or tied_here:
+        return 0.0
+    return work.shape.embedding * (1 - 1 / work.layout.tensor_parallel)
+
+
+def pipeline_buffers(work: Work, stage: Stage) -> tuple[float, float]:
+    """Bytes that torch's pipeline keeps for received hidden states and gradients, one for every micro-batch of a step.
+
+    The second number is how much of it is counted among the saved activations: an fp32 norm saves its input as it was received.
+    """
     layout = work.layout
     if layout.num_stages == 1:
-        return 0.0
+        return 0.0, 0.0
     one = work.tokens * work.shape.hidden_size * work.residual_bytes
     virtual = layout.virtual_stages
     received = virtual - (stage.place == 0)
     received_gradients = virtual - (stage.place == layout.pipeline_parallel - 1)
-    held = work.micro_batches * (received + received_gradients)
-    if work.residual_bytes == 4:  # an fp32 norm saves its input, which is what was received
-        held -= in_flight(layout, stage.place, work.micro_batches) * received
-    return one * held
+    saved = in_flight(layout, stage.place, work.micro_batches) * received if work.residual_bytes == 4 else 0.0
+    return one * work.micro_batches * (received + received_gradients), one * saved

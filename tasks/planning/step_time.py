@@ -7,7 +7,8 @@
 - Collectives move their bytes at LINK_EFFICIENCY of the slowest link of the group. Gathers and scatters go around a ring, with
   LATENCY_SECONDS for each rank in a machine and NETWORK_LATENCY_SECONDS for each machine; all-reduces go up and down a tree.
 - FSDP2's collectives run beside the passes: what is longer than OVERLAP of the passes is waited for, and the first layer's
-  gather; so are the copies into and out of its flat buffers. Tensor-parallel all-reduces, pipeline transfers, and the flat all-reduce of pure replication are waited for.
+  gather; so are the copies into and out of its flat buffers. Tensor-parallel all-reduces, pipeline transfers, and the flat
+  all-reduce of pure replication are waited for.
 - A pipeline idles (stages - 1) / (virtual_stages x micro-batches) of its passes (Narayanan et al. 2021, arXiv:2104.04473).
 - Data loading, evaluation and checkpoints cost nothing.
 
@@ -140,6 +141,8 @@ def data_parallel_seconds(work: Work, device: Accelerator, elements: float, pass
     copies = all_reduce_seconds(gradients / layout.shard, device, layout.replicate, layout.tensor_parallel * layout.shard)
     hidden = OVERLAP * passes if layout.pipeline_parallel == 1 and device.overlaps else 0.0
     copied = (2 * gathers * work.compute_bytes * elements + 2 * gradients) / device.memory_bandwidth
+    if not device.overlaps:
+        copied += device.layer_overhead_seconds * groups * (gathers + 1)
     return max(0.0, gathers * gather + scatter + copies - hidden) + gather / groups + copied
 
 

@@ -14,7 +14,7 @@ class Convention:
     parameter_bytes: int = 4
     gradient_bytes: int = 4
     moment_bytes: int = 8
-    plain_feed_forward_tensors: int = 6
+    plain_feed_forward_tensors: int = 5
     """Tensors of the feed-forward width that GELU and its two matrices save: transformers writes GELU in Python."""
     dropout_bytes: int | None = None
     """Per element of a dropout mask; None: as large as its input, as on a CPU."""

@@ -9,7 +9,7 @@ import json
 import sys
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,9 +33,11 @@ from tasks.training.model import build_model
 from tasks.training.objective import causal_loss
 from tasks.training.optimizer import allocate_state, build_optimizer
 from tasks.training.partition import Partition, materialise, partitioned, save_activations, with_methods
-from tasks.training.passes import StageForward, WholePasses
+from tasks.training.passes import Batch, StageForward, WholePasses
 from tasks.training.ranks import Ranks
 
+Passes = Callable[[Partition, SimulationRequest], Callable[[list[Batch]], None]]
+"""What makes the forward and backward passes of a rank's micro-batches."""
 PHASES = ("passes", "update")
 """A step's two halves: forward and backward passes; reduction, clipping and optimizer."""
 
@@ -141,8 +143,11 @@ def step_peaks(request: SimulationRequest, mesh: Mesh, layers_of_rank: int) -> d
         return measured_step(partition, request)
 
 
-def measured_step(partition: Partition, request: SimulationRequest) -> dict[str, int]:
-    """Peak bytes of each phase of a step with all optimizer state, on fake tensors or on real ones. All ranks call it."""
+def measured_step(partition: Partition, request: SimulationRequest, passes: Passes | None = None) -> dict[str, int]:
+    """Peak bytes of each phase of a step with all optimizer state, on fake tensors or on real ones. All ranks call it.
+
+    Without `passes` the rank makes its passes alone.
+    """
     tracker = MemoryTracker()
     materialise(partition, partition.mesh.ranks.device)
     with_methods(partition, summed_loss=causal_loss)
@@ -157,11 +162,11 @@ def measured_step(partition: Partition, request: SimulationRequest) -> dict[str,
             tracker.add(parameter.grad)
     with tracker:
         batches = [batch_of(request) for _ in range(request.simulated_micro_batches)]
-        passes = RankPasses(partition, request)
+        train = (passes or RankPasses)(partition, request)
         allocate_state(optimizer)
         tracker.reset_peak()
         gradients.zero()
-        passes.train(batches)
+        train(batches)
         peaks = {"passes": tracker.peak_bytes}
         tracker.reset_peak()
         gradients.reduce()
@@ -170,7 +175,7 @@ def measured_step(partition: Partition, request: SimulationRequest) -> dict[str,
         return peaks | {"update": tracker.peak_bytes}
 
 
-def batch_of(request: SimulationRequest) -> dict[str, Tensor]:
+def batch_of(request: SimulationRequest) -> Batch:
     """One micro-batch of two documents a row."""
     size = (request.micro_batch_size, request.sequence_length)
     ids = torch.ones(size, dtype=torch.long)
@@ -220,7 +225,7 @@ class RankPasses:
         actions = [a for a in order if a is not None and a.microbatch_index is not None]
         return [(kinds[a.computation_type.name], a.stage_index, a.microbatch_index or 0) for a in actions]
 
-    def train(self, batches: list[dict[str, Tensor]]) -> None:
+    def __call__(self, batches: list[Batch]) -> None:
         """Forward and backward passes of all micro-batches."""
         if self._whole is not None:
             self._whole.train(batches, lambda number: 0, 1)
