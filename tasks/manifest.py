@@ -119,6 +119,11 @@ def file_entries(folder: Path, paths: list[Path]) -> tuple[FileEntry, ...]:
     )
 
 
+def sha256_of(manifest: Manifest, path: str) -> str | None:
+    """SHA-256 of one of the manifest's files, by its path in the folder; None where it is not listed."""
+    return next((entry.sha256 for entry in manifest.files if entry.path == path), None)
+
+
 def verify(folder: Path, manifest: Manifest) -> None:
     """Read every file that the manifest lists; raises IntegrityError for the first that is not what it says."""
     for entry in manifest.files:

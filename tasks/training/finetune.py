@@ -16,7 +16,7 @@ from tasks.data.examples import encode_classification, encode_instruction, read_
 from tasks.data.order import samples_of_step
 from tasks.data.packing import pack
 from tasks.data.tokenizer import load_tokenizer
-from tasks.manifest import Manifest, Request, file_entries, input_manifest, verify, write_manifest
+from tasks.manifest import Manifest, Request, file_entries, input_manifest, sha256_of, verify, write_manifest
 from tasks.run_layout import StageLayout
 from tasks.training.evaluation import (
     Batch,
@@ -85,6 +85,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
         for split in ("train", "test")
     )
     recipe = finetuning_recipe(config, request, partition, setup, train, test)
+    recipe = replace(recipe, tokenizer_digest=sha256_of(base_manifest, "export/tokenizer.json"))
     trainer = Trainer(recipe, partition, stage, attempt)
     trainer.resume()
     trainer.train()

@@ -58,6 +58,8 @@ class Recipe:
     """Ids -> tokens that the model reads."""
     evaluate: Callable[["Trainer"], dict[str, float]]
     """Held-out metrics, `heldout_loss` among them; all ranks call it and get the same."""
+    tokenizer_digest: str | None = None
+    """SHA-256 of the tokenizer, which a checkpoint must have been trained with."""
     profile_step: int | None = None
     """Step of which every rank writes a trace."""
     on_evaluation: Callable[["Trainer"], None] | None = None
@@ -92,7 +94,9 @@ class Trainer:
         self.gradients = FlatGradients(partition) if flat else ShardedGradients(partition)
         self.passes = passes_of(partition, recipe.precision, self.num_micro_batches)
         self.journal = Journal(stage.journal, attempt) if self.ranks.is_first else None
-        self.saver = CheckpointSaver(stage, recipe.request_digest, self.ranks, attempt, recipe.keep_checkpoints)
+        self.saver = CheckpointSaver(
+            stage, recipe.request_digest, self.ranks, attempt, recipe.keep_checkpoints, recipe.tokenizer_digest
+        )
         self._noted: SaveRecord | None = None
         self._stalled_seconds = 0.0
         self.state = TrainState()
@@ -125,7 +129,9 @@ class Trainer:
         if self.ranks.is_first:
             clear_leftovers(self.stage)
         self.ranks.barrier()
-        state, damaged = load_newest(self.stage, self.recipe.request_digest, self.ranks, self.tensors())
+        state, damaged = load_newest(
+            self.stage, self.recipe.request_digest, self.ranks, self.tensors(), self.recipe.tokenizer_digest
+        )
         for sentence in damaged:
             self.note("event", event="damaged_checkpoint", message=sentence)
         self.state = state or self.state

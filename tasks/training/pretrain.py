@@ -11,7 +11,17 @@ from tasks.data.shards import TokenDataset
 from tasks.data.tokenizer import load_tokenizer
 from tasks.data.training_order import mixture_of
 from tasks.errors import ConfigError, DivergedError
-from tasks.manifest import Manifest, Request, file_entries, fsync_folder, input_manifest, verify, write_json, write_manifest
+from tasks.manifest import (
+    Manifest,
+    Request,
+    file_entries,
+    fsync_folder,
+    input_manifest,
+    sha256_of,
+    verify,
+    write_json,
+    write_manifest,
+)
 from tasks.run_layout import StageLayout, step_folder
 from tasks.training.checkpoint import discard_after, load_checkpoint
 from tasks.training.evaluation import as_metrics, heldout_batches, heldout_metrics, read_text
@@ -70,6 +80,7 @@ def pretraining_recipe(
         micro_batch_size=config.micro_batch_size,
         sequence_length=config.sequence_length,
         profile_step=profiled_step(request),
+        tokenizer_digest=sha256_of(dataset, "tokenizer/tokenizer.json"),
         max_grad_norm=config.max_grad_norm,
         weight_decay=config.weight_decay,
         betas=(config.beta1, config.beta2),
@@ -149,7 +160,9 @@ def roll_back(trainer: Trainer, verdict: Verdict) -> None:
         return
     trainer.finish_saving()
     path = trainer.stage.checkpoints / step_folder(best)
-    trainer.state = load_checkpoint(path, trainer.recipe.request_digest, trainer.ranks, trainer.tensors())
+    trainer.state = load_checkpoint(
+        path, trainer.recipe.request_digest, trainer.ranks, trainer.tensors(), trainer.recipe.tokenizer_digest
+    )
     trainer.state.decay_start = best
     trainer.note("event", durable=True, event="rollback", from_step=left, step=best, reason=verdict.reason)
     trainer.ranks.barrier()

@@ -173,7 +173,7 @@ def test_a_second_start_joins_the_first_and_a_finished_stage_starts_nothing(home
 def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, text: Path, one_rank: Result) -> None:
     work = stopped_at(home, text, "damaged", 12)
     newest = max(work.stage.checkpoints.glob("step_*"))
-    flip_a_bit(newest / "model.safetensors")
+    flip_a_bit(newest / "weights_00000.safetensors")
     result = finish(work)
     events = [line for line in read_journal(work.stage.journal)[0] if line.get("event") == "damaged_checkpoint"]
     assert events and "SHA-256" in events[0]["message"] and newest.name in events[0]["message"]
@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, text: Path, o
 def test_no_intact_checkpoint_is_an_error_that_loses_nothing(home: Path, text: Path) -> None:
     work = stopped_at(home, text, "all-damaged", 7)
     for path in work.stage.checkpoints.glob("step_*"):
-        flip_a_bit(path / "optimizer.safetensors")
+        flip_a_bit(path / "optimizer_00000.safetensors")
     with pytest.raises(IntegrityError, match=r"no checkpoint in .* is intact"):
         finish(work)
     assert list(work.stage.checkpoints.glob("step_*"))

@@ -1,0 +1,144 @@
+"""A divided model from its first step to its fine-tune, as processes that `accelerate launch` starts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from tasks.config import Config
+from tasks.errors import StoppedError
+from tasks.journal import latest_by_step, read_journal
+from tasks.launch.stage import follow, start_or_attach
+from tasks.manifest import file_sha256, verify
+from tasks.run_layout import RunLayout
+from tasks.stages import Result, evaluate_work, examples_work, finetune_work, prepare_work, pretrain_work
+from tests.tiny import finish, pretrained, tiny_config, write_text
+from tests.unit.training.prepared_runs import finetune_config
+
+MESHES = {"shard": {"shard": 2}, "pipeline": {"pipeline_parallel": 2}}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def text(home: Path) -> Path:
+    return write_text(home / "words.txt")
+
+
+def config_of(text: Path, mesh: str | None, **sections: dict) -> Config:
+    if mesh is None:
+        return tiny_config(text, **sections)
+    return tiny_config(text, launch={"num_processes": 2}, parallel=MESHES[mesh], **sections)
+
+
+@pytest.fixture(scope="module")
+def runs(home: Path, text: Path) -> dict[str | None, Result]:
+    """The same request on one process and on each mesh."""
+    return {mesh: pretrained(home, config_of(text, mesh), str(mesh).lower()) for mesh in (None, *MESHES)}
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_a_mesh_gives_the_curve_and_the_weights_of_one_process(runs: dict[str | None, Result], mesh: str) -> None:
+    one, divided = runs[None], runs[mesh]
+    curves = [latest_by_step(read_journal(run.stage.journal)[0], "step") for run in (one, divided)]
+    assert len(curves[0]) == len(curves[1]) == 40
+    for a, b in zip(*curves, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+        assert b["grad_norm"] == pytest.approx(a["grad_norm"], rel=1e-4)
+    files = [load_file(run.stage.export / "model.safetensors") for run in (one, divided)]
+    assert files[0].keys() == files[1].keys()
+    for name, tensor in files[0].items():
+        torch.testing.assert_close(files[1][name], tensor, rtol=1e-3, atol=1e-5)
+    assert divided.manifest.metrics["heldout_loss"] == pytest.approx(one.manifest.metrics["heldout_loss"], rel=1e-5)
+    assert divided.manifest.metrics["num_parameters"] == one.manifest.metrics["num_parameters"]
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_its_export_is_a_whole_model(runs: dict[str | None, Result], mesh: str) -> None:
+    run = runs[mesh]
+    verify(run.stage.path, run.manifest)
+    model = AutoModelForCausalLM.from_pretrained(run.stage.export)
+    assert model.num_parameters() == run.manifest.metrics["num_parameters"]
+    assert {p.name for p in run.stage.export.iterdir()} == {p.name for p in runs[None].stage.export.iterdir()}
+    assert isinstance(run.manifest.details["sample"], str)
+    performance = run.manifest.environment["performance"]
+    assert performance["world_size"] == 2 and performance["tokens_per_second"] > 0
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_stopped_in_the_middle_it_continues_to_bit_identical_weights(
+    home: Path, text: Path, runs: dict[str | None, Result], mesh: str
+) -> None:
+    config = config_of(text, mesh)
+    work = pretrain_work(RunLayout(home, f"{mesh}-stopped"), config, finish(prepare_work(home, config)))
+
+    def stop(progress: object) -> None:
+        if any(line["step"] >= 13 for line in read_journal(work.stage.journal)[0] if line["kind"] == "step"):
+            work.stage.stop.touch()
+
+    start_or_attach(work.stage, work.request)
+    with pytest.raises(StoppedError):
+        follow(work.stage, stop, poll_seconds=0.02)
+    result = finish(work)
+    assert len({line["attempt"] for line in read_journal(work.stage.journal)[0]}) == 2
+    assert file_sha256(result.stage.export / "model.safetensors") == file_sha256(runs[mesh].stage.export / "model.safetensors")
+    assert result.manifest.details["chain"] == runs[mesh].manifest.details["chain"]
+
+
+def test_a_run_goes_on_on_another_mesh(home: Path, text: Path, runs: dict[str | None, Result]) -> None:
+    """The mesh is no part of the request: what was begun as a pipeline is finished on shards."""
+    first, second = (config_of(text, mesh) for mesh in ("pipeline", "shard"))
+    dataset = finish(prepare_work(home, first))
+    work = pretrain_work(RunLayout(home, "moved"), first, dataset)
+
+    def stop(progress: object) -> None:
+        if any(line["step"] >= 8 for line in read_journal(work.stage.journal)[0] if line["kind"] == "step"):
+            work.stage.stop.touch()
+
+    start_or_attach(work.stage, work.request)
+    with pytest.raises(StoppedError):
+        follow(work.stage, stop, poll_seconds=0.02)
+    result = finish(pretrain_work(RunLayout(home, "moved"), second, dataset))
+    starts = [line["layout"] for line in read_journal(work.stage.journal)[0] if line["kind"] == "start"]
+    assert starts == [
+        "pipeline 2, replicate 1, shard 1, tensor 1",
+        "pipeline 1, replicate 1, shard 2, tensor 1",
+    ]
+    assert result.manifest.metrics["heldout_loss"] == pytest.approx(runs[None].manifest.metrics["heldout_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["classification", "instruction"])
+def test_it_is_fine_tuned_on_shards_where_it_was_a_pipeline(
+    home: Path, text: Path, runs: dict[str | None, Result], kind: str
+) -> None:
+    tuning = finetune_config(home, kind, epochs=2)
+    examples = finish(examples_work(home, tuning))
+    found = {}
+    for mesh in (None, "pipeline"):
+        config = config_of(text, mesh)
+        work = finetune_work(RunLayout(home, f"tuned-{mesh}".lower()), config, tuning, runs["pipeline"], examples, False)
+        found[mesh] = finish(work)
+    starts = [line for line in read_journal(found["pipeline"].stage.journal)[0] if line["kind"] == "start"]
+    assert starts[0]["layout"] == "pipeline 1, replicate 1, shard 2, tensor 1"
+    curves = [latest_by_step(read_journal(run.stage.journal)[0], "step") for run in found.values()]
+    for a, b in zip(*curves, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
+    losses = [run.manifest.metrics["heldout_loss"] for run in found.values()]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_its_candidate_is_measured(home: Path, text: Path, runs: dict[str | None, Result]) -> None:
+    tuning = finetune_config(home, "classification", epochs=2).model_copy(update={"name": "judged"})
+    config, run = config_of(text, "shard"), RunLayout(home, "judged")
+    examples = finish(examples_work(home, tuning))
+    candidate, random = (
+        finish(finetune_work(run, config, tuning, runs["shard"], examples, random_init)) for random_init in (False, True)
+    )
+    results = {"candidate": candidate, "base": runs["shard"], "examples": examples, "random_init": random}
+    decision = finish(evaluate_work(run, config, tuning, results))
+    assert decision.manifest.metrics["candidate_accuracy"] == pytest.approx(candidate.manifest.metrics["accuracy"])
