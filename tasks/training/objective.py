@@ -1,6 +1,7 @@
 """Losses. Shapes: B sequences, L positions, N = B x L tokens, D width, V vocabulary."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -8,11 +9,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from tasks.training.cpu_kernels import product, takes
+
 Batch = dict[str, Tensor]
 
 IGNORED_LABEL = -100
-CHUNK_LOGITS = 2**22
-"""Logits held at a time, 16 MiB in fp32: the fastest of 2^19 to 2^24 on a CPU, in bf16 and in fp32."""
+CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}
+"""Logits held at a time: on a CPU the fastest of 2^19 to 2^24, in bf16 and in fp32 (16 MiB). On a GPU (0.25 GiB in bf16) so
+many that the products of a chunk fill it, which was not measured."""
 PROBE_SCALE = 2.0**10
 
 
@@ -31,18 +35,19 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         compute_weight = weight.to(hidden.dtype)
         total = hidden.new_zeros((), dtype=torch.float32)
         grad_hidden = torch.empty_like(hidden) if needs_gradient else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_gradient else None
-        rows = chunk_rows(weight)
-        for start in range(0, hidden.shape[0], rows):
-            part, target = hidden[start : start + rows], labels[start : start + rows]
-            logits = (part @ compute_weight.T).float()
-            losses, probabilities_minus_target = cross_entropy_with_gradient(logits, target, vocab_start, group)
+        grad_weight = torch.empty_like(weight, dtype=torch.float32) if needs_gradient else None
+        chunks = Chunks(compute_weight, vocab_start, group)
+        for start in range(0, hidden.shape[0], chunks.rows):
+            end = start + chunks.rows
+            part = hidden[start:end]
+            losses, delta = chunks.losses_and_gradient(part, labels[start:end])
             total += losses.sum()
             if grad_hidden is not None and grad_weight is not None:
-                delta = probabilities_minus_target.to(hidden.dtype)
-                torch.mm(delta, compute_weight, out=grad_hidden[start : start + rows])
+                torch.mm(delta, compute_weight, out=grad_hidden[start:end])
                 if delta.dtype == grad_weight.dtype:
-                    grad_weight.addmm_(delta.T, part)
+                    grad_weight.addmm_(delta.T, part, beta=min(start, 1))
+                elif start == 0:
+                    grad_weight.copy_(delta.T @ part)
                 else:
                     grad_weight += delta.T @ part
         if grad_hidden is not None and group is not None:
@@ -69,8 +74,38 @@ def chunked_cross_entropy(
     return ChunkedCrossEntropy.apply(hidden, weight, labels, vocab_start, group)
 
 
-def chunk_rows(weight: Tensor) -> int:
-    return max(1, CHUNK_LOGITS // weight.shape[0])
+class Chunks:
+    """Losses and gradients of hidden states by chunks of `rows`, whose logits are always in the same memory.
+
+    Fresh memory of 16 MiB, which the operating system fills with zeros first, costs a CPU as much as the product.
+    """
+
+    def __init__(self, weight: Tensor, vocab_start: int = 0, group: dist.ProcessGroup | None = None) -> None:
+        """weight (V, D), in the dtype of the hidden states."""
+        self._weight, self._vocab_start, self._group = weight, vocab_start, group
+        most = max(1, CHUNK_LOGITS.get(weight.device.type, CHUNK_LOGITS["cuda"]) // weight.shape[0])
+        # A power of two divides most batches, so that all chunks have one size, which a GPU's kernel is compiled for.
+        self.rows = 1 << (most.bit_length() - 1)
+        self._product: Tensor | None = None
+        self._logits: Tensor | None = None
+
+    def losses_and_gradient(self, part: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Of at most `rows` hidden states (rows, D): the losses (rows,), fp32, and the gradient of their sum by the logits."""
+        if part.is_cuda and self._group is None:
+            return compiled_cross_entropy()(part @ self._weight.T, labels)
+        losses, gradient = cross_entropy_with_gradient(self.logits(part), labels, self._vocab_start, self._group)
+        return losses, gradient.to(part.dtype)
+
+    def logits(self, part: Tensor) -> Tensor:
+        """(rows, V) in fp32, which the next call overwrites."""
+        if takes(part, self._weight):
+            return product(part, self._weight)
+        if self._product is None:
+            self._product = part.new_empty(len(part), len(self._weight))
+            self._logits = self._product if part.dtype == torch.float32 else self._product.float()
+        size = len(part)
+        torch.mm(part, self._weight.T, out=self._product[:size])
+        return self._logits[:size] if self._logits is self._product else self._logits[:size].copy_(self._product[:size])
 
 
 def cross_entropy_with_gradient(
@@ -97,6 +132,26 @@ def cross_entropy_with_gradient(
     gradient *= (counted / total).unsqueeze(1)
     gradient.scatter_add_(1, index, -here.to(gradient.dtype).unsqueeze(1))
     return (total.log() + highest - target) * counted, gradient
+
+
+def fusible_cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """`cross_entropy_with_gradient` without writing in place: compiled, it reads `logits` twice and writes the gradient once.
+
+    The gradient has the dtype of `logits`.
+    """
+    counted, index = labels != IGNORED_LABEL, labels.clamp_min(0).unsqueeze(1)
+    exact = logits.float()
+    log_sums = exact.logsumexp(1, keepdim=True)
+    losses = (log_sums - exact.gather(1, index)).squeeze(1) * counted
+    is_target = torch.arange(logits.shape[1], device=logits.device) == index
+    gradient = ((exact - log_sums).exp() - is_target.float()) * counted.unsqueeze(1)
+    return losses, gradient.to(logits.dtype)
+
+
+@cache
+def compiled_cross_entropy() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """For GPUs; TORCH_COMPILE_DISABLE=1 switches it off, as all compilation."""
+    return torch.compile(fusible_cross_entropy, dynamic=False)
 
 
 def hidden_states(model: nn.Module, batch: Batch) -> Tensor:
@@ -146,11 +201,11 @@ def token_losses(model: nn.Module, batch: Batch) -> Tensor:
     hidden = hidden_states(model, batch).flatten(0, 1)
     labels = batch["labels"].flatten()
     weight, vocab_start, group = head_rows(model)
-    weight, rows = weight.to(hidden.dtype), chunk_rows(weight)
+    chunks = Chunks(weight.to(hidden.dtype), vocab_start, group)
     with torch.autocast(hidden.device.type, enabled=False):
         losses = [
-            cross_entropy_with_gradient((part @ weight.T).float(), target, vocab_start, group)[0]
-            for part, target in zip(hidden.split(rows), labels.split(rows), strict=True)
+            chunks.losses_and_gradient(part, target)[0]
+            for part, target in zip(hidden.split(chunks.rows), labels.split(chunks.rows), strict=True)
         ]
     return torch.cat(losses).view_as(batch["labels"])
 

@@ -18,6 +18,7 @@ from tasks.training.objective import (
     chunked_cross_entropy,
     classification_loss,
     cross_entropy_with_gradient,
+    fusible_cross_entropy,
     token_losses,
     token_losses_from_logits,
 )
@@ -49,7 +50,7 @@ def reference(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) 
 def test_value_and_gradients_are_those_of_cross_entropy(
     rows_per_chunk: int, ignored: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objective, "CHUNK_LOGITS", rows_per_chunk * VOCABULARY)
+    monkeypatch.setitem(objective.CHUNK_LOGITS, "cpu", rows_per_chunk * VOCABULARY)
     hidden, weight, labels = inputs()
     labels[ignored] = IGNORED_LABEL
     loss = chunked_cross_entropy(hidden, weight, labels)
@@ -95,6 +96,20 @@ def test_the_gradient_by_the_logits_is_softmax_minus_target() -> None:
     losses, gradient = cross_entropy_with_gradient(logits, torch.tensor([1, IGNORED_LABEL]))
     assert losses.tolist() == pytest.approx([0.693147, 0.0], abs=1e-6)
     assert gradient.tolist() == [[0.5, -0.5], [0.0, 0.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_form_that_is_compiled_for_gpus_is_the_same_function(dtype: torch.dtype) -> None:
+    """One graph, checked here without generating code for it."""
+    chance = torch.Generator().manual_seed(0)
+    logits = (torch.randn(ROWS, VOCABULARY, generator=chance) * 5).to(dtype)
+    labels = torch.randint(0, VOCABULARY, (ROWS,), generator=chance)
+    labels[[0, 7]] = IGNORED_LABEL
+    losses, gradient = cross_entropy_with_gradient(logits.float().clone(), labels)
+    compiled = torch.compile(fusible_cross_entropy, dynamic=False, fullgraph=True, backend="aot_eager")
+    for found in (fusible_cross_entropy(logits, labels), compiled(logits, labels)):
+        torch.testing.assert_close(found[0], losses, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found[1], gradient.to(dtype), rtol=1e-5 if dtype == torch.float32 else 0.02, atol=1e-6)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2"])
@@ -182,7 +197,7 @@ def test_the_classification_loss_is_summed() -> None:
 
 def divided_loss(ranks: Ranks, dtype: torch.dtype, ignored: list[int]) -> tuple[torch.Tensor, ...]:
     """Loss and gradients on a rank that holds some of the rows of the matrix (19 of 37, or 18)."""
-    objective.CHUNK_LOGITS = 4 * 19
+    objective.CHUNK_LOGITS["cpu"] = 4 * 19
     hidden, weight, labels = inputs(dtype)
     labels[ignored] = IGNORED_LABEL
     mine = weight.detach().chunk(ranks.world_size)[ranks.rank].requires_grad_()
@@ -243,7 +258,7 @@ def test_a_model_whose_head_is_divided_has_the_same_loss_and_gradients(shards_ro
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 5, 24, 100])
 def test_the_loss_of_every_token_is_that_of_the_logits(rows_per_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objective, "CHUNK_LOGITS", rows_per_chunk * MODEL_VOCABULARY)
+    monkeypatch.setitem(objective.CHUNK_LOGITS, "cpu", rows_per_chunk * MODEL_VOCABULARY)
     model, batch = tiny_model().eval(), text_batch()
     batch["labels"][1, 0] = IGNORED_LABEL
     losses = token_losses(model, batch)
