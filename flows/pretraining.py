@@ -5,6 +5,7 @@ from prefect import flow
 from flows.parameters import RunName, open_run, stop_stages
 from flows.preparation import prepare_text
 from tasks.config import Config
+from tasks.planned import show_plan
 from tasks.pretrain import pretrain_model, register_pretrained
 from tasks.stages import Result
 
@@ -18,6 +19,8 @@ def pretrain(config: Config, name: RunName) -> Result:
         name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
     """
     open_run(config, name)
-    base = pretrain_model(config, name, prepare_text(config))
+    dataset = prepare_text(config)
+    show_plan(config, name, dataset)
+    base = pretrain_model(config, name, dataset)
     register_pretrained(config, base)
     return base

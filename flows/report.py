@@ -11,6 +11,8 @@ from tasks.aliases import history
 from tasks.config import Config, FinetuneConfig
 from tasks.manifest import Manifest
 from tasks.mlflow_files import read_registration
+from tasks.planning.plan_text import planned_against_actual
+from tasks.planning.records import Plan
 from tasks.run_layout import RunLayout, StageLayout
 from tasks.service_environment import page
 from tasks.stages import base_model, finetuned_model
@@ -49,6 +51,8 @@ class Report(BaseModel):
     verdict: str | None = None
     reason: str | None = None
     pretraining: dict[str, float | int | None] = {}
+    plan: Plan | None = None
+    """What it was expected to take."""
     performance: dict[str, float | int | None] = {}
     """Last values of tokens_per_second, mfu, peak_memory_bytes, data_loading_share, checkpoint_stall_seconds and goodput."""
     sample: str | None = None
@@ -69,6 +73,7 @@ def read_report(config: Config, name: str, home: Path) -> Report:
         verdict=verdict.get("verdict"),
         reason=verdict.get("reason"),
         pretraining=base.metrics if base else {},
+        plan=Plan.model_validate_json(run.plan.read_bytes()) if run.plan.exists() else None,
         performance=base.environment.get("performance", {}) if base else {},
         sample=details.get("sample"),
         finetunes=tuple(found for one in config.finetune if (found := finetune_report(run, one))),
@@ -211,6 +216,8 @@ def markdown_report(report: Report) -> str:
     if report.verdict:
         lines += [f"**{report.verdict}**: {report.reason}", ""]
     lines += [f"- {title}: {value}" for title, value in pretraining_rows(report)]
+    if report.plan is not None and (table := planned_against_actual(report.plan, report.performance)):
+        lines += ["", "## Planned and actual", "", table]
     for one in report.finetunes:
         lines += ["", f"## Fine-tune {one.name}: {one.decision}", "", "| | |", "|---|---|"]
         lines += [f"| {title} | {value} |" for title, value in finetune_rows(one)]

@@ -11,6 +11,10 @@ class ConfigError(PretuneError):
     """A setting is unknown, out of bounds, or contradicts another one."""
 
 
+class UnplannedError(ConfigError):
+    """A model that can be trained and whose sizes the planner does not know."""
+
+
 class DataError(PretuneError):
     """An input file is missing, empty, unreadable, or does not have what the configuration says it has."""
 

@@ -86,6 +86,11 @@ class RunLayout:
     def config(self) -> Path:
         return self.path / "config.json"
 
+    @property
+    def plan(self) -> Path:
+        """What the pre-training was expected to take, before it began."""
+        return self.path / "plan.json"
+
     def pretrain(self) -> StageLayout:
         return StageLayout(self.path / "02-pretrain")
 

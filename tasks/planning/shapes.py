@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.config import Config, ModelConfig
-from tasks.errors import ConfigError
+from tasks.errors import UnplannedError
 from tasks.training.flops import flops_per_token
 
 
@@ -142,12 +142,12 @@ class Shape:
 def vocab_rows(config: Config) -> int:
     """Rows of the embedding: model.vocab_size, or as many as the tokenizer that will be trained has entries.
 
-    Raises ConfigError where only the file of a given tokenizer could tell.
+    Raises UnplannedError where only the file of a given tokenizer could tell.
     """
     if config.model.vocab_size is not None:
         return config.model.vocab_size
     if config.tokenizer.path is not None:
-        raise ConfigError(
+        raise UnplannedError(
             f"model.vocab_size is not set, and how many entries tokenizer.path={config.tokenizer.path!r} has is not looked up "
             "by a plan; set model.vocab_size"
         )
@@ -157,11 +157,11 @@ def vocab_rows(config: Config) -> int:
 def shape_of(model: ModelConfig, rows: int) -> Shape:
     """The sizes of a model with `rows` embedding rows.
 
-    Raises ConfigError for an architecture, or a key of model.extra, whose sizes are not known here.
+    Raises UnplannedError for an architecture, or a key of model.extra, whose sizes are not known here.
     """
     family = FAMILIES.get(model.architecture)
     if family is None:
-        raise ConfigError(
+        raise UnplannedError(
             f"model.architecture={model.architecture!r} cannot be planned: sizes are known in closed form for "
             f"{', '.join(FAMILIES)}; train it without a plan, or plan one of these of the same size"
         )
@@ -200,7 +200,7 @@ def sized_extra(model: ModelConfig) -> dict[str, Any]:
     """model.extra; raises ConfigError for a key of which it is not known here whether it changes a size."""
     known = (*SIZE_KEYS, *DROPOUT_KEYS, *OTHER_KEYS)
     if odd := next((key for key in model.extra if key not in known), None):
-        raise ConfigError(
+        raise UnplannedError(
             f"model.extra.{odd}={model.extra[odd]!r} cannot be planned: what it does to the model's size is not known; "
             f"known are {', '.join(SIZE_KEYS)} and settings without a size"
         )

@@ -191,7 +191,7 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
     trainer.partition.train(False)
     final = measure(trainer, test, test.batches(config.micro_batch_size), "fp32")
     files = export_partition(trainer.partition, base, stage.export, only=TOKENIZER_FILES)
-    performance = trainer.performance()
+    environment = trainer.environment()
     if ranks.is_first:
         curve = stage.path / "curve.png"
         curve.write_bytes(loss_curve(state.evaluations, None))
@@ -213,7 +213,7 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
             files=file_entries(stage.path, [*files, curve]),
             step=state.step,
             tokens_seen=state.tokens_seen,
-            environment={"performance": performance},
+            environment=environment,
             metrics=as_metrics(metrics),
             details=details,
         )

@@ -319,12 +319,12 @@ class Trainer:
                 stall_seconds=record.stall_seconds, size_bytes=record.size_bytes,
             )  # fmt: skip
 
-    def performance(self) -> dict[str, Any]:
-        """The last numbers of the meter, with the most memory that any rank took. All ranks call it."""
-        peak = self.ranks.largest(peak_memory_bytes(self.ranks.device))
+    def environment(self) -> dict[str, Any]:
+        """How it was trained and how fast, which is no part of what was made. All ranks call it."""
+        peak = int(self.ranks.largest(peak_memory_bytes(self.ranks.device)))
         seconds = round(self.state.training_seconds, 1)
-        layout = {"layout": str(self.mesh.layout), "world_size": self.ranks.world_size, "training_seconds": seconds}
-        return self.meter.latest | {"peak_memory_bytes": int(peak)} | layout
+        performance = self.meter.latest | {"peak_memory_bytes": peak, "training_seconds": seconds}
+        return {"performance": performance, "layout": str(self.mesh.layout), "world_size": self.ranks.world_size}
 
     def note(self, kind: str, durable: bool = False, **values: Any) -> None:
         """A journal line, on rank 0."""

@@ -205,7 +205,7 @@ def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: P
     trainer.partition.train(False)
     final = measure_heldout(trainer, heldout, num_heldout_sequences(config, heldout), "fp32")
     files = export_partition(trainer.partition, folder / "tokenizer", stage.export)
-    performance = trainer.performance()
+    environment = trainer.environment()
     if ranks.is_first:
         curve, verdict_file = stage.path / "curve.png", stage.path / "verdict.json"
         curve.write_bytes(loss_curve(state.evaluations, state.verdict))
@@ -224,7 +224,7 @@ def finish(trainer: Trainer, config: PretrainConfig, request: Request, folder: P
             files=file_entries(stage.path, [*files, curve, verdict_file]),
             step=state.step,
             tokens_seen=state.tokens_seen,
-            environment={"performance": performance},
+            environment=environment,
             metrics=as_metrics(metrics),
             details={
                 "verdict": state.verdict,

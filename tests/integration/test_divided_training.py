@@ -66,8 +66,8 @@ def test_its_export_is_a_whole_model(runs: dict[str | None, Result], mesh: str) 
     assert model.num_parameters() == run.manifest.metrics["num_parameters"]
     assert {p.name for p in run.stage.export.iterdir()} == {p.name for p in runs[None].stage.export.iterdir()}
     assert isinstance(run.manifest.details["sample"], str)
-    performance = run.manifest.environment["performance"]
-    assert performance["world_size"] == 2 and performance["tokens_per_second"] > 0
+    assert run.manifest.environment["world_size"] == 2
+    assert run.manifest.environment["performance"]["tokens_per_second"] > 0
 
 
 @pytest.mark.parametrize("mesh", MESHES)
