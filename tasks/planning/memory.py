@@ -16,7 +16,8 @@ Assumptions, each of which `tests/unit/planning/test_memory.py` compares with te
   every rank (no sequence parallelism), and the gradient of the embedding is made for the whole vocabulary first.
 - Packed documents are kept apart by a mask, of which fused attention saves a copy in the compute dtype for each layer, and
   keys and values are repeated to the query heads; "eager" attention (CPU, up to 256 tokens) saves L^2 scores per head.
-- Cross-entropy holds CHUNK_LOGITS logits at a time, and the gradients by hidden states (N x D) and by the matrix (V x D, fp32).
+- Cross-entropy holds CHUNK_LOGITS logits at a time (more on a GPU), and the gradients by hidden states (N x D) and by the
+  matrix (V x D, fp32).
 - Nothing is compiled: `torch.compile` saves fewer activations, so this is an upper bound where it is on.
 """
 
@@ -25,8 +26,10 @@ from dataclasses import dataclass, replace
 from tasks.planning.activations import checkpointed_activations, dropout_mask, layer_activations
 from tasks.planning.work import Stage, Work, in_flight, stages_of
 
-CHUNK_LOGITS = 2**22
+CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}
 """tasks/training/objective.py's; a test says that they are equal."""
+NORM_TENSORS = 5
+"""Whole fp32 tensors of the residual's size that the backward pass of an RMSNorm holds beside what it saved."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +149,17 @@ def loss_temporaries(work: Work, table: float) -> float:
     """Bytes of the chunked cross-entropy at its fullest; `table` is the number of elements of the head's matrix here."""
     n, d, c = work.tokens, work.shape.hidden_size, work.compute_bytes
     rows = work.shape.vocab_rows // work.layout.tensor_parallel
-    in_chunk = max(1, CHUNK_LOGITS // rows)
+    in_chunk = 1 << (max(1, CHUNK_LOGITS["cuda" if work.on_gpu else "cpu"] // rows).bit_length() - 1)
     chunk = min(n, in_chunk) * rows
     weights_are_cast = c == 2 and not work.uses_fsdp
     cast = (2 * table if weights_are_cast else 0) + (c * n * d if c < work.residual_bytes else 0)
     result = c * n * d + 4 * table
-    chunks = (2 if n > in_chunk else 1) * (4 + c * (c == 2)) * chunk
-    product = (4 + c) * chunk + (c * table if c == 2 else 0)
-    forward = cast + result + max(chunks, product)
+    if work.on_gpu and work.layout.tensor_parallel == 1:
+        logits = gradient = c  # compiled: no fp32 copy
+    else:
+        logits, gradient = (4 + c, c) if c == 2 else (4, 0)
+    several = 2 if n > in_chunk else 1  # the gradient of the chunk before is let go when the next is there
+    forward = cast + result + max(chunk * (logits + several * gradient), chunk * (logits + gradient) + c * table * (c == 2))
     backward = result + 4 * table + (c * n * d) + (2 * table if work.uses_fsdp and c == 2 else 0)
     return max(forward, backward)
 
@@ -170,14 +176,17 @@ def held_head_gradient(work: Work, stage: Stage, table: float) -> float:
 
 
 def layer_temporaries(work: Work, stage: Stage) -> float:
-    """Bytes beyond what is saved, while the backward pass of a layer is in its feed-forward part."""
-    shape, c, n = work.shape, work.compute_bytes, work.tokens
-    width = shape.width / work.layout.tensor_parallel
-    matrix = c * width * shape.hidden_size
+    """Bytes beyond what is saved, while the backward pass is in the feed-forward part of a layer or in the norm before."""
+    shape, c, r, n = work.shape, work.compute_bytes, work.residual_bytes, work.tokens
+    d, width = shape.hidden_size, shape.width / work.layout.tensor_parallel
+    matrix = c * width * d
     product = max(c * n * width + matrix, 2 * c * n * width - (0 if work.uses_fsdp or c == 4 else matrix))
-    stream = 0 if not stage.has_head else 2 * work.residual_bytes * n * shape.hidden_size
+    # In the norm before the feed-forward part, whose own activations are gone by then.
+    freed = (4 if shape.gated else work.convention.plain_feed_forward_tensors) * c * width + c * d * (2 if c < r else 1)
+    norm = 0.0 if shape.norm_bias else (4 * NORM_TENSORS + 2 * r) * n * d - freed * n
+    stream = 0 if not stage.has_head else 2 * r * n * d
     scattered = (c + 4) * stage.layer if work.uses_fsdp and work.layout.num_stages == 1 else 0.0
-    return product + stream + scattered
+    return max(product + stream, norm) + scattered
 
 
 def embedding_temporaries(work: Work, stage: Stage, table: float) -> float:
@@ -187,8 +196,8 @@ def embedding_temporaries(work: Work, stage: Stage, table: float) -> float:
     dtype = c if work.uses_fsdp else 4
     made = dtype * whole + dtype * table
     if work.uses_fsdp:
-        scattered = dtype * stage.outside + 4 * stage.outside * (1 + 1 / work.layout.shard)
-        made = max(made, scattered)
+        summed = work.micro_batches > 1  # then the gradients to scatter are among those that wait
+        made = max(dtype * whole, (4 if summed else dtype + 4) * stage.outside)
     return made + work.residual_bytes * work.tokens * shape.hidden_size
 
 

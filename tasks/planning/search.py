@@ -42,7 +42,7 @@ class Problem:
         micro_batches = self.pretrain.global_batch_size // (micro_batch_size * layout.data_parallel)
         return Work(
             self.shape, layout, micro_batch_size, self.pretrain.sequence_length, micro_batches, self.pretrain.precision,
-            checkpointing, self.attention,
+            checkpointing, self.attention, self.accelerator.name != "cpu",
         )  # fmt: skip
 
 

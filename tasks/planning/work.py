@@ -40,6 +40,8 @@ class Work:
     precision: str
     activation_checkpointing: Checkpointing = "none"
     attention: Attention = "fused"
+    on_gpu: bool = False
+    """Cross-entropy takes larger chunks there, and fuses what it does with them."""
     convention: Convention = OURS
 
     @property

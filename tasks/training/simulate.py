@@ -161,7 +161,7 @@ def measured_step(partition: Partition, request: SimulationRequest, passes: Pass
         if parameter.grad is not None:
             tracker.add(parameter.grad)
     with tracker:
-        batches = [batch_of(request) for _ in range(request.simulated_micro_batches)]
+        batches = [batch_of(request) for _ in range(request.micro_batches if passes else request.simulated_micro_batches)]
         train = (passes or RankPasses)(partition, request)
         allocate_state(optimizer)
         tracker.reset_peak()

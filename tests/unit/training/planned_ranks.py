@@ -1,0 +1,71 @@
+"""One training step of planned ranks, simulated or real, for tests that send a function to other processes."""
+
+import torch
+from transformers import PreTrainedModel
+
+from tasks.config import ModelConfig
+from tasks.parallel_config import Layout
+from tasks.planning.memory import rank_memory
+from tasks.planning.shapes import shape_of
+from tasks.planning.simulation import SimulatedPeak, SimulationRequest
+from tasks.planning.work import Work, stages_of
+from tasks.training.mesh import Mesh
+from tasks.training.model import build_model
+from tasks.training.partition import Partition, partitioned
+from tasks.training.passes import Batch, passes_of
+from tasks.training.ranks import Ranks
+from tasks.training.simulate import measured_step, simulated_peak
+
+ROWS = 2048
+
+
+def request(layout: Layout, rank: int = 0, **changes) -> SimulationRequest:
+    """A four-layer Llama of 3 M parameters with four sequences of 256 tokens."""
+    model = {
+        "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 512,
+    } | changes.pop("model", {})  # fmt: skip
+    values = {
+        "micro_batch_size": 4, "sequence_length": 256, "micro_batches": 1, "precision": "bf16",
+        "layers_of_rank": model["num_hidden_layers"] // layout.pipeline_parallel,
+        "depths": (layout.virtual_stages, 2 * layout.virtual_stages),
+    } | changes  # fmt: skip
+    return SimulationRequest(model=ModelConfig(**model), vocab_rows=ROWS, layout=layout, rank=rank, **values)
+
+
+def formula(asked: SimulationRequest) -> int:
+    """Tensor bytes of that rank by the closed form."""
+    shape, layout = shape_of(asked.model, asked.vocab_rows), asked.layout
+    work = Work(
+        shape, layout, asked.micro_batch_size, asked.sequence_length, asked.micro_batches, asked.precision,
+        asked.activation_checkpointing, asked.attention,
+    )  # fmt: skip
+    return rank_memory(work, stages_of(shape, layout)[asked.rank // layout.stage_size]).total
+
+
+def simulated(_ranks: Ranks, asked: SimulationRequest) -> SimulatedPeak:
+    """In a process of its own, because torch remembers the groups of earlier meshes."""
+    return simulated_peak(asked)
+
+
+def real_passes(partition: Partition, asked: SimulationRequest):
+    """The passes that training makes."""
+    passes = passes_of(partition, asked.precision, asked.micro_batches)
+
+    def train(batches: list[Batch]) -> None:
+        passes.train(batches, lambda number: number, 1024)
+
+    return train
+
+
+def measured(ranks: Ranks, asked: SimulationRequest) -> int:
+    """Peak bytes of the tensors of a real step of this rank among real ranks."""
+
+    def build() -> PreTrainedModel:
+        model = build_model(asked.model, asked.vocab_rows, 0, 0)
+        model.set_attn_implementation("eager" if asked.attention == "eager" else "sdpa")
+        return model
+
+    partition = partitioned(build, Mesh(asked.layout, ranks), asked.precision)
+    torch.manual_seed(0)
+    return max(measured_step(partition, asked, real_passes).values())
