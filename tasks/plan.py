@@ -46,7 +46,8 @@ def simulated_check(config: Config, plan: Plan, limit_seconds: float = SIMULATIO
             f"the simulation failed, so the memory is by formula only: {(error.stderr.strip() or '?').splitlines()[-1][:200]}"
         )
     else:
-        note = f"fake tensors, {peak.depths[0]} and {peak.depths[1]} layers a rank, extrapolated to {request.layers_of_rank}"
+        depths = f"{peak.depths[0]} and {peak.depths[1]} layers a rank, extrapolated to {request.layers_of_rank}"
+        note = f"fake tensors, a CPU's kernels, {depths}"
         return Check(
             formula_bytes=formula, simulated_bytes=peak.peak_memory_bytes, difference=formula / peak.peak_memory_bytes - 1,
             depths=peak.depths, seconds=time.perf_counter() - began, note=note,

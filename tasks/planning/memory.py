@@ -77,10 +77,12 @@ def moments(work: Work, stage: Stage) -> list[RankMemory]:
     state = RankMemory(stage.place, int(kept.parameter_bytes * sharded), int(kept.moment_bytes * sharded), 0, 0, 0, 0, "")
     flying = in_flight(layout, stage.place, work.micro_batches)
     piped = layout.num_stages > 1
-    several = work.micro_batches > 1
+    several = work.waits_with_gradients
     table = shape.embedding / layout.tensor_parallel
     whole = whole_vocabulary_gradient(work, stage)
     before = kept.gradient_bytes * (stage.elements + whole) if flat or several else 0
+    if work.micro_batches > 1 and not before:
+        before = kept.gradient_bytes * sharded
     gathered = gathered_weights(work, stage, flying)
     saved = n * saved_of_rank(work, stage, flying)
     received, again_saved = pipeline_buffers(work, stage)
@@ -196,7 +198,7 @@ def embedding_temporaries(work: Work, stage: Stage, table: float) -> float:
     dtype = c if work.uses_fsdp else 4
     made = dtype * whole + dtype * table
     if work.uses_fsdp:
-        summed = work.micro_batches > 1  # then the gradients to scatter are among those that wait
+        summed = work.waits_with_gradients  # then the gradients to scatter are among those that wait
         made = max(dtype * whole, (4 if summed else dtype + 4) * stage.outside)
     return made + work.residual_bytes * work.tokens * shape.hidden_size
 

@@ -138,6 +138,8 @@ def data_parallel_seconds(work: Work, device: Accelerator, elements: float, pass
     gathers = 1 if layout.pipeline_parallel > 1 else 2 * work.micro_batches
     gather = gather_seconds(work.compute_bytes * elements, device, layout.shard, layout.tensor_parallel, groups)
     scatter = gather_seconds(gradients, device, layout.shard, layout.tensor_parallel, groups)
+    if work.micro_batches > 1 and not work.waits_with_gradients:
+        scatter *= work.micro_batches
     copies = all_reduce_seconds(gradients / layout.shard, device, layout.replicate, layout.tensor_parallel * layout.shard)
     hidden = OVERLAP * passes if layout.pipeline_parallel == 1 and device.overlaps else 0.0
     copied = (2 * gathers * work.compute_bytes * elements + 2 * gradients) / device.memory_bandwidth

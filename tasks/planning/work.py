@@ -1,6 +1,7 @@
 """What is trained on a layout, how, and what each pipeline rank holds of it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tasks.parallel_config import Layout
 from tasks.planning.shapes import Shape
@@ -20,6 +21,8 @@ class Convention:
     """Per element of a dropout mask; None: as large as its input, as on a CPU."""
     score_bytes: float | None = None
     """Saved per query head and key position; None: by the kind of attention."""
+    accumulates_unsharded: bool = True
+    """FSDP2 without a pipeline sums the gradients of a step's micro-batches unsharded, and scatters them once, at the end."""
     residual_bytes: int | None = None
     """Per element of the residual stream; None: by precision and layout."""
 
@@ -58,6 +61,12 @@ class Work:
         return self.layout.is_partitioned and self.layout.data_parallel > 1
 
     @property
+    def waits_with_gradients(self) -> bool:
+        """Whole gradients wait for the later micro-batches of the step."""
+        sharded = self.uses_fsdp and self.layout.num_stages == 1 and not self.convention.accumulates_unsharded
+        return self.micro_batches > 1 and not sharded
+
+    @property
     def residual_bytes(self) -> int:
         """Bytes per element of the residual stream: FSDP2 hands bf16 embeddings to the first layer, autocast fp32 ones."""
         if self.convention.residual_bytes is not None:
@@ -85,7 +94,8 @@ class Stage:
         return self.layers * self.layer + self.outside
 
 
-def stages_of(shape: Shape, layout: Layout) -> list[Stage]:
+@lru_cache(maxsize=4096)
+def stages_of(shape: Shape, layout: Layout) -> tuple[Stage, ...]:
     """The pipeline's ranks, first to last."""
     tensor, pipeline, number = layout.tensor_parallel, layout.pipeline_parallel, layout.num_stages
     stages = []
@@ -96,7 +106,7 @@ def stages_of(shape: Shape, layout: Layout) -> list[Stage]:
         outside = first * (shape.embedding // tensor + shape.position_embedding)
         outside += last * (shape.norm + (0 if first and shape.tied else shape.embedding // tensor))
         stages.append(Stage(place, layers, first, last, shape.layer(tensor), outside, last and not first and shape.tied))
-    return stages
+    return tuple(stages)
 
 
 def in_flight(layout: Layout, place: int, micro_batches: int) -> float:

@@ -31,7 +31,7 @@ def as_work(model: MegatronModel, recomputation: str) -> Work:
     return Work(
         shape, Layout(model.pipeline_parallel, tensor_parallel=model.tensor_parallel, virtual_stages=model.virtual_stages),
         model.micro_batch_size, model.sequence_length, 8 * model.pipeline_parallel, "bf16",
-        "full" if recomputation == "full" else "none", "fused", convention,
+        "full" if recomputation == "full" else "none", convention=convention,
     )  # fmt: skip
 
 

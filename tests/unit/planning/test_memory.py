@@ -1,5 +1,6 @@
 """Memory by closed form beside tensors that were counted: of real ranks, and of simulated ones where there are too many."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tasks.parallel_config import Layout
 from tasks.planning import memory
 from tasks.planning.shapes import Shape
-from tasks.planning.work import Work
+from tasks.planning.work import Convention, Work
 from tasks.training.objective import CHUNK_LOGITS
 from tests.unit.training.gloo_ranks import run_ranks
 from tests.unit.training.planned_ranks import formula, measured, request, simulated
@@ -64,3 +65,11 @@ def test_the_state_is_16_bytes_per_parameter_divided_by_the_mesh():
     many = memory.peak_memory(Work(shape, Layout(2, 1, 4, 2), 1, 64, 2, "bf16"))
     replicated = 8 * (shape.layer(2) - shape.layer() // 2) + shape.norm
     assert many.parameters + many.optimizer <= 12 * (shape.total + 2 * replicated + shape.embedding) / 16
+
+
+def test_gradients_that_wait_unsharded_are_what_accumulation_under_fsdp_costs():
+    shape = Shape("llama", 8, 512, 1536, 8, 8, 64, 4096, 0, tied=False)
+    waiting = Work(shape, Layout(shard=8), 1, 64, 4, "bf16")
+    scattered = replace(waiting, convention=Convention(accumulates_unsharded=False))
+    cost = memory.peak_memory(waiting).gradients - memory.peak_memory(scattered).gradients
+    assert cost == pytest.approx(4 * shape.total * 7 / 8, rel=0.01)
