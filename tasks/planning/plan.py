@@ -17,8 +17,8 @@ GIB = 2**30
 POWER_USAGE_EFFECTIVENESS = 1.2
 """Power of a data centre over that of its devices: an assumption."""
 SECONDS_PER_DAY = 86_400
-SIMULATED_LAYERS = 2
-"""The simulation looks at models of so many layers on each rank, and of twice as many."""
+SIMULATED_LAYERS = (4, 6)
+"""The simulation looks at models of so many layers on each rank; fewer than three show no weights that are fetched ahead."""
 MESH_FIELDS = ("pipeline_parallel", "replicate", "shard", "tensor_parallel", "virtual_stages")
 
 
@@ -202,7 +202,8 @@ def simulation_request(config: Config, plan: Plan) -> SimulationRequest:
     problem = problem_of(config, plan.accelerator, plan.world_size)
     chosen, layout = plan.chosen, plan.chosen.layout
     layers = stages_of(problem.shape, layout)[chosen.peak_place].layers
-    near = min(layers, SIMULATED_LAYERS * layout.virtual_stages)
+    virtual = layout.virtual_stages
+    near, far = SIMULATED_LAYERS if virtual == 1 else (2 * virtual, 3 * virtual)
     return SimulationRequest(
         model=config.model,
         vocab_rows=problem.shape.vocab_rows,
@@ -215,7 +216,7 @@ def simulation_request(config: Config, plan: Plan) -> SimulationRequest:
         activation_checkpointing=chosen.activation_checkpointing,
         attention=problem.attention,
         layers_of_rank=layers,
-        depths=(near, min(layers, 2 * near)),
+        depths=(min(layers, near), min(layers, far)),
     )
 
 
