@@ -1,6 +1,7 @@
 """Measurements against cases that can be worked out by hand, and against scikit-learn."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +12,27 @@ from sklearn.metrics import accuracy_score, f1_score
 from tasks.data.shard_writer import ShardWriter
 from tasks.data.shards import TOKEN_BYTES_FILE, TokenDataset
 from tasks.manifest import Manifest
+from tasks.parallel_config import Layout
 from tasks.training.evaluation import (
     answer_losses,
     as_metrics,
     classification_batch,
     classification_metrics,
+    heldout_batches,
     heldout_metrics,
     instruction_batch,
     paired_bootstrap,
     predict_classes,
     read_text,
 )
-from tasks.training.objective import IGNORED_LABEL, causal_loss_from_logits
+from tasks.training.mesh import Mesh
+from tasks.training.objective import IGNORED_LABEL, causal_loss, token_losses
 from tasks.training.ranks import Ranks
+from tests.unit.training.gloo_ranks import run_ranks
 from tests.unit.training.tiny_models import ALONE, tiny_model
 
 LENGTH = 4
+ONE = Mesh(Layout(), ALONE)
 
 
 @pytest.fixture
@@ -43,41 +49,35 @@ def dataset(tmp_path: Path) -> TokenDataset:
     return TokenDataset(tmp_path, manifest, "heldout", LENGTH)
 
 
-def one_bit(model: object, batch: dict) -> torch.Tensor:
-    """A model that spends one bit on each token."""
-    return torch.tensor(batch["labels"].numel() * math.log(2))
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
 @pytest.mark.parametrize(
     ("sequences", "num_bytes"), [(1, 1 + 2 + 3 + 1), (2, 7 + 2 + 3 + 1 + 2), (3, 15 + 0 + 5 + 5 + 5), (4, 50)]
 )
 def test_bits_per_byte_are_the_bits_of_all_targets_over_the_bytes_of_their_text(
-    dataset: TokenDataset, batch_size: int, sequences: int, num_bytes: int
+    dataset: TokenDataset, sequences: int, num_bytes: int
 ) -> None:
     assert dataset.num_sequences == 4
-    found = heldout_metrics(None, dataset, sequences, batch_size, one_bit, ALONE)
+    one_bit_each = sequences * LENGTH * math.log(2)
+    found = heldout_metrics(one_bit_each, dataset, sequences)
     assert found["heldout_loss"] == pytest.approx(math.log(2))
     assert found["bits_per_byte"] == pytest.approx(sequences * LENGTH / num_bytes)
 
 
-def test_the_held_out_loss_is_the_mean_over_tokens_however_it_is_shared(dataset: TokenDataset) -> None:
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
+@pytest.mark.parametrize("sequences", [1, 3, 4])
+def test_the_held_out_loss_is_that_of_the_sequences_however_they_are_shared(
+    dataset: TokenDataset, sequences: int, batch_size: int, ranks: int
+) -> None:
     model = tiny_model().eval()
+    shares = [list(heldout_batches(dataset, sequences, batch_size, rank, ranks)) for rank in range(ranks)]
+    assert len({len(share) for share in shares}) == 1, "sharded weights are gathered together"
+    batches = [batch for share in shares for batch in share]
+    assert {tuple(batch["input_ids"].shape) for batch in batches} == {(batch_size, LENGTH)}
+    assert sum(int((batch["labels"] != IGNORED_LABEL).sum()) for batch in batches) == sequences * LENGTH
     with torch.no_grad():
-        alone = heldout_metrics(model, dataset, 4, 3, causal_loss_from_logits, ALONE)
-        expected = causal_loss_from_logits(model, read_text(dataset, np.arange(4))).item() / 16
-        assert alone["heldout_loss"] == pytest.approx(expected, rel=1e-6)
-
-        class OneOfTwo(Ranks):
-            def sums(self, values: list[float]) -> list[float]:
-                return list(values)
-
-        parts = [
-            heldout_metrics(model, dataset, 4, 1, causal_loss_from_logits, OneOfTwo(rank, 2, torch.device("cpu")))
-            for rank in (0, 1)
-        ]
-    assert sum(part["heldout_loss"] for part in parts) == pytest.approx(alone["heldout_loss"], rel=1e-6)
-    assert all(part["heldout_loss"] > 0 for part in parts)
+        total = sum(causal_loss(model, batch).item() for batch in batches)
+        expected = causal_loss(model, read_text(dataset, np.arange(sequences))).item()
+    assert total == pytest.approx(expected, rel=1e-6)
 
 
 def test_text_is_read_with_shifted_labels_and_positions_that_restart(dataset: TokenDataset) -> None:
@@ -103,17 +103,41 @@ def test_instruction_batches_predict_the_next_token_of_the_answer_only() -> None
     assert batch["position_ids"].tolist() == [[0, 1, 2], [0, 1, 2]]
 
 
-def test_the_loss_of_an_answer_does_not_depend_on_its_batch() -> None:
-    model, ignored = tiny_model().eval(), IGNORED_LABEL
-    rows = [np.array([1, 20, 30, 40, 50]), np.array([5, 6]), np.array([7, 8, 9])]
-    labels = [np.array([ignored, ignored, 30, 40, 50]), np.array([ignored, 6]), np.array([ignored, ignored, 9])]
+ANSWERS = [
+    (np.array([1, 20, 30, 40, 50]), np.array([IGNORED_LABEL, IGNORED_LABEL, 30, 40, 50])),
+    (np.array([5, 6]), np.array([IGNORED_LABEL, 6])),
+    (np.array([7, 8, 9]), np.array([IGNORED_LABEL, IGNORED_LABEL, 9])),
+]
+
+
+def answers_apart(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    batches = [instruction_batch([row], [labels], 1) for row, labels in ANSWERS]
     with torch.no_grad():
-        together, counts = answer_losses(model, [instruction_batch(rows, labels, 1)], ALONE)
-        apart, _ = answer_losses(model, [instruction_batch([r], [t], 1) for r, t in zip(rows, labels, strict=True)], ALONE)
+        return answer_losses(tiny_model().eval(), batches, mesh, token_losses)
+
+
+def test_the_loss_of_an_answer_does_not_depend_on_its_batch() -> None:
+    model = tiny_model().eval()
+    with torch.no_grad():
+        together, counts = answer_losses(model, [instruction_batch(*zip(*ANSWERS, strict=True), 1)], ONE)
         logits = model(input_ids=torch.tensor([[7, 8, 9]])).logits[0, 1]
     assert counts.tolist() == [3, 1, 1]
-    np.testing.assert_allclose(together, apart, rtol=1e-5)
+    np.testing.assert_allclose(together, answers_apart(ONE)[0], rtol=1e-5)
     assert together[2] == pytest.approx(-torch.log_softmax(logits, 0)[9].item(), rel=1e-5)
+
+
+def answers_on_ranks(ranks: Ranks, layout: Layout) -> tuple[list[float], list[float]]:
+    losses, counts = answers_apart(Mesh(layout, ranks))
+    return losses.tolist(), counts.tolist()
+
+
+@pytest.mark.parametrize("layout", [Layout(replicate=2), Layout(shard=2), Layout(tensor_parallel=2)], ids=str)
+def test_answers_that_are_shared_by_ranks_count_once(layout: Layout) -> None:
+    """Three batches on two ranks, or on two that both measure all of them."""
+    expected = answers_apart(ONE)[0]
+    for losses, counts in run_ranks(2, partial(answers_on_ranks, layout=layout)):
+        assert losses == pytest.approx(expected.tolist(), rel=1e-6)
+        assert counts == [3, 1, 1]
 
 
 def test_predicted_classes_come_in_the_order_of_the_examples() -> None:
@@ -125,7 +149,7 @@ def test_predicted_classes_come_in_the_order_of_the_examples() -> None:
     batches = [
         classification_batch([np.array([c]) for c in classes], np.array(classes), 9) for classes in ([0, 3], [1], [2, 2])
     ]
-    predicted, losses = predict_classes(Echo(), batches, ALONE)
+    predicted, losses = predict_classes(Echo(), batches, ONE)
     assert predicted.tolist() == [0, 3, 1, 2, 2]
     np.testing.assert_allclose(losses, math.log(1 + 3 * math.exp(-3)), rtol=1e-6)
 
