@@ -39,7 +39,8 @@ def recipe(**changes: Any) -> Recipe:
     values: dict[str, Any] = {
         "request_digest": "request", "seed": 0, "schedule": Schedule(0.01, 0.0, 2, 4, "1-sqrt"), "max_steps": 12,
         "global_batch_size": 8, "micro_batch_size": 2, "sequence_length": LENGTH, "max_grad_norm": 1.0,
-        "weight_decay": 0.1, "betas": (0.9, 0.95), "precision": "fp32", "evaluate_every_steps": 2, "checkpoint_every_steps": 4, "keep_checkpoints": 2,
+        "weight_decay": 0.1, "betas": (0.9, 0.95), "precision": "fp32",
+        "evaluate_every_steps": 2, "checkpoint_every_steps": 4, "keep_checkpoints": 2,
         "sample_ids": lambda step: samples_of_step(step, 8, ROWS, 0), "read": read,
         "num_targets": lambda ids: len(ids) * LENGTH, "num_tokens": lambda ids: len(ids) * LENGTH,
         "evaluate": heldout,
