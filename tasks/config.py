@@ -98,6 +98,8 @@ class PretrainConfig(Section):
     """Tokens per optimizer step over all ranks; a multiple of micro_batch_size x sequence_length x data-parallel ranks."""
     train_tokens: int = Field(2_000_000, ge=1)
     """Cap on the horizon, in tokens, decay included; training ends earlier when it has converged."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW, or Muon for the matrices of the layers and AdamW for the rest, at the same learning rate and weight decay."""
     learning_rate: float = Field(1e-3, gt=0.0, le=1.0)
     """Peak learning rate, held through the stable phase; at most 1."""
     min_learning_rate: float = Field(0.0, ge=0.0)
@@ -115,7 +117,9 @@ class PretrainConfig(Section):
     max_grad_norm: float | None = Field(1.0, gt=0.0)
     """Gradients are clipped to this global norm; empty means off."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic of the forward pass; parameters, gradients and optimizer state are always fp32."""
+    """Arithmetic of the forward and the backward pass."""
+    state_precision: Literal["fp32", "bf16"] = "fp32"
+    """Parameters, gradients and optimizer state; bf16 halves their memory, loses small updates, and needs precision="bf16"."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """Initial weights, data order and dropout are functions of this number."""
     evaluate_every_steps: int = Field(50, ge=1)
@@ -136,6 +140,11 @@ class PretrainConfig(Section):
             raise ValueError(
                 f"pretrain.min_learning_rate={self.min_learning_rate} is not below "
                 f"pretrain.learning_rate={self.learning_rate}; lower it, 0 is the usual value"
+            )
+        if self.state_precision == "bf16" and self.precision == "fp32":
+            raise ValueError(
+                "pretrain.state_precision='bf16' needs pretrain.precision='bf16' and has 'fp32', the cost of exact parameters "
+                "for rounded ones; set both to bf16, or state_precision to fp32"
             )
         every = self.milestone_every_steps
         if every is not None and every % self.checkpoint_every_steps:

@@ -6,10 +6,11 @@ V rows of the vocabulary, L sequence_length, H query heads.
 
 Assumptions, each of which `tests/unit/planning/test_memory.py` compares with tensors that were counted:
 
-- Parameters, gradients and AdamW's two moments are fp32: 16 bytes per parameter.
+- Parameters, gradients and AdamW's two moments are fp32, 16 bytes per parameter, or bf16; Muon has one moment for each matrix
+  of a layer.
 - FSDP2 (a partitioned model with data-parallel ranks) shards all four, gathers a layer at a time in the compute dtype and the
-  rest (embedding, last norm, head) for the whole step; gradients of several micro-batches are summed unsharded, in fp32. In a
-  pipeline the gathered weights of the stage stay for the whole step.
+  rest (embedding, last norm, head) for the whole step. In a pipeline the gathered weights of the stage stay for the whole step,
+  and gradients of several micro-batches are summed unsharded, in fp32.
 - Without FSDP2, bf16 autocast keeps a bf16 copy of each matrix for each micro-batch in flight, an fp32 residual stream, and a
   bf16 copy of a norm's output for each matrix that reads it.
 - Tensor parallelism divides matrices, heads, feed-forward width and vocabulary; the residual stream and the norms are whole on
@@ -28,6 +29,8 @@ from tasks.planning.work import Stage, Work, in_flight, stages_of
 
 CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}
 """tasks/training/objective.py's; a test says that they are equal."""
+MUON_STACK = 2**26
+"""tasks/training/muon.py's elements of matrices that are updated together; equal, too."""
 NORM_TENSORS = 5
 """Whole fp32 tensors of the residual's size that the backward pass of an RMSNorm holds beside what it saved."""
 
@@ -74,15 +77,16 @@ def moments(work: Work, stage: Stage) -> list[RankMemory]:
     c, r, d = work.compute_bytes, work.residual_bytes, shape.hidden_size
     fsdp, flat = work.uses_fsdp, not layout.is_partitioned
     sharded = stage.elements / layout.shard
-    state = RankMemory(stage.place, int(kept.parameter_bytes * sharded), int(kept.moment_bytes * sharded), 0, 0, 0, 0, "")
+    parameter_bytes, gradient_bytes = kept.parameter_bytes * work.state_scale, kept.gradient_bytes * work.state_scale
+    state = RankMemory(stage.place, int(parameter_bytes * sharded), int(optimizer_bytes(work, stage)), 0, 0, 0, 0, "")
     flying = in_flight(layout, stage.place, work.micro_batches)
     piped = layout.num_stages > 1
     several = work.waits_with_gradients
     table = shape.embedding / layout.tensor_parallel
     whole = whole_vocabulary_gradient(work, stage)
-    before = kept.gradient_bytes * (stage.elements + whole) if flat or several else 0
+    before = gradient_bytes * (stage.elements + whole) if flat or several else 0
     if work.micro_batches > 1 and not before:
-        before = kept.gradient_bytes * sharded
+        before = gradient_bytes * sharded
     gathered = gathered_weights(work, stage, flying)
     saved = n * saved_of_rank(work, stage, flying)
     received, again_saved = pipeline_buffers(work, stage)
@@ -103,17 +107,39 @@ def moments(work: Work, stage: Stage) -> list[RankMemory]:
             temporary=int(temporary),
         )  # fmt: skip
 
+    updated = gradient_bytes * (sharded + (0 if fsdp else whole + table * bool(whole)))
     found = [
         moment("loss" if stage.has_head else "forward", before, gathered, saved, buffers + loss),
         moment("backward", before, cast + prefetched, saved + again - final_norm, buffers + backward),
-        moment("update", kept.gradient_bytes * (sharded + (0 if fsdp else whole + table * bool(whole))), 0.0, 0.0, received),
+        moment("update", updated, 0.0, 0.0, received + (muon_temporaries(work, stage) if work.optimizer == "muon" else 0.0)),
     ]
     if stage.has_embedding:
         others = stage.elements if not fsdp or several else stage.layers * stage.layer / layout.shard
         end = embedding_temporaries(work, stage, table) + (head if shape.tied else 0)
         still = gathered if piped else fsdp * c * stage.outside
-        found.append(moment("embedding", kept.gradient_bytes * others, still, 0.0, buffers + end))
+        found.append(moment("embedding", gradient_bytes * others, still, 0.0, buffers + end))
     return found
+
+
+def optimizer_bytes(work: Work, stage: Stage) -> float:
+    """Bytes of the moments that a rank keeps; Muon has one for each matrix of a layer, AdamW two for everything else."""
+    moments = work.convention.moment_bytes * work.state_scale * stage.elements
+    if work.optimizer == "muon":
+        moments -= (
+            work.convention.moment_bytes
+            * work.state_scale
+            / 2
+            * stage.layers
+            * work.shape.layer_matrices(work.layout.tensor_parallel)
+        )
+    return moments / work.layout.shard
+
+
+def muon_temporaries(work: Work, stage: Stage) -> float:
+    """Bytes of the largest stack of matrices of one shape that Muon makes orthogonal: three of it, two of its products."""
+    width, d = work.shape.width, work.shape.hidden_size
+    count = min(max(1, MUON_STACK // (width * d)), stage.layers * (2 if work.shape.gated else 1))
+    return (2 if work.on_gpu else 4) * count * (3 * width * d + 2 * min(width, d) ** 2)
 
 
 def saved_of_rank(work: Work, stage: Stage, flying: float) -> float:
@@ -142,7 +168,7 @@ def gathered_weights(work: Work, stage: Stage, flying: float) -> float:
         if work.layout.num_stages > 1:
             return c * stage.elements
         return c * stage.outside
-    if c == 4:
+    if not work.weights_are_cast:
         return 0.0
     return flying * 2 * stage.layers * work.shape.layer_matrices(work.layout.tensor_parallel)
 
@@ -153,8 +179,7 @@ def loss_temporaries(work: Work, table: float) -> float:
     rows = work.shape.vocab_rows // work.layout.tensor_parallel
     in_chunk = 1 << (max(1, CHUNK_LOGITS["cuda" if work.on_gpu else "cpu"] // rows).bit_length() - 1)
     chunk = min(n, in_chunk) * rows
-    weights_are_cast = c == 2 and not work.uses_fsdp
-    cast = (2 * table if weights_are_cast else 0) + (c * n * d if c < work.residual_bytes else 0)
+    cast = (2 * table if work.weights_are_cast else 0) + (c * n * d if c < work.residual_bytes else 0)
     result = c * n * d + 4 * table
     if work.on_gpu and work.layout.tensor_parallel == 1:
         logits = gradient = c  # compiled: no fp32 copy

@@ -213,6 +213,8 @@ def simulation_request(config: Config, plan: Plan) -> SimulationRequest:
         sequence_length=plan.sequence_length,
         micro_batches=chosen.micro_batches,
         precision=plan.precision,
+        state_precision=config.pretrain.state_precision,
+        optimizer=config.pretrain.optimizer,
         activation_checkpointing=chosen.activation_checkpointing,
         attention=problem.attention,
         layers_of_rank=layers,
@@ -224,6 +226,7 @@ def formula_of(request: SimulationRequest, shape: Shape) -> int:
     """Tensor bytes of the simulated rank by the closed form."""
     work = Work(
         shape, request.layout, request.micro_batch_size, request.sequence_length, request.micro_batches, request.precision,
-        request.activation_checkpointing, request.attention,
+        request.activation_checkpointing, request.attention, state_precision=request.state_precision,
+        optimizer=request.optimizer,
     )  # fmt: skip
     return rank_memory(work, stages_of(shape, request.layout)[request.rank // request.layout.stage_size]).total

@@ -42,7 +42,8 @@ class Problem:
         micro_batches = self.pretrain.global_batch_size // (micro_batch_size * layout.data_parallel)
         return Work(
             self.shape, layout, micro_batch_size, self.pretrain.sequence_length, micro_batches, self.pretrain.precision,
-            checkpointing, self.attention, self.accelerator.name != "cpu",
+            checkpointing, self.attention, self.accelerator.name != "cpu", state_precision=self.pretrain.state_precision,
+            optimizer=self.pretrain.optimizer,
         )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ class SimulationRequest(BaseModel):
     sequence_length: int
     micro_batches: int
     precision: Literal["bf16", "fp32"]
+    state_precision: Literal["bf16", "fp32"] = "fp32"
+    optimizer: Literal["adamw", "muon"] = "adamw"
     activation_checkpointing: Checkpointing = "none"
     attention: Attention = "fused"
     layers_of_rank: int

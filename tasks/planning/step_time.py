@@ -71,15 +71,27 @@ def step_time(work: Work, device: Accelerator) -> StepTime:
     transfers = count * pipeline_seconds(work, device)
     filling = (layout.pipeline_parallel - 1) / (layout.virtual_stages * count)
     elements = max(stage.elements for stage in stages)
-    traffic = elements / layout.shard * (28 + 8)
     return StepTime(
         compute=compute,
         bubble=(compute + tensor + transfers) * filling,
         tensor_parallel=tensor,
         pipeline_transfers=transfers,
         data_parallel=data_parallel_seconds(work, device, elements, compute + tensor),
-        optimizer=traffic / device.memory_bandwidth,
+        optimizer=optimizer_seconds(work, device, elements, most_layers),
     )
+
+
+def optimizer_seconds(work: Work, device: Accelerator, elements: float, layers: int) -> float:
+    """Clipping and the update of this rank's shard; Muon's directions are computed whole on every rank, in 5 iterations."""
+    update = elements / work.layout.shard * (28 + 8) * work.state_scale / device.memory_bandwidth
+    if work.optimizer == "adamw":
+        return update
+    shape, d = work.shape, work.shape.hidden_size
+    shapes = (
+        [(d, shape.attention_width)] * 2 + [(d, shape.key_value_width)] * 2 + [(d, shape.width)] * (3 if shape.gated else 2)
+    )
+    flops = sum(5 * (4 * min(m) ** 2 * max(m) + 2 * min(m) ** 3) for m in shapes)
+    return update + layers * flops / (device.peak("bf16" if work.on_gpu else "fp32") * matmul_efficiency(d, shape.width))
 
 
 def layer_seconds(work: Work, device: Accelerator) -> float:
@@ -138,14 +150,13 @@ def data_parallel_seconds(work: Work, device: Accelerator, elements: float, pass
     gathers = 1 if layout.pipeline_parallel > 1 else 2 * work.micro_batches
     gather = gather_seconds(work.compute_bytes * elements, device, layout.shard, layout.tensor_parallel, groups)
     scatter = gather_seconds(gradients, device, layout.shard, layout.tensor_parallel, groups)
-    if work.micro_batches > 1 and not work.waits_with_gradients:
-        scatter *= work.micro_batches
+    scatters = 1 if work.waits_with_gradients else work.micro_batches
     copies = all_reduce_seconds(gradients / layout.shard, device, layout.replicate, layout.tensor_parallel * layout.shard)
     hidden = OVERLAP * passes if layout.pipeline_parallel == 1 and device.overlaps else 0.0
-    copied = (2 * gathers * work.compute_bytes * elements + 2 * gradients) / device.memory_bandwidth
+    copied = (2 * gathers * work.compute_bytes * elements + 2 * scatters * gradients) / device.memory_bandwidth
     if not device.overlaps:
-        copied += device.layer_overhead_seconds * groups * (gathers + 1)
-    return max(0.0, gathers * gather + scatter + copies - hidden) + gather / groups + copied
+        copied += device.layer_overhead_seconds * groups * (gathers + scatters)
+    return max(0.0, gathers * gather + scatters * scatter + copies - hidden) + gather / groups + copied
 
 
 def gather_seconds(size: float, device: Accelerator, ranks: int, stride: int, calls: int = 1) -> float:

@@ -21,8 +21,6 @@ class Convention:
     """Per element of a dropout mask; None: as large as its input, as on a CPU."""
     score_bytes: float | None = None
     """Saved per query head and key position; None: by the kind of attention."""
-    accumulates_unsharded: bool = True
-    """FSDP2 without a pipeline sums the gradients of a step's micro-batches unsharded, and scatters them once, at the end."""
     residual_bytes: int | None = None
     """Per element of the residual stream; None: by precision and layout."""
 
@@ -46,6 +44,8 @@ class Work:
     on_gpu: bool = False
     """Cross-entropy takes larger chunks there, and fuses what it does with them."""
     convention: Convention = OURS
+    state_precision: str = "fp32"
+    optimizer: str = "adamw"
 
     @property
     def tokens(self) -> int:
@@ -62,16 +62,25 @@ class Work:
 
     @property
     def waits_with_gradients(self) -> bool:
-        """Whole gradients wait for the later micro-batches of the step."""
-        sharded = self.uses_fsdp and self.layout.num_stages == 1 and not self.convention.accumulates_unsharded
-        return self.micro_batches > 1 and not sharded
+        """Whole gradients wait for the step's later micro-batches; FSDP2 without a pipeline scatters those of each at once."""
+        return self.micro_batches > 1 and not (self.uses_fsdp and self.layout.num_stages == 1)
+
+    @property
+    def state_scale(self) -> float:
+        """Bytes of the state relative to the convention's."""
+        return 0.5 if self.state_precision == "bf16" else 1.0
+
+    @property
+    def weights_are_cast(self) -> bool:
+        """Autocast keeps copies of the matrices in the compute dtype."""
+        return self.compute_bytes == 2 and not self.uses_fsdp and self.state_precision == "fp32"
 
     @property
     def residual_bytes(self) -> int:
-        """Bytes per element of the residual stream: FSDP2 hands bf16 embeddings to the first layer, autocast fp32 ones."""
+        """Bytes per element of the residual stream: embeddings are bf16 from FSDP2 or bf16 parameters, fp32 under autocast."""
         if self.convention.residual_bytes is not None:
             return self.convention.residual_bytes
-        return self.compute_bytes if self.uses_fsdp else 4
+        return self.compute_bytes if self.uses_fsdp or self.state_precision == "bf16" else 4
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tasks.training.checkpoint import TrainState, clear_leftovers, load_newest
 from tasks.training.checkpoint_saver import CheckpointSaver, SaveRecord
 from tasks.training.feed import Batch, Feed, HostNumbers, to_device
 from tasks.training.gradients import FlatGradients, ShardedGradients
-from tasks.training.optimizer import build_optimizer, optimizer_tensors, set_learning_rate
+from tasks.training.optimizer import OptimizerKind, build_optimizer, optimizer_tensors, set_learning_rate
 from tasks.training.partition import Partition
 from tasks.training.passes import passes_of
 from tasks.training.pieces import pieces_of
@@ -64,6 +64,7 @@ class Recipe:
     """Step of which every rank writes a trace."""
     on_evaluation: Callable[["Trainer"], None] | None = None
     """Called after each evaluation on all ranks; may start the decay."""
+    optimizer: OptimizerKind = "adamw"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Trainer:
         """`partition` has its values and its loss; parameters are given their optimizer here."""
         self.recipe, self.partition, self.stage, self.attempt = recipe, partition, stage, attempt
         self.mesh, self.ranks = partition.mesh, partition.mesh.ranks
-        self.optimizer = build_optimizer(partition, recipe.schedule.peak, recipe.weight_decay, recipe.betas)
+        self.optimizer = build_optimizer(partition, recipe.schedule.peak, recipe.weight_decay, recipe.betas, recipe.optimizer)
         flat = not self.mesh.layout.is_partitioned
         self.gradients = FlatGradients(partition) if flat else ShardedGradients(partition)
         self.passes = passes_of(partition, recipe.precision, self.num_micro_batches)

@@ -55,6 +55,13 @@ def build_model(config: ModelConfig, vocab_size: int, end_of_text_id: int, pad_i
     return model.float()
 
 
+def with_parameters_in(model: PreTrainedModel, precision: str) -> PreTrainedModel:
+    """The model with its parameters in bf16 or fp32; buffers (the rotary frequencies) stay as they are."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    return model
+
+
 def architecture_settings(config: ModelConfig) -> dict[str, Any]:
     """The model's shape under the names of its architecture; raises ConfigError for a setting that would have no effect."""
     values: dict[str, Any] = {

@@ -10,13 +10,15 @@ from torch.distributed.tensor import DTensor
 from tasks.training.muon import MuonAdamW
 from tasks.training.partition import Partition
 
+OptimizerKind = Literal["adamw", "muon"]
+
 
 def build_optimizer(
     partition: Partition,
     learning_rate: float,
     weight_decay: float,
     betas: tuple[float, float],
-    kind: Literal["adamw", "muon"] = "adamw",
+    kind: OptimizerKind = "adamw",
 ) -> torch.optim.AdamW:
     """Fused AdamW: weight decay on matrices but embeddings, none on vectors (norms, biases). Its state has their dtype.
 

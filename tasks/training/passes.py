@@ -35,7 +35,8 @@ class WholePasses:
         for number, batch in enumerate(batches):
             torch.manual_seed(seed_of(number))
             if isinstance(self._model, FSDPModule):
-                self._model.set_requires_gradient_sync(number == len(batches) - 1)
+                # Every micro-batch is scattered, so that no rank holds a whole gradient; replicas sum theirs once.
+                self._model.set_requires_all_reduce(number == len(batches) - 1)
             with autocast(self._ranks.device, self._precision):
                 loss = self._model.summed_loss(batch)
             (loss / num_targets).backward()

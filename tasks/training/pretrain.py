@@ -28,7 +28,7 @@ from tasks.training.evaluation import as_metrics, heldout_batches, heldout_metri
 from tasks.training.export import export_partition, sample_of
 from tasks.training.feed import to_device
 from tasks.training.loop import Recipe, Trainer, relative
-from tasks.training.model import attention_implementation, build_model
+from tasks.training.model import attention_implementation, build_model, with_parameters_in
 from tasks.training.plots import loss_curve
 from tasks.training.ranks import Ranks
 from tasks.training.schedule import Schedule
@@ -48,7 +48,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
         model_config = ModelConfig.model_validate(request.identity["model"])
         model = build_model(model_config, tokenizer.vocab_size, tokenizer.end_of_text_id, tokenizer.pad_id)
         model.set_attn_implementation(attention_implementation(model, config.sequence_length))
-        return model
+        return with_parameters_in(model, config.state_precision)
 
     setup = Setup.of(request, ranks, pipeline=True)
     loss, leak = probed_loss(build().config, setup)
@@ -84,6 +84,7 @@ def pretraining_recipe(
         max_grad_norm=config.max_grad_norm,
         weight_decay=config.weight_decay,
         betas=(config.beta1, config.beta2),
+        optimizer=config.optimizer,
         precision=config.precision,
         evaluate_every_steps=config.evaluate_every_steps,
         checkpoint_every_steps=config.checkpoint_every_steps,

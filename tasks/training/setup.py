@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from tasks.errors import ConfigError
 from tasks.manifest import Request
 from tasks.parallel_config import Layout, ParallelConfig
+from tasks.training.cpu_kernels import use_onednn
 from tasks.training.exported import files_by_name, fill_from_export
 from tasks.training.initial_values import fill_at_random, recorded_writes
 from tasks.training.mesh import Mesh
@@ -122,11 +123,14 @@ def filled_partition(setup: Setup, build: Build, precision: str, seed: int, expo
 
 
 def make_trainable(partition: Partition, setup: Setup, loss: Loss) -> None:
-    """Give the parts their loss, and what the setup says about memory and compilation."""
+    """Give the parts their loss, the kernels that suit the machine, and what the setup says about memory and compilation."""
     with_methods(partition, summed_loss=loss, token_losses=LOSSES_OF_TOKENS.get(loss, token_losses_from_logits))
     save_activations(partition, setup.parallel.activation_checkpointing)
     if setup.compiles:
         compile_layers(partition)
+    else:
+        for part in partition.parts:
+            use_onednn(part)
 
 
 def probed_loss(config: PreTrainedConfig, setup: Setup) -> tuple[Loss, str | None]:

@@ -29,7 +29,7 @@ from tasks.parallel_config import Layout
 from tasks.planning.simulation import SimulatedPeak, SimulationRequest
 from tasks.training.gradients import FlatGradients, ShardedGradients
 from tasks.training.mesh import Mesh
-from tasks.training.model import build_model
+from tasks.training.model import build_model, with_parameters_in
 from tasks.training.objective import causal_loss
 from tasks.training.optimizer import allocate_state, build_optimizer
 from tasks.training.partition import Partition, materialise, partitioned, save_activations, with_methods
@@ -136,7 +136,7 @@ def step_peaks(request: SimulationRequest, mesh: Mesh, layers_of_rank: int) -> d
     def build() -> PreTrainedModel:
         model = build_model(config, request.vocab_rows, 0, 0)
         model.set_attn_implementation("eager" if request.attention == "eager" else "sdpa")
-        return model
+        return with_parameters_in(model, request.state_precision)
 
     partition = partitioned(build, mesh, request.precision)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -152,7 +152,7 @@ def measured_step(partition: Partition, request: SimulationRequest, passes: Pass
     materialise(partition, partition.mesh.ranks.device)
     with_methods(partition, summed_loss=causal_loss)
     save_activations(partition, request.activation_checkpointing)
-    optimizer = build_optimizer(partition, 1e-3, 0.1, (0.9, 0.95))
+    optimizer = build_optimizer(partition, 1e-3, 0.1, (0.9, 0.95), request.optimizer)
     flat = not partition.mesh.layout.is_partitioned
     gradients = FlatGradients(partition) if flat else ShardedGradients(partition)
     partition.train()

@@ -21,7 +21,7 @@ from tasks.training.evaluation import read_text
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.mesh import Mesh
 from tasks.training.objective import causal_loss, token_losses
-from tasks.training.optimizer import build_optimizer
+from tasks.training.optimizer import OptimizerKind
 from tasks.training.partition import Partition
 from tasks.training.ranks import Ranks
 from tasks.training.schedule import Schedule
@@ -119,7 +119,7 @@ def device() -> torch.device:
 
 
 def pretune_trainer(
-    model: PreTrainedModel, run: Run, data: Data, folder: Path, optimizer: str = "adamw", **parallel: Any
+    model: PreTrainedModel, run: Run, data: Data, folder: Path, optimizer: OptimizerKind = "adamw", **parallel: Any
 ) -> Trainer:
     """The product's loop, ready to train; it never evaluates and never saves. `parallel` are settings of ParallelConfig."""
     settings = ParallelConfig(**parallel)
@@ -133,11 +133,9 @@ def pretune_trainer(
         precision=run.precision, evaluate_every_steps=10**9, checkpoint_every_steps=10**9, keep_checkpoints=1,
         sample_ids=lambda step: data.sample_ids(run, step), read=data.read,
         num_targets=lambda ids: len(ids) * run.length, num_tokens=lambda ids: len(ids) * run.length,
-        evaluate=lambda trainer: {"heldout_loss": math.nan},
+        evaluate=lambda trainer: {"heldout_loss": math.nan}, optimizer=optimizer,
     )  # fmt: skip
     trainer = Trainer(recipe, partition, StageLayout(folder), 1)
-    if optimizer != "adamw":
-        trainer.optimizer = build_optimizer(partition, run.learning_rate, run.weight_decay, run.betas, optimizer)
     trainer.state.decay_start = run.decay_start
     partition.train()
     return trainer

@@ -8,7 +8,8 @@ import pytest
 from tasks.parallel_config import Layout
 from tasks.planning import memory
 from tasks.planning.shapes import Shape
-from tasks.planning.work import Convention, Work
+from tasks.planning.work import Work
+from tasks.training.muon import STACKED_ELEMENTS
 from tasks.training.objective import CHUNK_LOGITS
 from tests.unit.training.gloo_ranks import run_ranks
 from tests.unit.training.planned_ranks import formula, measured, request, simulated
@@ -24,6 +25,10 @@ REAL = {
     ),
     "two tensor ranks": request(Layout(tensor_parallel=2)),
     "two stages x two shards": request(Layout(2, shard=2), micro_batches=4),
+    "four shards, accumulated": request(Layout(shard=4), micro_batches=3),
+    "bf16 states": request(Layout(), state_precision="bf16"),
+    "bf16 states, two shards": request(Layout(shard=2), state_precision="bf16", micro_batches=2),
+    "Muon, two shards": request(Layout(shard=2), optimizer="muon", micro_batch_size=1),
     "full checkpointing": request(Layout(), activation_checkpointing="full", micro_batch_size=8),
 }
 SIMULATED = {
@@ -54,8 +59,9 @@ def test_the_formula_is_within_5_percent_of_a_simulated_rank(case):
     assert formula(asked) == pytest.approx(peak.peak_memory_bytes, rel=0.05)
 
 
-def test_the_chunks_are_those_of_the_objective():
+def test_the_chunks_are_those_of_training():
     assert memory.CHUNK_LOGITS == CHUNK_LOGITS
+    assert memory.MUON_STACK == STACKED_ELEMENTS
 
 
 def test_the_state_is_16_bytes_per_parameter_divided_by_the_mesh():
@@ -67,9 +73,17 @@ def test_the_state_is_16_bytes_per_parameter_divided_by_the_mesh():
     assert many.parameters + many.optimizer <= 12 * (shape.total + 2 * replicated + shape.embedding) / 16
 
 
-def test_gradients_that_wait_unsharded_are_what_accumulation_under_fsdp_costs():
+def test_no_rank_waits_with_a_whole_gradient_under_fsdp():
     shape = Shape("llama", 8, 512, 1536, 8, 8, 64, 4096, 0, tied=False)
-    waiting = Work(shape, Layout(shard=8), 1, 64, 4, "bf16")
-    scattered = replace(waiting, convention=Convention(accumulates_unsharded=False))
-    cost = memory.peak_memory(waiting).gradients - memory.peak_memory(scattered).gradients
-    assert cost == pytest.approx(4 * shape.total * 7 / 8, rel=0.01)
+    several = Work(shape, Layout(shard=8), 1, 64, 4, "bf16")
+    assert memory.peak_memory(several).gradients <= 4 * shape.total / 8
+    assert memory.peak_memory(replace(several, layout=Layout(2, shard=8))).gradients > 4 * shape.total / 3
+
+
+def test_bf16_states_and_muon_take_less():
+    shape = Shape("llama", 8, 512, 1536, 8, 8, 64, 4096, 0, tied=False)
+    usual = Work(shape, Layout(shard=8), 1, 64, 4, "bf16")
+    full, half = (memory.peak_memory(work) for work in (usual, replace(usual, state_precision="bf16")))
+    assert (half.parameters, half.optimizer) == (full.parameters // 2, full.optimizer // 2)
+    orthogonal = memory.peak_memory(replace(usual, optimizer="muon"))
+    assert full.optimizer - orthogonal.optimizer == 4 * 8 * shape.layer_matrices() // 8

@@ -80,7 +80,7 @@ def test_collectives_go_as_fast_as_their_slowest_link():
 def test_sharding_is_hidden_behind_the_passes_of_a_gpu():
     hidden = step_time(work(Layout(shard=8)), H200)
     seen = step_time(work(Layout(shard=8)), replace(H200, overlaps=False))
-    assert hidden.data_parallel < 0.05 * hidden.compute
+    assert hidden.data_parallel < 0.1 * hidden.compute
     assert seen.data_parallel > 3 * hidden.data_parallel
 
 

@@ -5,12 +5,11 @@ from transformers import PreTrainedModel
 
 from tasks.config import ModelConfig
 from tasks.parallel_config import Layout
-from tasks.planning.memory import rank_memory
+from tasks.planning.plan import formula_of
 from tasks.planning.shapes import shape_of
 from tasks.planning.simulation import SimulatedPeak, SimulationRequest
-from tasks.planning.work import Work, stages_of
 from tasks.training.mesh import Mesh
-from tasks.training.model import build_model
+from tasks.training.model import build_model, with_parameters_in
 from tasks.training.partition import Partition, partitioned
 from tasks.training.passes import Batch, passes_of
 from tasks.training.ranks import Ranks
@@ -35,12 +34,7 @@ def request(layout: Layout, rank: int = 0, **changes) -> SimulationRequest:
 
 def formula(asked: SimulationRequest) -> int:
     """Tensor bytes of that rank by the closed form."""
-    shape, layout = shape_of(asked.model, asked.vocab_rows), asked.layout
-    work = Work(
-        shape, layout, asked.micro_batch_size, asked.sequence_length, asked.micro_batches, asked.precision,
-        asked.activation_checkpointing, asked.attention,
-    )  # fmt: skip
-    return rank_memory(work, stages_of(shape, layout)[asked.rank // layout.stage_size]).total
+    return formula_of(asked, shape_of(asked.model, asked.vocab_rows))
 
 
 def simulated(_ranks: Ranks, asked: SimulationRequest) -> SimulatedPeak:
@@ -64,7 +58,7 @@ def measured(ranks: Ranks, asked: SimulationRequest) -> int:
     def build() -> PreTrainedModel:
         model = build_model(asked.model, asked.vocab_rows, 0, 0)
         model.set_attn_implementation("eager" if asked.attention == "eager" else "sdpa")
-        return model
+        return with_parameters_in(model, asked.state_precision)
 
     partition = partitioned(build, Mesh(asked.layout, ranks), asked.precision)
     torch.manual_seed(0)
