@@ -1,11 +1,14 @@
 """One model on every mesh: the loss and the gradient norm of one process, the bytes per rank, resumes on other meshes."""
 
 import math
+import shutil
+import tempfile
 from functools import cache, partial
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from tasks.config import ModelConfig
 from tasks.journal import latest_by_step, read_journal
@@ -13,7 +16,7 @@ from tasks.parallel_config import Layout, ParallelConfig
 from tasks.run_layout import StageLayout
 from tasks.training.loop import Trainer
 from tasks.training.mesh import Mesh
-from tasks.training.model import build_model
+from tasks.training.model import build_model, with_parameters_in
 from tasks.training.objective import causal_loss
 from tasks.training.pieces import local_values
 from tasks.training.ranks import Ranks
@@ -50,16 +53,22 @@ MODELS = {
 
 
 def trainer(
-    ranks: Ranks, folder: Path, layout: Layout, model: str, steps: int = STEPS, attempt: int = 1, **parallel: object
-) -> Trainer:
-    """A trainer of four micro-batches in a step, with gradients that are clipped in every one."""
+    ranks: Ranks, folder: Path, layout: Layout, model: str, steps: int = STEPS, attempt: int = 1, optimizer: str = "adamw",
+    states: str = "fp32", **parallel: object,
+) -> Trainer:  # fmt: skip
+    """A trainer of four micro-batches in a step, with gradients that are clipped in every one; bf16 with bf16 states."""
     setup = Setup(Mesh(layout, ranks), ParallelConfig(**parallel))
-    partition = random_partition(setup, lambda: build_model(MODELS[model], 384, 0, 1), "fp32", 0)
+
+    def build() -> PreTrainedModel:
+        return with_parameters_in(build_model(MODELS[model], 384, 0, 1), states)
+
+    partition = random_partition(setup, build, states, 0)
     make_trainable(partition, setup, causal_loss)
     settings = recipe(
         max_steps=steps, max_grad_norm=0.3, schedule=Schedule(0.005, 0.0, 2, 4, "1-sqrt"), global_batch_size=16,
         sample_ids=lambda step: (torch.arange(16) * 7 + step * 16).numpy() % 40, checkpoint_every_steps=steps // 2,
-        evaluate_every_steps=steps // 2, evaluate=lambda run: {"heldout_loss": heldout(run)},
+        evaluate_every_steps=steps // 2, evaluate=lambda run: {"heldout_loss": heldout(run)}, optimizer=optimizer,
+        precision=states,
     )  # fmt: skip
     return Trainer(settings, partition, StageLayout(folder), attempt)
 
@@ -96,11 +105,9 @@ def evaluations(folder: Path) -> list[float]:
 
 
 @cache
-def alone(model: str) -> tuple[list[tuple[float, float]], list[float]]:
-    import tempfile
-
+def alone(model: str, **changes: object) -> tuple[list[tuple[float, float]], list[float]]:
     with tempfile.TemporaryDirectory() as folder:
-        run_ranks(1, partial(trained, folder=Path(folder), layout=Layout(), model=model))
+        run_ranks(1, partial(trained, folder=Path(folder), layout=Layout(), model=model, **changes))
         return curve(Path(folder)), evaluations(Path(folder))
 
 
@@ -155,6 +162,24 @@ def test_activation_checkpointing_changes_no_number(tmp_path: Path, name: str, k
     assert_same(curve(tmp_path), alone("llama, tied")[0])
 
 
+@pytest.mark.parametrize("name", ["replicate 2", "shard 2", "pipeline 2", "shard 2 x tensor 2"])
+def test_muon_has_the_same_curve_on_every_mesh(tmp_path: Path, name: str) -> None:
+    layout, model = LAYOUTS[name], "qwen3, untied"
+    run_ranks(layout.world_size, partial(trained, folder=tmp_path, layout=layout, model=model, optimizer="muon"), 300)
+    expected = alone(model, optimizer="muon")[0]
+    assert_same(curve(tmp_path), expected)
+    assert expected != alone(model)[0]
+
+
+@pytest.mark.parametrize("name", ["replicate 2", "shard 2", "pipeline 2 x shard 2"])
+def test_bf16_states_stay_near_the_curve_of_fp32_ones_on_every_mesh(tmp_path: Path, name: str) -> None:
+    layout, model = LAYOUTS[name], "llama, tied"
+    run_ranks(layout.world_size, partial(trained, folder=tmp_path, layout=layout, model=model, states="bf16"), 300)
+    losses, exact = ([loss for loss, _ in found] for found in (curve(tmp_path), alone(model)[0]))
+    assert losses == pytest.approx(exact, rel=0.03)
+    assert losses != exact
+
+
 def continued(ranks: Ranks, folder: Path, layout: Layout, model: str) -> None:
     run = trainer(ranks, folder, layout, model, attempt=2)
     run.resume()
@@ -165,8 +190,6 @@ def continued(ranks: Ranks, folder: Path, layout: Layout, model: str) -> None:
 @pytest.mark.parametrize("first", ["pipeline 2 x shard 2", "shard 2 x tensor 2"])
 def test_a_checkpoint_goes_on_on_any_other_mesh(tmp_path: Path, first: str) -> None:
     """Same samples (the chain holds their digests), the loss of one process."""
-    import shutil
-
     model = "llama, tied"
     whole = tmp_path / "whole"
     run_ranks(LAYOUTS[first].world_size, partial(trained, folder=whole, layout=LAYOUTS[first], model=model), 300)
