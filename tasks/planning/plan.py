@@ -173,10 +173,14 @@ def horizon(config: Config, problem: Problem, chosen: Candidate, price_per_gpu_h
 
 def disk(config: Config, shape: Shape) -> Disk:
     every = config.pretrain.milestone_every_steps
+    size = 2 if config.pretrain.state_precision == "bf16" else 4
+    moments = 2 * shape.total
+    if config.pretrain.optimizer == "muon":
+        moments -= shape.num_layers * shape.layer_matrices()
     return Disk(
-        checkpoint_bytes=12 * shape.total,
+        checkpoint_bytes=size * (shape.total + moments),
         checkpoints_kept=config.pretrain.keep_checkpoints + 2,
-        milestone_bytes=4 * shape.total,
+        milestone_bytes=size * shape.total,
         milestones=(config.pretrain.max_steps // every if every else 0) + 2,
     )
 
@@ -185,15 +189,16 @@ def assumptions(problem: Problem) -> list[str]:
     """What the numbers rest on, in sentences; the modules memory and step_time say the rest."""
     device = problem.accelerator
     return [
-        "memory: fp32 parameters, gradients and AdamW moments, 16 bytes per parameter; formulas of Korthikanti et al. 2022, "
-        f"nothing compiled; {ALLOCATOR_SLACK:.0%} for the allocator and {device.reserved_bytes / GIB:.1f} GiB for context and "
+        f"memory: parameters, gradients and the optimizer's moments in {problem.pretrain.state_precision}, "
+        f"{problem.pretrain.optimizer}; formulas of Korthikanti et al. 2022, nothing compiled; "
+        f"{ALLOCATOR_SLACK:.0%} for the allocator and {device.reserved_bytes / GIB:.1f} GiB for context and "
         "libraries on top",
         f"time: matrix products at {MATMUL_EFFICIENCY:.0%} of {device.peak(problem.pretrain.precision) / 1e12:.4g} TFLOP/s, "
         f"the rest at the memory's {device.memory_bandwidth / 1e9:.4g} GB/s; links of {device.link_bandwidth / 1e9:.4g} GB/s "
         f"in a machine of {min(device.per_node, problem.world_size)}, {device.network_bandwidth / 1e9:.4g} GB/s beyond; "
         f"sharding hidden behind {OVERLAP:.0%} of the passes; loading, evaluation and checkpoints free",
-        f"energy: {device.watts:.0f} W per device x {POWER_USAGE_EFFECTIVENESS}; disk: 12 bytes per parameter a checkpoint, "
-        "4 a milestone",
+        f"energy: {device.watts:.0f} W per device x {POWER_USAGE_EFFECTIVENESS}; disk: parameters and moments for a "
+        "checkpoint, parameters for a milestone",
     ]
 
 
