@@ -9,6 +9,8 @@ from tasks.errors import ConfigError
 from tasks.run_layout import REPOSITORY, StageLayout
 
 ACCELERATE = REPOSITORY / "configs" / "accelerate"
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+"""glibc gives large blocks back to Linux, which fills them with zeros each time: a sixth of a bf16 step of 5.5 M parameters."""
 
 
 def data_command(stage: StageLayout) -> tuple[list[str], dict[str, str]]:
@@ -43,6 +45,7 @@ def training_command(stage: StageLayout, launch: LaunchConfig) -> tuple[list[str
     if not gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
         environment["ACCELERATE_USE_CPU"] = "true"
+        environment |= KEEP_FREED_MEMORY
     return command, environment
 
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 LENGTH, BATCH = 256, 8
@@ -38,7 +39,7 @@ def timed(step: Callable[[], None], steps: int) -> list[float]:
     return times
 
 
-def measure_pretune(precision: str, steps: int) -> float:
+def measure_pretune(precision: str, steps: int, optimizer: str = "adamw") -> float:
     """The product's own loop: journal, hash chain, clipping and stop check included; no evaluation, no checkpoint."""
     from contenders import Data, Run, Shape, llama, pretune_trainer
 
@@ -48,7 +49,7 @@ def measure_pretune(precision: str, steps: int) -> float:
     model = llama(Shape(), LENGTH)
     model.set_attn_implementation(attention_implementation(model, LENGTH))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = pretune_trainer(model, run, Data.random(steps * BATCH, LENGTH, Shape().vocab_size), Path(folder))
+        trainer = pretune_trainer(model, run, Data.random(steps * BATCH, LENGTH, Shape().vocab_size), Path(folder), optimizer)
         return rate(timed(trainer.train_step, steps))
 
 
@@ -88,7 +89,12 @@ def measure_bare(precision: str, steps: int) -> float:
     return rate(timed(step, steps))
 
 
-CONTENDERS = {"pretune": measure_pretune, "Trainer": measure_trainer, "bare loop": measure_bare}
+CONTENDERS = {
+    "pretune": measure_pretune,
+    "pretune, Muon": partial(measure_pretune, optimizer="muon"),
+    "Trainer": measure_trainer,
+    "bare loop": measure_bare,
+}
 
 
 def measure(name: str, precision: str, steps: int, litgpt_python: str | None) -> float:
@@ -98,6 +104,10 @@ def measure(name: str, precision: str, steps: int, litgpt_python: str | None) ->
     if name == "litgpt":
         command = [str(litgpt_python), str(folder / "training_litgpt.py"), precision, str(steps)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+    if name.startswith("pretune"):
+        from tasks.launch.local import KEEP_FREED_MEMORY
+
+        environment |= KEEP_FREED_MEMORY
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"{name} {precision} failed:\n{done.stderr[-3000:]}")
