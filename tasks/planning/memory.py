@@ -139,7 +139,7 @@ def muon_temporaries(work: Work, stage: Stage) -> float:
     """Bytes of the largest stack of matrices of one shape that Muon makes orthogonal: three of it, two of its products."""
     width, d = work.shape.width, work.shape.hidden_size
     count = min(max(1, MUON_STACK // (width * d)), stage.layers * (2 if work.shape.gated else 1))
-    return (2 if work.on_gpu else 4) * count * (3 * width * d + 2 * min(width, d) ** 2)
+    return work.compute_bytes * count * (3 * width * d + 2 * min(width, d) ** 2)
 
 
 def saved_of_rank(work: Work, stage: Stage, flying: float) -> float:

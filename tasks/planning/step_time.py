@@ -91,7 +91,7 @@ def optimizer_seconds(work: Work, device: Accelerator, elements: float, layers: 
         [(d, shape.attention_width)] * 2 + [(d, shape.key_value_width)] * 2 + [(d, shape.width)] * (3 if shape.gated else 2)
     )
     flops = sum(5 * (4 * min(m) ** 2 * max(m) + 2 * min(m) ** 3) for m in shapes)
-    return update + layers * flops / (device.peak("bf16" if work.on_gpu else "fp32") * matmul_efficiency(d, shape.width))
+    return update + layers * flops / (device.peak(work.precision) * matmul_efficiency(d, shape.width))
 
 
 def layer_seconds(work: Work, device: Accelerator) -> float:

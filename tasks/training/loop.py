@@ -90,7 +90,9 @@ class Trainer:
         """`partition` has its values and its loss; parameters are given their optimizer here."""
         self.recipe, self.partition, self.stage, self.attempt = recipe, partition, stage, attempt
         self.mesh, self.ranks = partition.mesh, partition.mesh.ranks
-        self.optimizer = build_optimizer(partition, recipe.schedule.peak, recipe.weight_decay, recipe.betas, recipe.optimizer)
+        self.optimizer = build_optimizer(
+            partition, recipe.schedule.peak, recipe.weight_decay, recipe.betas, recipe.optimizer, recipe.precision
+        )
         flat = not self.mesh.layout.is_partitioned
         self.gradients = FlatGradients(partition) if flat else ShardedGradients(partition)
         self.passes = passes_of(partition, recipe.precision, self.num_micro_batches)

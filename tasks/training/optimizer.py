@@ -19,10 +19,11 @@ def build_optimizer(
     weight_decay: float,
     betas: tuple[float, float],
     kind: OptimizerKind = "adamw",
+    precision: str = "fp32",
 ) -> torch.optim.AdamW:
     """Fused AdamW: weight decay on matrices but embeddings, none on vectors (norms, biases). Its state has their dtype.
 
-    With `muon` the matrices of the layers have Muon's update instead.
+    With `muon` the matrices of the layers have Muon's update instead, computed in `precision`.
     Each group's parameters lie on one mesh, which the fused kernel needs.
     """
     modules = [m for part in partition.parts for m in part.modules()]
@@ -36,7 +37,7 @@ def build_optimizer(
             mesh = parameter.device_mesh if isinstance(parameter, DTensor) else None
             groups.setdefault((decays, orthogonal, mesh), []).append(parameter)
     settings = [
-        {"params": members, "weight_decay": weight_decay if decays else 0.0, "orthogonal": orthogonal}
+        {"params": members, "weight_decay": weight_decay if decays else 0.0, "orthogonal": orthogonal, "precision": precision}
         for (decays, orthogonal, _), members in sorted(groups.items(), key=lambda group: group[0][:2], reverse=True)
     ]
     optimizer = MuonAdamW if kind == "muon" else torch.optim.AdamW

@@ -152,7 +152,7 @@ def measured_step(partition: Partition, request: SimulationRequest, passes: Pass
     materialise(partition, partition.mesh.ranks.device)
     with_methods(partition, summed_loss=causal_loss)
     save_activations(partition, request.activation_checkpointing)
-    optimizer = build_optimizer(partition, 1e-3, 0.1, (0.9, 0.95), request.optimizer)
+    optimizer = build_optimizer(partition, 1e-3, 0.1, (0.9, 0.95), request.optimizer, request.precision)
     flat = not partition.mesh.layout.is_partitioned
     gradients = FlatGradients(partition) if flat else ShardedGradients(partition)
     partition.train()

@@ -21,6 +21,9 @@ def message(values: dict) -> str:
 WRONG = [
     ({"pretrain": {"learning_rate": 0.1, "min_learning_rate": 0.1}},
      "pretrain.min_learning_rate=0.1 is not below pretrain.learning_rate=0.1; lower it, 0 is the usual value"),
+    ({"pretrain": {"precision": "fp32", "state_precision": "bf16"}},
+     "pretrain.state_precision='bf16' needs pretrain.precision='bf16' and has 'fp32', the cost of exact parameters for rounded "
+     "ones; set both to bf16, or state_precision to fp32"),
     ({"pretrain": {"milestone_every_steps": 60}},
      "pretrain.milestone_every_steps=60 is not a multiple of pretrain.checkpoint_every_steps=50; a milestone is made from a "
      "checkpoint"),
@@ -58,8 +61,9 @@ OUT_OF_BOUNDS = [
     ("data.name", "Has Spaces", "match pattern"), ("data.name", "../up", "match pattern"),
     ("data.source", "ftp", "'sample', 'text', 'jsonl', 'parquet', 'csv', 'mediawiki' or 'huggingface'"),
     ("tokenizer.vocab_size", 299, "greater than or equal to 300"), ("model.num_hidden_layers", 0, "greater than or equal to 1"),
-    ("pretrain.precision", "fp16", "'bf16' or 'fp32'"), ("pretrain.beta2", 1.0, "less than 1"),
-    ("pretrain.seed", 2**31, "less than or equal to 2147483647"), ("pretrain.micro_batch_size", 2.5, "valid integer"),
+    ("pretrain.precision", "fp16", "'bf16' or 'fp32'"), ("pretrain.optimizer", "sgd", "'adamw' or 'muon'"),
+    ("pretrain.beta2", 1.0, "less than 1"), ("pretrain.seed", 2**31, "less than or equal to 2147483647"),
+    ("pretrain.micro_batch_size", 2.5, "valid integer"),
     ("pretrain.learning_rate", float("nan"), "finite"), ("convergence.min_gain", float("inf"), "finite"),
     ("convergence.min_evaluations", 3, "greater than or equal to 4"), ("launch.num_processes", 0, "greater than or equal to 1"),
     ("launch.device", "tpu", "'auto', 'cpu' or 'gpu'"), ("registry.model_name", "", "match pattern"),

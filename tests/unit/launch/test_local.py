@@ -41,6 +41,15 @@ def test_cpu_ranks_see_no_gpu_share_the_cores_and_wait_asleep() -> None:
     assert environment["PRETUNE_DEVICE"] == "cpu"
     assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
     assert environment["HF_HUB_OFFLINE"] == "1"
+    assert environment["MALLOC_TRIM_THRESHOLD_"] == str(2**32)
+
+
+def test_what_is_compiled_is_kept_at_home_or_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    assert cpu_command(1)[1]["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/elsewhere")
+    assert cpu_command(1)[1]["TORCHINDUCTOR_CACHE_DIR"] == "/elsewhere"
 
 
 def test_gpu_ranks_get_their_own_configuration_and_their_devices() -> None:

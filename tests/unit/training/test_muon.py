@@ -26,7 +26,7 @@ def gradient(step: int, number: int) -> torch.Tensor:
 
 def optimizer_of(members: list[torch.nn.Parameter]) -> MuonAdamW:
     groups = [
-        {"params": [p for p in members if p.ndim == 2], "orthogonal": True, "weight_decay": 0.1},
+        {"params": [p for p in members if p.ndim == 2], "orthogonal": True, "precision": "fp32", "weight_decay": 0.1},
         {"params": [p for p in members if p.ndim == 1], "orthogonal": False, "weight_decay": 0.0},
     ]
     return MuonAdamW(groups, lr=0.02, betas=(0.9, 0.95), eps=1e-8, fused=True)
@@ -68,7 +68,7 @@ def test_it_is_torchs_muon_with_the_step_size_of_adamw() -> None:
 def test_an_update_has_the_size_of_adamws() -> None:
     members = [torch.nn.Parameter(torch.zeros(64, 256))]
     members[0].grad = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
-    MuonAdamW([{"params": members, "orthogonal": True}], lr=1.0, weight_decay=0.0, fused=True).step()
+    MuonAdamW([{"params": members, "orthogonal": True, "precision": "fp32"}], lr=1.0, weight_decay=0.0, fused=True).step()
     assert members[0].square().mean().sqrt().item() == pytest.approx(0.2, rel=0.25)
 
 

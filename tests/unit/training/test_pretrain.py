@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tasks.config import ConvergenceConfig, ModelConfig, PretrainConfig
 from tasks.data.shards import TOKEN_BYTES_FILE, TokenDataset
@@ -18,6 +19,7 @@ from tasks.run_layout import RunLayout
 from tasks.stages import Result, prepare_work, pretrain_work
 from tasks.training.checkpoint import committed_checkpoints, load_checkpoint
 from tasks.training.loop import Recipe, Trainer
+from tasks.training.model import load_causal
 from tasks.training.pretrain import judge_progress, num_heldout_sequences, pretraining_recipe, stable_evaluations
 from tests.tiny import write_text
 from tests.unit.training.prepared_runs import prepared, pretrained_base, run, small_config
@@ -317,3 +319,20 @@ def test_without_weights_the_sources_are_one_stream(tmp_path: Path) -> None:
     assert sorted(ids[:299].tolist()) == list(range(299)), "3600 tokens, a sequence from one source into the next among them"
     row = recipe.read(np.array([99]))["labels"][0]
     assert row.tolist() == [3] * 11 + [4]
+
+
+def test_muon_and_bf16_states_go_from_the_settings_to_the_exported_weights(tmp_path: Path) -> None:
+    for home in ("usual", "changed"):
+        (tmp_path / home).mkdir()
+    _, _, usual = pretrained_base(tmp_path / "usual", precision="bf16")
+    _, _, result = pretrained_base(tmp_path / "changed", precision="bf16", state_precision="bf16", optimizer="muon")
+    weights = load_file(result.stage.export / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    (moments,) = (result.stage.checkpoints / "step_00000012").glob("optimizer_*.safetensors")
+    names = load_file(moments).keys()
+    assert any("q_proj.weight:momentum" in name for name in names) and any("norm.weight:exp_avg" in name for name in names)
+    assert not any("q_proj.weight:exp_avg" in name for name in names)
+    model = load_causal(result.stage.export)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}, "what comes after trains in fp32"
+    assert result.manifest.metrics["heldout_loss"] == pytest.approx(usual.manifest.metrics["heldout_loss"], rel=0.1)
+    assert result.manifest.metrics["heldout_loss"] < 0.99 * result.manifest.metrics["initial_heldout_loss"]
