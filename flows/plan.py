@@ -1,6 +1,7 @@
 """What `pretune plan` does: no server, no data, no GPU."""
 
 import argparse
+import math
 
 from tasks.errors import ConfigError
 from tasks.plan import plan_pretraining
@@ -11,6 +12,8 @@ from tasks.presets import load_config
 def plan(asked: argparse.Namespace) -> int:
     """Print which layout to train on and what it will take."""
     config = load_config(asked.presets, asked.assignments)
+    if asked.price_per_gpu_hour is not None and not 0 <= asked.price_per_gpu_hour < math.inf:
+        raise ConfigError(f"--price-per-gpu-hour={asked.price_per_gpu_hour} is not a price; give a number from 0 on")
     made = plan_pretraining(
         config, asked.gpu, world_size(asked, config.launch.num_processes), asked.price_per_gpu_hour, asked.gpus_per_node,
         asked.simulation,

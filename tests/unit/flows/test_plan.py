@@ -28,6 +28,8 @@ def test_the_json_is_complete(capsys):
         (["--world-size", "0"], "--world-size=0 is not a number of devices"),
         (["--world-size", "9", "--nodes", "2"], "--world-size=9 is not --nodes x --gpus-per-node = 2 x 8 = 16"),
         (["--gpu", "v100"], "--gpu='v100' is not in the table"),
+        (["--price-per-gpu-hour", "-3"], "--price-per-gpu-hour=-3.0 is not a price; give a number from 0 on"),
+        (["--price-per-gpu-hour", "nan"], "--price-per-gpu-hour=nan is not a price"),
         (["--world-size", "37"], "--world-size=37: no layout can be had"),
         (["--set", "model.architecture=mamba"], "model.architecture='mamba' cannot be planned"),
         (["--gpu", "4090", "--world-size", "1", "--set", "model.num_hidden_layers=48"], "fits on none of"),
