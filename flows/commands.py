@@ -17,6 +17,7 @@ from flows.states import StageState, complete, observed_states, plan_run, run_na
 from tasks.config import NAME_PATTERN, Config
 from tasks.errors import ConfigError
 from tasks.manifest import Manifest
+from tasks.manifest import verify as verify_files
 from tasks.presets import load_config, parse_config, preset_names, read_preset
 from tasks.run_layout import REPOSITORY, RunLayout, home
 from tasks.service_records import SERVICES, alive, credentials, credentials_file, services_lock
@@ -256,11 +257,16 @@ def verify(asked: argparse.Namespace) -> int:
 
 
 def generate(asked: argparse.Namespace) -> int:
-    folder = RunLayout(home(), asked.name).pretrain().export
+    stage = RunLayout(home(), asked.name).pretrain()
+    folder = stage.export
     if not folder.is_dir():
         raise ConfigError(
             f"run {asked.name!r} has no pre-trained model; there are runs: {', '.join(run_names(home())) or 'none'}"
         )
+    if stage.manifest.exists():
+        manifest = Manifest.read(stage.manifest)
+        exported = tuple(entry for entry in manifest.files if entry.path.startswith(f"{folder.name}/"))
+        verify_files(stage.path, manifest.model_copy(update={"files": exported}))
     command = [sys.executable, "-m", "tasks.training.generate", str(folder), "--prompt", asked.prompt]
     return subprocess.run(command, cwd=REPOSITORY).returncode
 

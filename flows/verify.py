@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tasks.verify import RunProof
 
 LIMITS = (
-    "Not proved: that the losses are those of these weights (nothing was computed again), and that nobody who may write this\n"
-    "folder has made a whole new chain (it has no key)."
+    "Not proved: that the losses are those of these weights (nothing was computed again); held-out losses and gradient norms,\n"
+    "which are not in the chain; and that nobody who may write this folder has made a whole new chain (it has no key)."
 )
 
 

@@ -12,6 +12,7 @@ from tasks.config_rules import (
     check_batches,
     check_lengths,
     check_mesh,
+    check_profile,
     check_source,
     check_test_pages,
     check_vocabulary,
@@ -333,7 +334,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for check in (check_lengths, check_mesh, check_batches, check_vocabulary, check_test_pages):
+        for check in (check_lengths, check_mesh, check_batches, check_profile, check_vocabulary, check_test_pages):
             check(self)
         names = [finetune.name for finetune in self.finetune]
         if twice := sorted({name for name in names if names.count(name) > 1} | {n for n in names if n == "base"}):

@@ -84,6 +84,16 @@ def check_batches(config: "Config") -> None:
     check_micro_batches(layout, pretrain.global_batch_size // (pretrain.micro_batch_size * ranks))
 
 
+def check_profile(config: "Config") -> None:
+    """Raises ValueError for a step to profile that is after the last."""
+    step, last = config.launch.profile_step, config.pretrain.max_steps
+    if step is not None and step > last:
+        raise ValueError(
+            f"launch.profile_step={step} is after step {last}, with which pre-training ends at the latest; "
+            "choose an earlier step"
+        )
+
+
 def check_micro_batches(layout: "Layout", micro_batches: int) -> None:
     """Raises ValueError where a pipeline gets fewer micro-batches than it has ranks, or an interleaved one uneven rounds."""
     pipeline = layout.pipeline_parallel

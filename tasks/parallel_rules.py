@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from tasks.config import ModelConfig
     from tasks.parallel_config import Layout
 
+PIPELINE_ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+"""Whose hidden states go from layer to layer unchanged, so that a stage can begin with those of the stage before."""
 WITHOUT_TENSOR_PLAN = ("gpt2",)
 """Architectures of the closed forms (tasks/planning/shapes.py) for which transformers has no tensor-parallel plan."""
 
@@ -25,6 +27,8 @@ def check_layout(model: "ModelConfig", vocab_rows: int, layout: "Layout") -> Non
 def misfit(model: "ModelConfig", vocab_rows: int, layout: "Layout") -> str | None:
     """Why the model does not divide over the mesh, in one sentence; None where it does."""
     layers, tensor = model.num_hidden_layers, layout.tensor_parallel
+    if layout.pipeline_parallel > 1 and model.architecture not in PIPELINE_ARCHITECTURES:
+        return no_pipeline(model.architecture, layout)
     if layout.num_stages > layers:
         return (
             f"parallel.pipeline_parallel={layout.pipeline_parallel} x virtual_stages={layout.virtual_stages} = "
@@ -43,6 +47,14 @@ def misfit(model: "ModelConfig", vocab_rows: int, layout: "Layout") -> str | Non
                 f"this model can be cut over tensor_parallel {possible}"
             )
     return None
+
+
+def no_pipeline(architecture: str, layout: "Layout") -> str:
+    """Why this architecture has no pipeline."""
+    return (
+        f"parallel.pipeline_parallel={layout.pipeline_parallel} cannot be had with model.architecture={architecture!r}: stages "
+        f"are tested for {', '.join(PIPELINE_ARCHITECTURES)}; set it to 1 and use shard"
+    )
 
 
 def tensor_dimensions(model: "ModelConfig", vocab_rows: int) -> Iterator[tuple[str, int]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from tasks.errors import ConfigError
 from tasks.manifest import Record, read_request
 from tasks.run_layout import RunLayout, StageLayout
-from tasks.verification.stage import StageProof, prove_stage
+from tasks.verification.stage import StageProof, prove_stage, saved
 
 TRAINING_KINDS = ("pretrain", "finetune")
 
@@ -18,6 +18,11 @@ class RunProof(Record):
     stages: tuple[StageProof, ...]
 
 
+def has_begun(stage: StageLayout) -> bool:
+    """Whether it left anything, also where its journal is gone."""
+    return stage.journal.exists() or stage.manifest.exists() or bool(saved(stage.checkpoints))
+
+
 def verify_run(home: Path, name: str) -> RunProof:
     """Prove every training stage of the run. Changes nothing, and may be asked while it trains.
 
@@ -28,7 +33,7 @@ def verify_run(home: Path, name: str) -> RunProof:
         known = ", ".join(sorted(path.name for path in (home / "runs").glob("*") if path.is_dir())) or "none"
         raise ConfigError(f"run {name!r} does not exist; there are: {known}")
     stages = [StageLayout(path.parent) for path in sorted(run.path.glob("*/request.json"))]
-    trainings = [stage for stage in stages if read_request(stage).kind in TRAINING_KINDS and stage.journal.exists()]
+    trainings = [stage for stage in stages if read_request(stage).kind in TRAINING_KINDS and has_begun(stage)]
     if not trainings:
         raise ConfigError(f"run {name!r} has not trained anything yet, so there is nothing to verify; let it begin first")
     proofs = tuple(prove_stage(stage) for stage in trainings)

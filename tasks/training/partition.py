@@ -21,11 +21,10 @@ from transformers.distributed.tensor_parallel import apply_tensor_parallelism
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tasks.errors import ConfigError
+from tasks.parallel_rules import PIPELINE_ARCHITECTURES, no_pipeline
 from tasks.training.mesh import Mesh
 from tasks.training.objective import causal_loss, token_losses
 
-PIPELINE_ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-"""Whose hidden states go from layer to layer unchanged, so that a stage can begin with those of the stage before."""
 TENSOR_STYLES = ("colwise", "rowwise", "colwise_gather_output", "embedding_rowwise", "replicated_with_grad_allreduce")
 """Styles of transformers' tensor-parallel plans that are tested here against one process."""
 SUMMED_STYLE = "replicated_with_grad_allreduce"
@@ -148,10 +147,7 @@ def check_partition(model: PreTrainedModel, mesh: Mesh) -> None:
     """Raises ConfigError where this architecture cannot be divided as asked."""
     layout, name = mesh.layout, model.config.model_type
     if layout.pipeline_parallel > 1 and name not in PIPELINE_ARCHITECTURES:
-        raise ConfigError(
-            f"parallel.pipeline_parallel={layout.pipeline_parallel} cannot be had with model.architecture={name!r}: stages are "
-            f"tested for {', '.join(PIPELINE_ARCHITECTURES)}; set it to 1 and use shard"
-        )
+        raise ConfigError(no_pipeline(name, layout))
     if layout.tensor_parallel > 1:
         styles = set(model.tp_plan.values()) if model.tp_plan else set()
         if not styles or (odd := styles - set(TENSOR_STYLES)):

@@ -21,6 +21,8 @@ def message(values: dict) -> str:
 WRONG = [
     ({"pretrain": {"learning_rate": 0.1, "min_learning_rate": 0.1}},
      "pretrain.min_learning_rate=0.1 is not below pretrain.learning_rate=0.1; lower it, 0 is the usual value"),
+    ({"pretrain": {"train_tokens": 409_600}, "launch": {"profile_step": 101}},
+     "launch.profile_step=101 is after step 100, with which pre-training ends at the latest; choose an earlier step"),
     ({"pretrain": {"precision": "fp32", "state_precision": "bf16"}},
      "pretrain.state_precision='bf16' needs pretrain.precision='bf16' and has 'fp32', the cost of exact parameters for rounded "
      "ones; set both to bf16, or state_precision to fp32"),

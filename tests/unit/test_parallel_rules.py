@@ -29,6 +29,10 @@ def test_a_model_that_divides_passes(layout):
             "intermediate_size=190 is not a multiple",
         ),
         (
+            ModelConfig(architecture="gpt2"), 512, Layout(pipeline_parallel=2),
+            "pipeline_parallel=2 cannot be had with model.architecture='gpt2'.*use shard",
+        ),
+        (
             ModelConfig(architecture="gpt2"), 512, Layout(tensor_parallel=2),
             "tensor_parallel=2 cannot be had with model.architecture='gpt2'.*use shard",
         ),

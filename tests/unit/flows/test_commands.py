@@ -8,7 +8,7 @@ from flows.__main__ import main
 from flows.commands import with_absolute_paths
 from tasks.config import Config
 from tasks.data.__main__ import main as prepare_data
-from tasks.manifest import Input, write_json
+from tasks.manifest import Input, Manifest, file_entries, write_json, write_manifest
 from tasks.presets import load_config
 from tasks.run_layout import RunLayout
 from tasks.stages import examples_work, prepare_work, promote_work
@@ -84,6 +84,17 @@ def test_names_that_do_not_exist_are_refused_with_those_that_do(home, preset, ca
     assert "--name='Big Run' is not a name" in refusal(capsys, "run", preset, "--name", "Big Run")
     assert "run 'nobody' does not exist; there are: none" in refusal(capsys, "stop", "nobody")
     assert "run 'nobody' has no pre-trained model" in refusal(capsys, "generate", "nobody", "Once")
+
+
+def test_a_damaged_model_is_not_asked(home, capsys):
+    stage = RunLayout(home, "told").pretrain()
+    stage.export.mkdir(parents=True)
+    weights = stage.export / "model.safetensors"
+    weights.write_bytes(b"weights")
+    write_manifest(stage.path, Manifest(kind="pretrain", request_digest="", files=file_entries(stage.path, [weights])))
+    weights.write_bytes(b"wEights")
+
+    assert "model.safetensors has SHA-256" in refusal(capsys, "generate", "told", "Once")
 
 
 def test_a_dry_run_shows_the_stages_and_starts_nothing(home, preset, capsys):

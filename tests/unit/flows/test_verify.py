@@ -51,6 +51,12 @@ def test_what_does_not_hold_is_said_instead(stage: StageLayout, capsys: pytest.C
     assert "holds: steps" not in said and "holds: the hash chain" not in said and "SHA-256 that they" not in said
 
 
+def test_a_journal_that_is_gone_is_a_failure(stage: StageLayout, capsys: pytest.CaptureFixture) -> None:
+    stage.journal.unlink()
+    assert main(["verify", "run"]) == 1
+    assert "journal" in capsys.readouterr().out.split("FAILS: ")[1]
+
+
 def test_a_training_that_goes_on_is_proved_so_far(stage: StageLayout, tmp_path: Path) -> None:
     stage.manifest.unlink()
     said = text_proof(verify_run(tmp_path, "run"))
