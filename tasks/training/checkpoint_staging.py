@@ -1,6 +1,7 @@
 """A copy of weights and moments in memory that is used again and again, made while training goes on."""
 
 import math
+import weakref
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class Staging:
         self._sources: list[Tensor] = []
         self._stream: torch.cuda.Stream | None = None
         self._copied: torch.cuda.Event | None = None
-        self._is_locked = False
+        self._lock_ends: weakref.finalize | None = None
 
     def start(self, shares: list[Piece]) -> list[Tensor]:
         """Begin to copy; returns the tensors of the copy, which hold the values after `complete`.
@@ -84,13 +85,20 @@ class Staging:
     def _lock(self) -> None:
         """Page-lock the buffer: torch's own page-locked tensors are rounded up to a power of two, to almost twice the bytes."""
         if self._buffer.numel() > 0:
-            require_success(torch.cuda.cudart().cudaHostRegister(self._buffer.data_ptr(), self._buffer.numel(), 0))
-            self._is_locked = True
+            address = self._buffer.data_ptr()
+            require_success(torch.cuda.cudart().cudaHostRegister(address, self._buffer.numel(), 0))
+            # CUDA would refuse to lock the next buffer at this address, if this one were gone and still locked.
+            self._lock_ends = weakref.finalize(self, unlock, address)
 
     def _unlock(self) -> None:
-        if self._is_locked:
-            require_success(torch.cuda.cudart().cudaHostUnregister(self._buffer.data_ptr()))
-            self._is_locked = False
+        if self._lock_ends is not None:
+            self._lock_ends()
+            self._lock_ends = None
+
+
+def unlock(address: int) -> None:
+    """Give page-locked memory back."""
+    require_success(torch.cuda.cudart().cudaHostUnregister(address))
 
 
 def require_success(error: object) -> None:

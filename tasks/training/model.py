@@ -20,6 +20,8 @@ from tasks.training.objective import causal_loss_from_logits
 
 SHORT_SEQUENCE = 256
 """Tokens up to which plain attention was faster than the fused kernel on CPU (1.2 to 1.6 times, forward and backward, bf16)."""
+ATTENTION_DROPOUT_NAMES = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+"""What architectures call the dropout of attention's probabilities."""
 WIDTH_NAMES = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 """What architectures call the width of the feed-forward layer."""
 
@@ -29,10 +31,18 @@ logger = logging.getLogger("pretune.model")
 def attention_implementation(model: PreTrainedModel, sequence_length: int) -> str:
     """Name of the attention kernel: the fused one where the model has it, but plain attention for short sequences on a CPU.
 
-    Both keep packed documents apart.
+    On a GPU it is the one that skips the blocks between packed documents and adds in a fixed order. All keep documents apart.
     """
     on_cpu = os.environ.get("PRETUNE_DEVICE", "cpu") == "cpu"
-    return "eager" if on_cpu and sequence_length <= SHORT_SEQUENCE else model.config._attn_implementation
+    if on_cpu and sequence_length <= SHORT_SEQUENCE:
+        return "eager"
+    return "flex_attention" if not on_cpu and takes_flex_attention(model) else model.config._attn_implementation
+
+
+def takes_flex_attention(model: PreTrainedModel) -> bool:
+    """Whether attention can skip the blocks between documents, instead of masking them out: not with dropout of its scores."""
+    rates = (getattr(model.config, name, 0.0) for name in ATTENTION_DROPOUT_NAMES)
+    return model._supports_flex_attn and model.config._attn_implementation == "sdpa" and not any(rates)
 
 
 def build_model(config: ModelConfig, vocab_size: int, end_of_text_id: int, pad_id: int) -> PreTrainedModel:

@@ -130,7 +130,8 @@ def cross_entropy_with_gradient(
         total, target = sums
     # Rows without a target are left out by their scale and not by a branch, which would wait for a GPU.
     gradient *= (counted / total).unsqueeze(1)
-    gradient.scatter_add_(1, index, -here.to(gradient.dtype).unsqueeze(1))
+    # Each row has one target: what is written is read first, since a GPU's scattered sums are in any order.
+    gradient.scatter_(1, index, gradient.gather(1, index) - here.to(gradient.dtype).unsqueeze(1))
     return (total.log() + highest - target) * counted, gradient
 
 

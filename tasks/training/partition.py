@@ -40,6 +40,7 @@ SAVED_OPERATIONS = (
     torch.ops.aten._scaled_dot_product_efficient_attention.default,
     torch.ops.aten._scaled_dot_product_cudnn_attention.default,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.higher_order.flex_attention,
 )
 """Kept by selective activation checkpointing; everything else is computed again."""
 

@@ -54,6 +54,17 @@ class Ranks:
             dist.destroy_process_group()
 
 
+def compute_exactly() -> None:
+    """Let a GPU give the same bits for the same inputs, on which bit-identical resumes rest; to be called before anything else.
+
+    The backward passes of fused attention add in any order unless all of torch is asked to be deterministic.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory that was not written: filling it first would only take time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
 def join_ranks() -> Ranks:
     """Join the process group that accelerate's launcher described in the environment.
 
@@ -68,6 +79,7 @@ def join_ranks() -> Ranks:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(device)
+        compute_exactly()
     if world_size > 1:
         dist.init_process_group("nccl" if gpu else "gloo", timeout=COLLECTIVE_TIMEOUT)
     return Ranks(rank, world_size, device)

@@ -168,5 +168,7 @@ def probe_model(config: PreTrainedConfig) -> PreTrainedModel:
     small.num_hidden_layers, small.vocab_size = layers, min(PROBE_VOCABULARY, small.vocab_size)
     small.pad_token_id = small.bos_token_id = small.eos_token_id = 0
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(small, attn_implementation=config._attn_implementation)
+    # On this CPU flexible attention would have to be compiled first; it is given the mask that the fused kernel has.
+    attention = "sdpa" if config._attn_implementation == "flex_attention" else config._attn_implementation
+    model = AutoModelForCausalLM.from_config(small, attn_implementation=attention)
     return model.float()

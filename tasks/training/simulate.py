@@ -161,7 +161,9 @@ def measured_step(partition: Partition, request: SimulationRequest, passes: Pass
         if parameter.grad is not None:
             tracker.add(parameter.grad)
     with tracker:
-        batches = [batch_of(request) for _ in range(request.micro_batches if passes else request.simulated_micro_batches)]
+        number = request.micro_batches if passes else request.simulated_micro_batches
+        device = partition.mesh.ranks.device
+        batches = [batch_of(request, device) for _ in range(number)]
         train = (passes or RankPasses)(partition, request)
         allocate_state(optimizer)
         tracker.reset_peak()
@@ -175,11 +177,12 @@ def measured_step(partition: Partition, request: SimulationRequest, passes: Pass
         return peaks | {"update": tracker.peak_bytes}
 
 
-def batch_of(request: SimulationRequest) -> Batch:
+def batch_of(request: SimulationRequest, device: torch.device) -> Batch:
     """One micro-batch of two documents a row."""
     size = (request.micro_batch_size, request.sequence_length)
-    ids = torch.ones(size, dtype=torch.long)
-    positions = torch.arange(request.sequence_length).remainder(request.sequence_length // 2).expand(size).contiguous()
+    ids = torch.ones(size, dtype=torch.long, device=device)
+    places = torch.arange(request.sequence_length, device=device)
+    positions = places.remainder(request.sequence_length // 2).expand(size).contiguous()
     return {"input_ids": ids, "labels": torch.ones_like(ids), "position_ids": positions}
 
 

@@ -24,6 +24,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+# A GPU machine has its own Python, into which nothing is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import numpy as np
 import torch
 from contenders import Clock, Data, Run, Shape, llama, pretune_trainer, transformers_trainer
@@ -33,6 +36,7 @@ from tasks.data.shards import TOKEN_BYTES_FILE, TokenDataset
 from tasks.journal import latest_by_step, read_journal
 from tasks.manifest import Manifest
 from tasks.training.model import attention_implementation
+from tasks.training.ranks import compute_exactly
 
 WARMUP_STEPS, LOSS_STEPS = 10, 10
 MINIMUM_STEPS = WARMUP_STEPS + 50
@@ -91,6 +95,8 @@ def measure(name: str, contender: str, steps: int, text: Path, small: bool) -> d
         data = byte_data(folder, text, model.length)
         network = llama(model.shape, model.length, "sdpa", model.states)
         if contender == "pretune":
+            if not small:
+                compute_exactly()
             network.set_attn_implementation(attention_implementation(network, model.length))
             seconds, losses = train_with_pretune(network, run, data, folder)
         else:
@@ -143,7 +149,9 @@ def in_a_process_of_its_own(name: str, contender: str, steps: int, text: Path) -
     command = [sys.executable, __file__, "--only", name, contender, "--steps", str(steps), "--text", str(text)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PRETUNE_DEVICE": "gpu"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(f"{name} {contender}: {found}", file=sys.stderr, flush=True)
+    return found
 
 
 def main() -> None:
