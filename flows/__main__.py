@@ -7,7 +7,7 @@ import sys
 import traceback
 from typing import TypeAlias
 
-from tasks.errors import USER_ERROR_EXIT_CODE, PretuneError
+from tasks.record.errors import USER_ERROR_EXIT_CODE, PretuneError
 
 INTERRUPTED_EXIT_CODE = 130
 Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"

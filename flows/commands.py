@@ -14,15 +14,15 @@ from typing import Literal
 
 from flows.report import own_command, read_report, text_report
 from flows.states import StageState, complete, observed_states, plan_run, run_names
-from tasks.config import NAME_PATTERN, Config
-from tasks.errors import ConfigError
-from tasks.manifest import Manifest
-from tasks.manifest import verify as verify_files
-from tasks.presets import load_config, parse_config, preset_names, read_preset
-from tasks.run_layout import REPOSITORY, RunLayout, home
-from tasks.service_records import SERVICES, alive, credentials, credentials_file, services_lock
-from tasks.source_identity import located
-from tasks.stages import examples_work, prepare_work
+from tasks.config.config import NAME_PATTERN, Config
+from tasks.config.presets import load_config, parse_config, preset_names, read_preset
+from tasks.data.inputs.sources import located
+from tasks.record.errors import ConfigError
+from tasks.record.layout import REPOSITORY, RunLayout, home
+from tasks.record.manifest import Manifest
+from tasks.record.manifest import verify as verify_files
+from tasks.services.records import SERVICES, alive, credentials, credentials_file, services_lock
+from tasks.stages.work import examples_work, prepare_work
 
 logger = logging.getLogger("pretune")
 
@@ -122,7 +122,7 @@ def show_states(config: Config, name: str, states: list[StageState], as_json: bo
 
 
 def up(asked: argparse.Namespace) -> int:
-    from tasks.services import start_servers, start_worker, use_running_server
+    from tasks.services.servers import start_servers, start_worker, use_running_server
 
     check_ports(asked.prefect_port, asked.mlflow_port)
     with services_lock(home()):
@@ -162,7 +162,7 @@ def addresses() -> Iterator[str]:
 
 
 def down(asked: argparse.Namespace) -> int:
-    from tasks.services import stop_services
+    from tasks.services.servers import stop_services
 
     with services_lock(home()):
         ended = stop_services(home(), asked.keep_training)
@@ -190,7 +190,7 @@ def status(asked: argparse.Namespace) -> int:
 
 
 def stop(asked: argparse.Namespace) -> int:
-    from tasks.services import stages_of, stop_stages
+    from tasks.services.servers import stages_of, stop_stages
 
     if asked.name not in run_names(home()):
         raise ConfigError(f"run {asked.name!r} does not exist; there are: {', '.join(run_names(home())) or 'none'}")
@@ -203,7 +203,7 @@ def stop(asked: argparse.Namespace) -> int:
 
 
 def promote(asked: argparse.Namespace) -> int:
-    from tasks.promote_version import promote_version
+    from tasks.registry.promotion import promote_version
 
     with quiet_mlflow():
         print(promote_version(home(), asked.model, asked.version))
@@ -211,8 +211,8 @@ def promote(asked: argparse.Namespace) -> int:
 
 
 def rollback(asked: argparse.Namespace) -> int:
-    from tasks.aliases import describe
-    from tasks.aliases import rollback as roll_back
+    from tasks.registry.aliases import describe
+    from tasks.registry.aliases import rollback as roll_back
 
     with quiet_mlflow():
         print(describe(roll_back(home(), asked.model, by="command line")))
@@ -222,7 +222,7 @@ def rollback(asked: argparse.Namespace) -> int:
 def lineage(asked: argparse.Namespace) -> int:
     """Exit code 0 also where nothing is found: 1 would look like an answer to a script when the command broke."""
     from flows.lineage import text_lineage
-    from tasks.lineage import lineage_of_dataset, lineage_of_document, lineage_of_source
+    from tasks.audit.lineage import lineage_of_dataset, lineage_of_document, lineage_of_source
 
     with quiet_mlflow():
         if asked.source is not None:
@@ -278,7 +278,7 @@ def presets(asked: argparse.Namespace) -> int:
 
 
 def doctor(asked: argparse.Namespace) -> int:
-    from tasks.service_doctor import problems
+    from tasks.services.doctor import problems
 
     found = problems(home())
     for problem in found:

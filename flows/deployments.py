@@ -16,9 +16,9 @@ from flows.pipeline import pipeline
 from flows.preparation import prepare
 from flows.pretraining import pretrain
 from flows.promotion import promote
-from tasks.config import Config
-from tasks.presets import load_config, preset_names
-from tasks.service_environment import WORK_POOL
+from tasks.config.config import Config
+from tasks.config.presets import load_config, preset_names
+from tasks.services.environment import WORK_POOL
 
 logger = logging.getLogger("pretune")
 

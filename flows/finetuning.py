@@ -5,13 +5,13 @@ from typing import Literal
 from prefect import flow
 
 from flows.parameters import FinetuneName, RunName, open_run, stop_stages
-from tasks.config import Config, FinetuneConfig
-from tasks.errors import RequestChangedError
+from tasks.config.config import Config, FinetuneConfig
 from tasks.finetune import finetune_model, finetune_random_init, register_candidate
-from tasks.manifest import Manifest, write_json
 from tasks.prepare import prepare_examples
-from tasks.run_layout import RunLayout, home
-from tasks.stages import Result, finetune_named, finetune_work
+from tasks.record.errors import RequestChangedError
+from tasks.record.layout import RunLayout, home
+from tasks.record.manifest import Manifest, write_json
+from tasks.stages.work import Result, finetune_named, finetune_work
 
 OnChange = Literal["refuse", "new run"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tasks.lineage import DatasetUse, Lineage, StageUse
+from tasks.audit.lineage import DatasetUse, Lineage, StageUse
 
 KINDS = {"prepare": "data set", "examples": "examples", "pretrain": "pre-training", "finetune": "fine-tune"}
 MAX_NAMES = 6

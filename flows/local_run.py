@@ -4,12 +4,12 @@ import logging
 import os
 from typing import Literal
 
-from tasks.config import Config
+from tasks.config.config import Config
 from tasks.launch.stage import start_or_attach
-from tasks.preparation_parts import in_one_part
-from tasks.run_layout import home
-from tasks.services import TemporaryServer, temporary_server, use_running_server
-from tasks.stages import prepare_work
+from tasks.record.layout import home
+from tasks.record.parts import in_one_part
+from tasks.services.servers import TemporaryServer, temporary_server, use_running_server
+from tasks.stages.work import prepare_work
 
 logger = logging.getLogger("pretune")
 

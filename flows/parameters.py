@@ -8,11 +8,11 @@ from prefect.client.schemas.objects import FlowRun, State
 from pydantic import Field
 
 from flows.states import plan_run
-from tasks.config import NAME_PATTERN, Config
+from tasks.config.config import NAME_PATTERN, Config
 from tasks.launch.stage import request_stop
-from tasks.manifest import read_json, write_json
-from tasks.run_layout import RunLayout, home
-from tasks.services import all_stages
+from tasks.record.layout import RunLayout, home
+from tasks.record.manifest import read_json, write_json
+from tasks.services.servers import all_stages
 
 logger = logging.getLogger("pretune")
 

@@ -11,9 +11,9 @@ from flows.preparation import prepare
 from flows.pretraining import pretrain
 from flows.promotion import promote
 from flows.report import markdown_report, read_report, table_report
-from tasks.config import Config
-from tasks.run_layout import home
-from tasks.stage_run import artifact_key
+from tasks.config.config import Config
+from tasks.orchestration.stage import artifact_key
+from tasks.record.layout import home
 
 logger = logging.getLogger("pretune")
 

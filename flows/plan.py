@@ -3,10 +3,10 @@
 import argparse
 import math
 
-from tasks.errors import ConfigError
-from tasks.plan import plan_pretraining
+from tasks.config.presets import load_config
+from tasks.planning.checked import plan_pretraining
 from tasks.planning.plan_text import plan_text
-from tasks.presets import load_config
+from tasks.record.errors import ConfigError
 
 
 def plan(asked: argparse.Namespace) -> int:

@@ -3,12 +3,12 @@
 from prefect import flow
 
 from flows.parameters import RunName, open_run, stop_stages
-from tasks.config import Config
-from tasks.preparation_parts import in_one_part
-from tasks.preparation_run import prepare_parts, task_runner
+from tasks.config.config import Config
+from tasks.orchestration.parts import prepare_parts, task_runner
 from tasks.prepare import finish_text, prepare_examples
-from tasks.run_layout import home
-from tasks.stages import Result, prepare_work
+from tasks.record.layout import home
+from tasks.record.parts import in_one_part
+from tasks.stages.work import Result, prepare_work
 
 
 @flow(name="prepare", flow_run_name="{name}", on_cancellation=[stop_stages])

@@ -4,10 +4,10 @@ from prefect import flow
 
 from flows.parameters import RunName, open_run, stop_stages
 from flows.preparation import prepare_text
-from tasks.config import Config
-from tasks.planned import show_plan
+from tasks.config.config import Config
+from tasks.plan import show_plan
 from tasks.pretrain import pretrain_model, register_pretrained
-from tasks.stages import Result
+from tasks.stages.work import Result
 
 
 @flow(name="pretrain", flow_run_name="{name}", on_cancellation=[stop_stages])

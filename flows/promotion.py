@@ -4,14 +4,14 @@ from prefect import flow
 
 from flows.finetuning import pretrained
 from flows.parameters import FinetuneName, RunName, stop_stages
-from tasks.config import Config, FinetuneConfig
-from tasks.errors import IntegrityError
+from tasks.config.config import Config, FinetuneConfig
 from tasks.evaluate import evaluate_candidate
-from tasks.manifest import Manifest
 from tasks.prepare import prepare_examples
 from tasks.promote import promote_candidate
-from tasks.run_layout import RunLayout, StageLayout, home
-from tasks.stages import Result, finetune_named, promoted
+from tasks.record.errors import IntegrityError
+from tasks.record.layout import RunLayout, StageLayout, home
+from tasks.record.manifest import Manifest
+from tasks.stages.work import Result, finetune_named, promoted
 
 
 @flow(name="promote", flow_run_name="{name}", on_cancellation=[stop_stages])

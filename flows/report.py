@@ -7,15 +7,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.aliases import history
-from tasks.config import Config, FinetuneConfig
-from tasks.manifest import Manifest
-from tasks.mlflow_files import read_registration
+from tasks.config.config import Config, FinetuneConfig
 from tasks.planning.plan_text import planned_against_actual
 from tasks.planning.records import Plan
-from tasks.run_layout import RunLayout, StageLayout
-from tasks.service_environment import page
-from tasks.stages import base_model, finetuned_model
+from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.manifest import Manifest
+from tasks.registry.aliases import history
+from tasks.registry.store import read_registration
+from tasks.services.environment import page
+from tasks.stages.work import base_model, finetuned_model
 
 MACHINE_LEARNING = "?workflowType=machine_learning"
 """Without this MLflow opens its pages for generative AI, where a checkpoint is called the version of an agent."""

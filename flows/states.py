@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.config import Config, FinetuneConfig
-from tasks.launch.lock import owner
-from tasks.manifest import Input, Manifest, read_request
-from tasks.progress import ProgressReader
-from tasks.run_layout import RunLayout, StageLayout
-from tasks.stages import (
+from tasks.config.config import Config, FinetuneConfig
+from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.lock import owner
+from tasks.record.manifest import Input, Manifest, read_request
+from tasks.record.progress import ProgressReader
+from tasks.stages.work import (
     CANDIDATE,
     PRETRAINED,
     Result,

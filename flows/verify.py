@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tasks.run_layout import home
+from tasks.record.layout import home
 
 if TYPE_CHECKING:
-    from tasks.verification.stage import SourceUse, StageProof
-    from tasks.verify import RunProof
+    from tasks.audit.stage import SourceUse, StageProof
+    from tasks.audit.verify import RunProof
 
 LIMITS = (
     "Not proved: that the losses are those of these weights (nothing was computed again); held-out losses and gradient norms,\n"
@@ -18,7 +18,7 @@ LIMITS = (
 
 def verify(asked: argparse.Namespace) -> int:
     """Exit code 0 where everything holds, 1 where something does not. (numpy and numba are imported only here.)"""
-    from tasks.verify import verify_run
+    from tasks.audit.verify import verify_run
 
     proof = verify_run(home(), asked.name)
     print(proof.model_dump_json(indent=1) if asked.json else text_proof(proof))

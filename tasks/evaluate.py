@@ -5,11 +5,11 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config import Config, FinetuneConfig
-from tasks.publish import mirror
-from tasks.run_layout import RunLayout, home
-from tasks.stage_run import run_stage
-from tasks.stages import Result, evaluate_work, finetuned_model
+from tasks.config.config import Config, FinetuneConfig
+from tasks.orchestration.stage import run_stage
+from tasks.record.layout import RunLayout, home
+from tasks.registry.publish import mirror
+from tasks.stages.work import Result, evaluate_work, finetuned_model
 
 
 @task(name="evaluate", task_run_name="evaluate {finetune.name}", cache_policy=NO_CACHE)
@@ -25,7 +25,7 @@ def evaluate_candidate(config: Config, name: str, finetune: FinetuneConfig, resu
 
 def champion(model: str) -> dict[str, Any] | None:
     """Who holds the place now: name, version, folder and digest. Raises IntegrityError if its files are damaged."""
-    from tasks.registry import verify_version, version_by_alias
+    from tasks.registry.versions import verify_version, version_by_alias
 
     held = version_by_alias(home(), model, "champion")
     if held is not None:

@@ -3,10 +3,10 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config import Config, FinetuneConfig
-from tasks.publish import mirror, publish_candidate, run_mirrored
-from tasks.run_layout import RunLayout, home
-from tasks.stages import Result, finetune_work
+from tasks.config.config import Config, FinetuneConfig
+from tasks.record.layout import RunLayout, home
+from tasks.registry.publish import mirror, publish_candidate, run_mirrored
+from tasks.stages.work import Result, finetune_work
 
 
 @task(name="fine-tune", task_run_name="fine-tune {finetune.name}", cache_policy=NO_CACHE)

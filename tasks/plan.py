@@ -1,56 +1,49 @@
-"""The plan of a pre-training, checked by simulating its fullest rank in a process of its own."""
+"""Prefect task: what pre-training will take, shown before it begins; a run that cannot fit is refused."""
 
-import os
-import subprocess
-import sys
-import time
+import logging
 
-from tasks.config import Config
-from tasks.planning.plan import default_gpu, formula_of, plan_for, problem_of, simulation_request
-from tasks.planning.records import Check, Plan
-from tasks.planning.simulation import SimulatedPeak
-from tasks.run_layout import REPOSITORY
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 
-SIMULATION_SECONDS = 180.0
+from tasks.config.config import Config
+from tasks.orchestration.stage import artifact_key
+from tasks.planning.plan import check_fits, default_gpu, plan_for
+from tasks.planning.plan_text import plan_markdown
+from tasks.record.errors import ConfigError, UnplannedError
+from tasks.record.layout import RunLayout, home
+from tasks.record.manifest import write_json
+from tasks.stages.work import Result
+
+logger = logging.getLogger("pretune")
 
 
-def plan_pretraining(
-    config: Config, gpu: str | None = None, world_size: int | None = None, price_per_gpu_hour: float | None = None,
-    per_node: int | None = None, simulate: bool = True,
-) -> Plan:  # fmt: skip
-    """The plan for `world_size` devices (default: launch.num_processes) of one kind (default: this machine's).
+@task(name="plan", cache_policy=NO_CACHE)
+def show_plan(config: Config, name: str, dataset: Result) -> None:
+    """Plan the run on the devices of this machine, once, for the report to compare with.
 
-    Raises ConfigError as `plan_for` does.
+    Raises ConfigError where the layout of the settings does not fit on its GPUs. On CPUs memory is shared with everything
+    else on the machine, so that the plan is only shown.
     """
-    ranks = world_size or config.launch.num_processes
-    plan = plan_for(config, gpu or default_gpu(config), ranks, price_per_gpu_hour, per_node)
-    return plan.model_copy(update={"check": simulated_check(config, plan)}) if simulate else plan
-
-
-def simulated_check(config: Config, plan: Plan, limit_seconds: float = SIMULATION_SECONDS) -> Check:
-    """The closed form beside the simulation; a simulation that fails or takes too long is reported, and no reason to stop."""
-    request = simulation_request(config, plan)
-    formula = formula_of(request, problem_of(config, plan.accelerator, plan.world_size).shape)
-    began = time.perf_counter()
-    hidden = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", "OMP_NUM_THREADS": "1"}
+    run = RunLayout(home(), name)
+    if run.plan.exists():
+        return
+    rows = int(dataset.manifest.metrics["vocab_size"] or 0)
+    model = config.model.model_copy(update={"vocab_size": config.model.vocab_size or rows})
+    accelerator = default_gpu(config)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "tasks.training.simulate"], input=request.model_dump_json(), capture_output=True, text=True,
-            timeout=limit_seconds, cwd=REPOSITORY, env=os.environ | hidden, check=True,
-        )  # fmt: skip
-        peak = SimulatedPeak.model_validate_json(done.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired:
-        note = f"the simulation did not end within {limit_seconds:.0f} s, so the memory is by formula only"
-    except subprocess.CalledProcessError as error:
-        note = (
-            f"the simulation failed, so the memory is by formula only: {(error.stderr.strip() or '?').splitlines()[-1][:200]}"
-        )
-    else:
-        depths = f"{peak.depths[0]} and {peak.depths[1]} layers a rank, extrapolated to {request.layers_of_rank}"
-        note = f"fake tensors, a CPU's kernels, {depths}"
-        return Check(
-            formula_bytes=formula, simulated_bytes=peak.peak_memory_bytes, difference=formula / peak.peak_memory_bytes - 1,
-            depths=peak.depths, seconds=time.perf_counter() - began, note=note,
-        )  # fmt: skip
-    seconds = time.perf_counter() - began
-    return Check(formula_bytes=formula, simulated_bytes=None, difference=None, depths=None, seconds=seconds, note=note)
+        plan = plan_for(config.model_copy(update={"model": model}), accelerator, config.launch.num_processes)
+        if accelerator != "cpu":
+            check_fits(plan)
+    except UnplannedError as error:
+        logger.info("%-24s no plan: %s", "plan", error)
+        return
+    except ConfigError as error:
+        if accelerator != "cpu":
+            raise
+        logger.warning("%-24s %s", "plan", error)
+        return
+    write_json(run.plan, plan)
+    if (made := plan.configured.candidate) is not None:
+        logger.info("%-24s %s: about %s tokens/s", "plan", made.layout, f"{made.tokens_per_second:,.0f}")
+    create_markdown_artifact(plan_markdown(plan), key=artifact_key(f"plan-{name}"), description=f"Plan of run {name}")

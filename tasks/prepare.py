@@ -3,10 +3,10 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config import Config, FinetuneConfig
-from tasks.run_layout import home
-from tasks.stage_run import run_stage, show_data_card
-from tasks.stages import Result, examples_work, prepare_work
+from tasks.config.config import Config, FinetuneConfig
+from tasks.orchestration.stage import run_stage, show_data_card
+from tasks.record.layout import home
+from tasks.stages.work import Result, examples_work, prepare_work
 
 
 @task(name="prepare text", cache_policy=NO_CACHE)

@@ -3,11 +3,11 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config import Config
-from tasks.errors import TrackingError
-from tasks.publish import logger, mirror, publish_milestone, publish_pretrained, run_mirrored
-from tasks.run_layout import RunLayout, StageLayout, home
-from tasks.stages import Result, pretrain_work
+from tasks.config.config import Config
+from tasks.record.errors import TrackingError
+from tasks.record.layout import RunLayout, StageLayout, home
+from tasks.registry.publish import logger, mirror, publish_milestone, publish_pretrained, run_mirrored
+from tasks.stages.work import Result, pretrain_work
 
 
 @task(name="pre-train", cache_policy=NO_CACHE)

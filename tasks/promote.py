@@ -3,12 +3,12 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config import Config, FinetuneConfig
-from tasks.errors import GateError
-from tasks.manifest import Manifest, write_json, write_manifest
-from tasks.publish import logger
-from tasks.run_layout import RunLayout, home
-from tasks.stages import CANDIDATE, Result, finetuned_model, promote_work, registered_version
+from tasks.config.config import Config, FinetuneConfig
+from tasks.record.errors import GateError
+from tasks.record.layout import RunLayout, home
+from tasks.record.manifest import Manifest, write_json, write_manifest
+from tasks.registry.publish import logger
+from tasks.stages.work import CANDIDATE, Result, finetuned_model, promote_work, registered_version
 
 
 @task(name="promote", task_run_name="promote {finetune.name}", cache_policy=NO_CACHE)
@@ -24,7 +24,7 @@ def promote_candidate(config: Config, name: str, finetune: FinetuneConfig, candi
         raise GateError(
             f"{candidate.stage.path.name} of run {name!r} is not registered as {model}; run `finetune` for it again"
         )
-    from tasks.aliases import promote
+    from tasks.registry.aliases import promote
 
     move = promote(home(), model, version, decision.manifest, by=f"run {name}")
     write_json(work.stage.request, work.request)

@@ -9,9 +9,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from tasks.errors import USER_ERROR_EXIT_CODE, PretuneError, StoppedError
-from tasks.manifest import read_request, write_json
-from tasks.run_layout import StageLayout
+from tasks.record.errors import USER_ERROR_EXIT_CODE, PretuneError, StoppedError
+from tasks.record.layout import StageLayout
+from tasks.record.manifest import read_request, write_json
 
 STOPPED_EXIT_CODE = 3
 PR_SET_PDEATHSIG = 1
@@ -40,7 +40,7 @@ def main() -> int:
 
 def run(stage: StageLayout, attempt: int) -> None:
     """Join the other ranks and do what the request says."""
-    from tasks.training.ranks import join_ranks
+    from tasks.training.model.ranks import join_ranks
 
     request = read_request(stage)
     kind = importlib.import_module(f"tasks.training.{request.kind}")

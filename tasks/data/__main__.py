@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 from tasks.data.example_preparation import examples_settings, prepare_examples
+from tasks.data.inputs.sources import examples_identity
 from tasks.data.steps import Preparation, do_part
-from tasks.errors import USER_ERROR_EXIT_CODE, DataError, DiskFullError, PretuneError, StoppedError
-from tasks.journal import Journal, read_journal
-from tasks.manifest import Manifest, Request, fsync_folder, read_request, write_json, write_manifest
-from tasks.preparation_parts import SHARES, STEPS, Part, WorkLayout, clear_leftovers
-from tasks.run_layout import StageLayout
-from tasks.source_identity import examples_identity
+from tasks.record.errors import USER_ERROR_EXIT_CODE, DataError, DiskFullError, PretuneError, StoppedError
+from tasks.record.journal import Journal, read_journal
+from tasks.record.layout import StageLayout
+from tasks.record.manifest import Manifest, Request, fsync_folder, read_request, write_json, write_manifest
+from tasks.record.parts import SHARES, STEPS, Part, WorkLayout, clear_leftovers
 
 STOPPED_EXIT_CODE = 3
 EXAMPLES_FOLDER = "partial"

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from tasks.data.duplicate_texts import ComparedPart
-from tasks.data.duplicates import KEEP, find_duplicates
 from tasks.data.extract import MEGABYTE, near_settings
-from tasks.data.paragraphs import ParagraphTable, read_paragraphs
+from tasks.data.overlap.duplicates import KEEP, find_duplicates
+from tasks.data.overlap.paragraphs import ParagraphTable, read_paragraphs
+from tasks.data.overlap.texts import ComparedPart
 from tasks.data.steps import Preparation, Report
-from tasks.preparation_parts import DocumentFile, Part
+from tasks.record.parts import DocumentFile, Part
 
 MEMORY_BYTES = 256 << 20
 """For sorting keys and comparing texts; more documents are taken in more passes."""

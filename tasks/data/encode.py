@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.data.decontamination import NgramTable, overlap
-from tasks.data.document_encoding import EncodedCounts, write_batch
-from tasks.data.encoding import Encoder
+from tasks.data.documents.ngrams import text_buffers
 from tasks.data.finish import SPLITS, TOKENIZER_FOLDER, TOKENIZER_PART
 from tasks.data.kept import document_numbers, is_blank, kept_batches
-from tasks.data.ngrams import text_buffers
-from tasks.data.shard_writer import ShardWriter
-from tasks.data.shards import TOKEN_BYTES_FILE
+from tasks.data.overlap.decontamination import NgramTable, overlap
 from tasks.data.steps import Preparation, Report
-from tasks.data.tokenizer import load_tokenizer
-from tasks.data.tokenizer_step import HELDOUT_NGRAMS_FILE
-from tasks.preparation_parts import Part
+from tasks.data.tokenizer import HELDOUT_NGRAMS_FILE
+from tasks.data.tokens.document_encoding import EncodedCounts, write_batch
+from tasks.data.tokens.encoding import Encoder
+from tasks.data.tokens.shard_writer import ShardWriter
+from tasks.data.tokens.shards import TOKEN_BYTES_FILE
+from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.parts import Part
 
 NO_LIMIT = 1 << 62
 """Tokens in a shard: a document file is small enough."""

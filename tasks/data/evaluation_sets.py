@@ -1,9 +1,9 @@
 """The items of evaluation sets as texts."""
 
-from tasks.data.rows import Row
-from tasks.data.sources import read_rows, read_text_files, string_at
-from tasks.data.streams import Meter
-from tasks.data_config import DecontaminationConfig, EvaluationSet
+from tasks.config.data import DecontaminationConfig, EvaluationSet
+from tasks.data.sources.read import read_rows, read_text_files, string_at
+from tasks.data.sources.rows import Row
+from tasks.data.sources.streams import Meter
 
 
 def read_evaluations(decontamination: DecontaminationConfig) -> dict[str, list[str]]:

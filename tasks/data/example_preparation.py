@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.config import ExamplesConfig
-from tasks.data.card import examples_card
-from tasks.data.cleaning import Counts, clean, is_held_out, text_digest
-from tasks.data.examples import Example, examples_file
-from tasks.data.sources import Meter, Row, missing_column, read_rows, shortened, string_at
-from tasks.errors import DataError
-from tasks.manifest import Manifest, Request, file_entries
+from tasks.config.config import ExamplesConfig
+from tasks.data.card.card import examples_card
+from tasks.data.documents.cleaning import Counts, clean, is_held_out, text_digest
+from tasks.data.sources.read import Meter, Row, missing_column, read_rows, shortened, string_at
+from tasks.data.tokens.examples import Example, examples_file
+from tasks.record.errors import DataError
+from tasks.record.manifest import Manifest, Request, file_entries
 
 UNCATEGORIZED = "Uncategorized"
 ANSWER_CHARACTERS = 200

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tasks.data.documents import DocumentWriter
+from tasks.config.data import DuplicatesConfig, LimitsConfig
+from tasks.data.documents.document import DocumentWriter
 from tasks.data.filters import DocumentFilter
-from tasks.data.paragraphs import write_paragraphs
-from tasks.data.quarantine import Quarantine
+from tasks.data.overlap.paragraphs import write_paragraphs
+from tasks.data.overlap.signatures import NearDuplicateSettings, write_keys
 from tasks.data.references import read_reference
-from tasks.data.signatures import NearDuplicateSettings, write_keys
-from tasks.data.sources import RawDocument, read_unit
+from tasks.data.sources.quarantine import Quarantine
+from tasks.data.sources.read import RawDocument, read_unit
+from tasks.data.sources.streams import Limits, Meter
+from tasks.data.sources.units import Unit
 from tasks.data.steps import Preparation, Report
-from tasks.data.streams import Limits, Meter
-from tasks.data.units import Unit
-from tasks.data_config import DuplicatesConfig, LimitsConfig
-from tasks.preparation_parts import DocumentFile, Part
+from tasks.record.parts import DocumentFile, Part
 
 MEGABYTE = 1 << 20
 GIGABYTE = 1 << 30

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from tasks.data.boilerplate import keep_c4_lines, remove_boilerplate
-from tasks.data.cleaning import Counts, clean, fix_unicode, text_digest
-from tasks.data.decontamination import MIN_WORDS, ContaminationIndex
-from tasks.data.documents import Document
+from tasks.config.data import DataConfig
+from tasks.data.documents.cleaning import Counts, clean, fix_unicode, text_digest
+from tasks.data.documents.document import Document
+from tasks.data.documents.ngrams import text_buffers
 from tasks.data.evaluation_sets import read_evaluations
-from tasks.data.languages import identify
-from tasks.data.ngrams import text_buffers
-from tasks.data.quality import QualityRules
-from tasks.data.sources import RawDocument
+from tasks.data.overlap.decontamination import MIN_WORDS, ContaminationIndex
+from tasks.data.quality.boilerplate import keep_c4_lines, remove_boilerplate
+from tasks.data.quality.judge import QualityRules
+from tasks.data.quality.languages import identify
+from tasks.data.sources.read import RawDocument
 from tasks.data.steps import Report
-from tasks.data_config import DataConfig
-from tasks.errors import DataError
+from tasks.record.errors import DataError
 
 UNKNOWN = "und"
 """ISO 639-3's code for a language that could not be determined."""

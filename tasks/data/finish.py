@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from tasks.data.card import CARD_FILE, CARD_PLOT, dataset_card
-from tasks.data.card_plot import draw_card
-from tasks.data.cleaning import MAX_EXAMPLES, Counts
+from tasks.config.data import DataConfig
+from tasks.data.card.card import CARD_FILE, CARD_PLOT, dataset_card
+from tasks.data.card.plot import draw_card
+from tasks.data.documents.cleaning import MAX_EXAMPLES, Counts
 from tasks.data.extract import QUARANTINE_FILE, TOUCHED_FILE
-from tasks.data.shard_writer import token_dtype
-from tasks.data.shards import TOKEN_BYTES_FILE
+from tasks.data.inputs.sources import files_listing
+from tasks.data.inputs.text import text_identity
 from tasks.data.steps import Preparation, disk_full_explained
-from tasks.data_config import DataConfig
-from tasks.errors import DataError
-from tasks.manifest import Manifest, file_entries, fsync_folder, stamp, write_json
-from tasks.preparation_parts import Part, WorkLayout
-from tasks.source_identity import files_listing
-from tasks.text_identity import text_identity
+from tasks.data.tokens.shard_writer import token_dtype
+from tasks.data.tokens.shards import TOKEN_BYTES_FILE
+from tasks.record.errors import DataError
+from tasks.record.manifest import Manifest, file_entries, fsync_folder, stamp, write_json
+from tasks.record.parts import Part, WorkLayout
 
 SPLITS = ("train", "heldout")
 SUFFIXES = (".bin", ".documents.npy", ".digests.npy")

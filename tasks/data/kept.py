@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data.deduplicate import cut_file, drop_file
-from tasks.data.documents import read_batches
-from tasks.data.duplicates import KEEP
-from tasks.data.paragraphs import cut_paragraphs, read_paragraphs
+from tasks.data.documents.document import read_batches
+from tasks.data.overlap.duplicates import KEEP
+from tasks.data.overlap.paragraphs import cut_paragraphs, read_paragraphs
 from tasks.data.steps import Preparation
-from tasks.preparation_parts import Part
+from tasks.record.parts import Part
 
 
 def kept_batches(preparation: Preparation, number: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:

@@ -4,10 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tasks.data.sources.units import input_units
 from tasks.data.steps import Preparation, Report
-from tasks.data.units import input_units
-from tasks.manifest import Manifest
-from tasks.preparation_parts import Part
+from tasks.record.manifest import Manifest
+from tasks.record.parts import Part
 
 MEGABYTE = 1 << 20
 

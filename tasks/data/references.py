@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.data.cleaning import text_digest
-from tasks.data.documents import Document
-from tasks.data.shard_writer import index_name
-from tasks.data.tokenizer import load_tokenizer
-from tasks.manifest import Manifest
+from tasks.data.documents.cleaning import text_digest
+from tasks.data.documents.document import Document
+from tasks.data.tokens.shard_writer import index_name
+from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.manifest import Manifest
 
 DECODED_DOCUMENTS = 256
 

@@ -12,13 +12,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tasks.config import TokenizerConfig
-from tasks.data_config import DataConfig
-from tasks.errors import DiskFullError
-from tasks.manifest import Request, fsync_folder, read_request, write_json
-from tasks.preparation_parts import MAPPED, RESULT_FILE, Part, WorkLayout
-from tasks.requests import prepare_settings
-from tasks.run_layout import StageLayout
+from tasks.config.config import TokenizerConfig
+from tasks.config.data import DataConfig
+from tasks.record.errors import DiskFullError
+from tasks.record.layout import StageLayout
+from tasks.record.manifest import Request, fsync_folder, read_request, write_json
+from tasks.record.parts import MAPPED, RESULT_FILE, Part, WorkLayout
+from tasks.stages.requests import prepare_settings
 
 Report = Callable[[float, str], None]
 """Takes how far the work is, from 0 to 1, and what it is; raises StoppedError where it is to end."""
@@ -71,7 +71,7 @@ MAKERS = {
     "plan": ("tasks.data.plan", "plan_parts"),
     "extract": ("tasks.data.extract", "extract_part"),
     "deduplicate": ("tasks.data.deduplicate", "deduplicate"),
-    "tokenizer": ("tasks.data.tokenizer_step", "make_tokenizer"),
+    "tokenizer": ("tasks.data.tokenizer", "make_tokenizer"),
     "encode": ("tasks.data.encode", "encode_part"),
 }
 """Module and function of each step, imported when needed: what plans does not load what encodes."""

@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from tasks.config import LaunchConfig
-from tasks.errors import ConfigError
-from tasks.run_layout import REPOSITORY, StageLayout, home
+from tasks.config.config import LaunchConfig
+from tasks.record.errors import ConfigError
+from tasks.record.layout import REPOSITORY, StageLayout, home
 
 ACCELERATE = REPOSITORY / "configs" / "accelerate"
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}

@@ -5,12 +5,12 @@ import os
 import subprocess
 import time
 
-from tasks.errors import StageError, StoppedError, error_named
 from tasks.launch.local import data_command
 from tasks.launch.supervisor import die_with_parent
-from tasks.manifest import read_json
-from tasks.preparation_parts import Part, WorkLayout
-from tasks.run_layout import REPOSITORY, StageLayout
+from tasks.record.errors import StageError, StoppedError, error_named
+from tasks.record.layout import REPOSITORY, StageLayout
+from tasks.record.manifest import read_json
+from tasks.record.parts import Part, WorkLayout
 
 logger = logging.getLogger("pretune")
 POLL_SECONDS = 0.1

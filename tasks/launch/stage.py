@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tasks.config import LaunchConfig
-from tasks.errors import StageError, StoppedError, error_named
+from tasks.config.config import LaunchConfig
 from tasks.launch.local import check_devices
-from tasks.launch.lock import owner
-from tasks.manifest import Manifest, Request, finished, read_json, read_request, write_json
-from tasks.progress import Progress, ProgressReader
-from tasks.run_layout import REPOSITORY, StageLayout
+from tasks.record.errors import StageError, StoppedError, error_named
+from tasks.record.layout import REPOSITORY, StageLayout
+from tasks.record.lock import owner
+from tasks.record.manifest import Manifest, Request, finished, read_json, read_request, write_json
+from tasks.record.progress import Progress, ProgressReader
 
 START_SECONDS = 30.0
 

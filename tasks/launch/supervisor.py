@@ -14,14 +14,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.config import LaunchConfig
-from tasks.errors import USER_ERROR_EXIT_CODE, LockedError, StageError
-from tasks.journal import Journal
+from tasks.config.config import LaunchConfig
 from tasks.launch.local import data_command, training_command
-from tasks.launch.lock import StageLock, hold
 from tasks.launch.orchestrator import CancellationWatch
-from tasks.manifest import Request, read_request, write_json
-from tasks.run_layout import StageLayout
+from tasks.record.errors import USER_ERROR_EXIT_CODE, LockedError, StageError
+from tasks.record.journal import Journal
+from tasks.record.layout import StageLayout
+from tasks.record.lock import StageLock, hold
+from tasks.record.manifest import Request, read_request, write_json
 
 logger = logging.getLogger("pretune.supervisor")
 
@@ -147,7 +147,7 @@ def start_mirror(stage: StageLayout) -> subprocess.Popen[bytes]:
     """A child that ships the journal to MLflow while the ranks run. Whatever becomes of it costs no step."""
     with (stage.path / "logs" / "tracking.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tasks.tracking", str(stage.path), str(os.getpid())],
+            [sys.executable, "-m", "tasks.registry.tracking", str(stage.path), str(os.getpid())],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
         )  # fmt: skip
 

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import ConfigError
-from tasks.training.flops import peak_flops
+from tasks.record.errors import ConfigError
+from tasks.training.measure.flops import peak_flops
 
 GB = 1e9
 GPU_INFORMATION = Path("/proc/driver/nvidia/gpus")

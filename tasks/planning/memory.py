@@ -28,7 +28,7 @@ from tasks.planning.activations import checkpointed_activations, dropout_mask, l
 from tasks.planning.work import Stage, Work, in_flight, stages_of
 
 CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}
-"""tasks/training/objective.py's; a test says that they are equal."""
+"""tasks/training/model/objective.py's; a test says that they are equal."""
 MUON_STACK = 2**26
 """tasks/training/muon.py's elements of matrices that are updated together; equal, too."""
 NORM_TENSORS = 5

@@ -1,17 +1,17 @@
 """The plan of a pre-training: which layout, why, and what it will take."""
 
-from tasks.config import Config
-from tasks.errors import ConfigError
-from tasks.parallel_rules import check_layout, misfit
+from tasks.config.config import Config
+from tasks.config.layouts import check_layout, misfit
+from tasks.config.presets import assign, parse_config
 from tasks.planning.hardware import Accelerator, accelerator_named, detected_gpu
 from tasks.planning.memory import rank_memory
 from tasks.planning.records import Candidate, Configured, Disk, Horizon, Plan
 from tasks.planning.search import ALLOCATOR_SLACK, Found, Problem, candidate, search
 from tasks.planning.shapes import Shape, shape_of, vocab_rows
-from tasks.planning.simulation import SimulationRequest
 from tasks.planning.step_time import MATMUL_EFFICIENCY, OVERLAP
 from tasks.planning.work import Work, stages_of
-from tasks.presets import assign, parse_config
+from tasks.record.errors import ConfigError
+from tasks.training.measure.simulation import SimulationRequest
 
 GIB = 2**30
 POWER_USAGE_EFFECTIVENESS = 1.2

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from tasks.parallel_config import Layout
-from tasks.planning.simulation import Checkpointing
+from tasks.config.parallel import Layout
+from tasks.training.measure.simulation import Checkpointing
 
 
 class Record(BaseModel):

@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.config import ModelConfig, PretrainConfig
-from tasks.parallel_config import Layout
-from tasks.parallel_rules import tensor_sizes
+from tasks.config.config import ModelConfig, PretrainConfig
+from tasks.config.layouts import tensor_sizes
+from tasks.config.parallel import Layout
 from tasks.planning.hardware import Accelerator
 from tasks.planning.memory import peak_memory
 from tasks.planning.records import Candidate
 from tasks.planning.shapes import FAMILIES, Shape
-from tasks.planning.simulation import Attention, Checkpointing
 from tasks.planning.step_time import StepTime, describe, step_time, utilisation
 from tasks.planning.work import Work
+from tasks.training.measure.simulation import Attention, Checkpointing
 
 ALLOCATOR_SLACK = 0.05
 """Share of the tensors' bytes that a caching allocator holds on top: an assumption."""

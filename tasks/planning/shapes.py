@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tasks.config import Config, ModelConfig
-from tasks.errors import UnplannedError
-from tasks.training.flops import flops_per_token
+from tasks.config.config import Config, ModelConfig
+from tasks.record.errors import UnplannedError
+from tasks.training.measure.flops import flops_per_token
 
 
 @dataclass(frozen=True)

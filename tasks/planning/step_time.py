@@ -3,7 +3,7 @@
 - A matrix product runs at MATMUL_EFFICIENCY of the data sheet's peak, less where its smallest dimension is short.
 - Everything between the products (norms, activations, residuals, casts) is bound by memory: TRAFFIC times the bytes of saved
   activations go over the memory bus. Starting a layer's kernels costs a little, whatever its size.
-- FLOPs count as for model FLOPs utilisation (tasks/training/flops.py); recomputation costs time and is no model FLOP.
+- FLOPs count as for model FLOPs utilisation (tasks/training/measure/flops.py); recomputation costs time and is no model FLOP.
 - Collectives move their bytes at LINK_EFFICIENCY of the slowest link of the group. Gathers and scatters go around a ring, with
   LATENCY_SECONDS for each rank in a machine and NETWORK_LATENCY_SECONDS for each machine; all-reduces go up and down a tree.
 - FSDP2's collectives run beside the passes: what is longer than OVERLAP of the passes is waited for, and the first layer's
@@ -19,7 +19,7 @@ parameters: 462k, 165k, 50k and 10.5k tokens/s), which the test checks within 15
 from dataclasses import dataclass
 from math import log2
 
-from tasks.parallel_config import Layout
+from tasks.config.parallel import Layout
 from tasks.planning.activations import layer_activations
 from tasks.planning.hardware import Accelerator
 from tasks.planning.work import Work, stages_of

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tasks.parallel_config import Layout
+from tasks.config.parallel import Layout
 from tasks.planning.shapes import Shape
-from tasks.planning.simulation import Attention, Checkpointing
+from tasks.training.measure.simulation import Attention, Checkpointing
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,28 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from tasks.config import FinetuneConfig, GateConfig
-from tasks.data.examples import read_examples
-from tasks.gate import Decision, Measured, decide
-from tasks.journal import Journal
-from tasks.manifest import Manifest, Request, file_entries, file_sha256, input_manifest, verify, write_json, write_manifest
-from tasks.parallel_config import Layout
-from tasks.run_layout import StageLayout
+from tasks.config.config import FinetuneConfig, GateConfig
+from tasks.config.parallel import Layout
+from tasks.data.tokens.examples import read_examples
+from tasks.record.journal import Journal
+from tasks.record.layout import StageLayout
+from tasks.record.manifest import (
+    Manifest,
+    Request,
+    file_entries,
+    file_sha256,
+    input_manifest,
+    verify,
+    write_json,
+    write_manifest,
+)
 from tasks.training.baselines import majority_accuracy, tfidf_accuracy
 from tasks.training.evaluation import answer_losses, as_metrics, classification_metrics, paired_bootstrap, predict_classes
 from tasks.training.finetune import encode
-from tasks.training.mesh import Mesh
-from tasks.training.model import load_causal
-from tasks.training.ranks import Ranks
+from tasks.training.gate import Decision, Measured, decide
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.model import load_causal
+from tasks.training.model.ranks import Ranks
 
 BATCH_SIZE = 32
 BOOTSTRAP_SEED = 0

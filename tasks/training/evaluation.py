@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tasks.data.shards import TokenDataset
-from tasks.training.mesh import Mesh
-from tasks.training.objective import IGNORED_LABEL, choose_token_losses
+from tasks.data.tokens.shards import TokenDataset
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.objective import IGNORED_LABEL, choose_token_losses
 
 Batch = dict[str, Tensor]
 TokenLosses = Callable[[PreTrainedModel, Batch], Tensor]

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config import FinetuneConfig
-from tasks.data.examples import encode_classification, encode_instruction, read_examples
-from tasks.data.order import samples_of_step
-from tasks.data.packing import pack
-from tasks.data.tokenizer import load_tokenizer
-from tasks.manifest import Manifest, Request, file_entries, input_manifest, sha256_of, verify, write_manifest
-from tasks.run_layout import StageLayout
+from tasks.config.config import FinetuneConfig
+from tasks.data.order.permutation import samples_of_step
+from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples
+from tasks.data.tokens.packing import pack
+from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.layout import StageLayout
+from tasks.record.manifest import Manifest, Request, file_entries, input_manifest, sha256_of, verify, write_manifest
 from tasks.training.evaluation import (
     Batch,
     answer_losses,
@@ -27,13 +27,13 @@ from tasks.training.evaluation import (
     instruction_batch,
     predict_classes,
 )
-from tasks.training.export import export_partition, sample_of
+from tasks.training.export.export import export_partition, sample_of
 from tasks.training.loop import Recipe, Trainer
-from tasks.training.model import attention_implementation, autocast, classifier_from, like_exported, load_causal
-from tasks.training.objective import IGNORED_LABEL, classification_loss
-from tasks.training.partition import Partition
-from tasks.training.plots import loss_curve
-from tasks.training.ranks import Ranks
+from tasks.training.measure.plots import loss_curve
+from tasks.training.model.model import attention_implementation, autocast, classifier_from, like_exported, load_causal
+from tasks.training.model.objective import IGNORED_LABEL, classification_loss
+from tasks.training.model.partition import Partition
+from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, exported_partition, make_trainable, probed_loss, profiled_step, random_partition
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from tasks.data.examples import encode_prompt, encode_texts
-from tasks.data.tokenizer import load_tokenizer
-from tasks.training.model import load_causal
+from tasks.data.tokens.examples import encode_prompt, encode_texts
+from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.training.model.model import load_causal
 
 NEW_TOKENS = 60
 

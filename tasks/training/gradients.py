@@ -7,9 +7,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from tasks.training.mesh import Mesh
-from tasks.training.partition import Partition
-from tasks.training.pieces import sharded_mesh_dims
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.partition import Partition
+from tasks.training.model.pieces import sharded_mesh_dims
 
 NORM_BLOCK = 4096
 

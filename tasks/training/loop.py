@@ -14,20 +14,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tasks.errors import DivergedError, PretuneError, StoppedError
-from tasks.journal import Journal, chain
-from tasks.run_layout import StageLayout
-from tasks.training.checkpoint import TrainState, clear_leftovers, load_newest
-from tasks.training.checkpoint_saver import CheckpointSaver, SaveRecord
+from tasks.record.errors import DivergedError, PretuneError, StoppedError
+from tasks.record.journal import Journal, chain
+from tasks.record.layout import StageLayout
+from tasks.training.checkpoint.checkpoint import TrainState, clear_leftovers, load_newest
+from tasks.training.checkpoint.saver import CheckpointSaver, SaveRecord
 from tasks.training.feed import Batch, Feed, HostNumbers, to_device
 from tasks.training.gradients import FlatGradients, ShardedGradients
+from tasks.training.measure.profile import StepProfile
+from tasks.training.measure.throughput import Meter, device_peak_flops, first_start, model_flops_per_token, peak_memory_bytes
+from tasks.training.model.partition import Partition
+from tasks.training.model.pieces import pieces_of
 from tasks.training.optimizer import OptimizerKind, build_optimizer, optimizer_tensors, set_learning_rate
-from tasks.training.partition import Partition
 from tasks.training.passes import passes_of
-from tasks.training.pieces import pieces_of
-from tasks.training.profile import StepProfile
 from tasks.training.schedule import Schedule
-from tasks.training.throughput import Meter, device_peak_flops, first_start, model_flops_per_token, peak_memory_bytes
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
+from tasks.training.model.partition import Partition
 from tasks.training.muon import MuonAdamW
-from tasks.training.partition import Partition
 
 OptimizerKind = Literal["adamw", "muon"]
 

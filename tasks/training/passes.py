@@ -13,9 +13,9 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleInterleaved1F1B
 from transformers import PreTrainedModel
 
-from tasks.training.model import autocast
-from tasks.training.objective import IGNORED_LABEL, causal_loss
-from tasks.training.partition import Partition
+from tasks.training.model.model import autocast
+from tasks.training.model.objective import IGNORED_LABEL, causal_loss
+from tasks.training.model.partition import Partition
 
 Batch = dict[str, Tensor]
 SeedOf = Callable[[int], int]

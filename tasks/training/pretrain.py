@@ -5,13 +5,13 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from tasks.config import ConvergenceConfig, ModelConfig, PretrainConfig
-from tasks.convergence import Evaluation, Verdict, judge
-from tasks.data.shards import TokenDataset
-from tasks.data.tokenizer import load_tokenizer
-from tasks.data.training_order import mixture_of
-from tasks.errors import ConfigError, DivergedError
-from tasks.manifest import (
+from tasks.config.config import ConvergenceConfig, ModelConfig, PretrainConfig
+from tasks.data.order.training import mixture_of
+from tasks.data.tokens.shards import TokenDataset
+from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.errors import ConfigError, DivergedError
+from tasks.record.layout import StageLayout, step_folder
+from tasks.record.manifest import (
     Manifest,
     Request,
     file_entries,
@@ -22,15 +22,15 @@ from tasks.manifest import (
     write_json,
     write_manifest,
 )
-from tasks.run_layout import StageLayout, step_folder
-from tasks.training.checkpoint import discard_after, load_checkpoint
+from tasks.training.checkpoint.checkpoint import discard_after, load_checkpoint
+from tasks.training.convergence import Evaluation, Verdict, judge
 from tasks.training.evaluation import as_metrics, heldout_batches, heldout_metrics, read_text
-from tasks.training.export import export_partition, sample_of
+from tasks.training.export.export import export_partition, sample_of
 from tasks.training.feed import to_device
 from tasks.training.loop import Recipe, Trainer, relative
-from tasks.training.model import attention_implementation, build_model, with_parameters_in
-from tasks.training.plots import loss_curve
-from tasks.training.ranks import Ranks
+from tasks.training.measure.plots import loss_curve
+from tasks.training.model.model import attention_implementation, build_model, with_parameters_in
+from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, make_trainable, probed_loss, profiled_step, random_partition
 

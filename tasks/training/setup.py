@@ -10,22 +10,22 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from tasks.errors import ConfigError
-from tasks.manifest import Request
-from tasks.parallel_config import Layout, ParallelConfig
-from tasks.training.cpu_kernels import use_onednn
-from tasks.training.exported import files_by_name, fill_from_export
-from tasks.training.initial_values import fill_at_random, recorded_writes
-from tasks.training.mesh import Mesh
-from tasks.training.model import check_isolation
-from tasks.training.objective import (
+from tasks.config.parallel import Layout, ParallelConfig
+from tasks.record.errors import ConfigError
+from tasks.record.manifest import Request
+from tasks.training.export.read import files_by_name, fill_from_export
+from tasks.training.model.cpu_kernels import use_onednn
+from tasks.training.model.initial_values import fill_at_random, recorded_writes
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.model import check_isolation
+from tasks.training.model.objective import (
     causal_loss,
     causal_loss_from_logits,
     choose_causal_loss,
     token_losses,
     token_losses_from_logits,
 )
-from tasks.training.partition import (
+from tasks.training.model.partition import (
     Partition,
     compile_layers,
     materialise,
@@ -34,7 +34,7 @@ from tasks.training.partition import (
     tie,
     with_methods,
 )
-from tasks.training.ranks import Ranks
+from tasks.training.model.ranks import Ranks
 
 Build = Callable[[], PreTrainedModel]
 Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]

@@ -25,16 +25,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
-from tasks.parallel_config import Layout
-from tasks.planning.simulation import SimulatedPeak, SimulationRequest
+from tasks.config.parallel import Layout
 from tasks.training.gradients import FlatGradients, ShardedGradients
-from tasks.training.mesh import Mesh
-from tasks.training.model import build_model, with_parameters_in
-from tasks.training.objective import causal_loss
+from tasks.training.measure.simulation import SimulatedPeak, SimulationRequest
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.model import build_model, with_parameters_in
+from tasks.training.model.objective import causal_loss
+from tasks.training.model.partition import Partition, materialise, partitioned, save_activations, with_methods
+from tasks.training.model.ranks import Ranks
 from tasks.training.optimizer import allocate_state, build_optimizer
-from tasks.training.partition import Partition, materialise, partitioned, save_activations, with_methods
 from tasks.training.passes import Batch, StageForward, WholePasses
-from tasks.training.ranks import Ranks
 
 Passes = Callable[[Partition, SimulationRequest], Callable[[list[Batch]], None]]
 """What makes the forward and backward passes of a rank's micro-batches."""

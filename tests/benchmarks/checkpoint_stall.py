@@ -32,13 +32,13 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from tasks.parallel_config import Layout
-from tasks.run_layout import StageLayout
-from tasks.training.checkpoint import TrainState
-from tasks.training.checkpoint_saver import CheckpointSaver
-from tasks.training.mesh import Mesh
-from tasks.training.pieces import pieces_of
-from tasks.training.ranks import Ranks
+from tasks.config.parallel import Layout
+from tasks.record.layout import StageLayout
+from tasks.training.checkpoint.checkpoint import TrainState
+from tasks.training.checkpoint.saver import CheckpointSaver
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.pieces import pieces_of
+from tasks.training.model.ranks import Ranks
 
 VOCABULARY, LENGTH, BATCH = 8192, 256, 8
 ALONE = Ranks(0, 1, torch.device("cpu"))

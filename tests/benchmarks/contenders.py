@@ -13,17 +13,17 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers import Trainer as TransformersTrainer
 
-from tasks.data.order import samples_of_step
-from tasks.data.shards import TokenDataset
-from tasks.parallel_config import ParallelConfig
-from tasks.run_layout import StageLayout
+from tasks.config.parallel import ParallelConfig
+from tasks.data.order.permutation import samples_of_step
+from tasks.data.tokens.shards import TokenDataset
+from tasks.record.layout import StageLayout
 from tasks.training.evaluation import read_text
 from tasks.training.loop import Recipe, Trainer
-from tasks.training.mesh import Mesh
-from tasks.training.objective import causal_loss, token_losses
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.objective import causal_loss, token_losses
+from tasks.training.model.partition import Partition
+from tasks.training.model.ranks import Ranks
 from tasks.training.optimizer import OptimizerKind
-from tasks.training.partition import Partition
-from tasks.training.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, make_trainable
 

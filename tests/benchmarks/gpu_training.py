@@ -31,12 +31,12 @@ import numpy as np
 import torch
 from contenders import Clock, Data, Run, Shape, llama, pretune_trainer, transformers_trainer
 
-from tasks.data.shard_writer import ShardWriter
-from tasks.data.shards import TOKEN_BYTES_FILE, TokenDataset
-from tasks.journal import latest_by_step, read_journal
-from tasks.manifest import Manifest
-from tasks.training.model import attention_implementation
-from tasks.training.ranks import compute_exactly
+from tasks.data.tokens.shard_writer import ShardWriter
+from tasks.data.tokens.shards import TOKEN_BYTES_FILE, TokenDataset
+from tasks.record.journal import latest_by_step, read_journal
+from tasks.record.manifest import Manifest
+from tasks.training.model.model import attention_implementation
+from tasks.training.model.ranks import compute_exactly
 
 WARMUP_STEPS, LOSS_STEPS = 10, 10
 MINIMUM_STEPS = WARMUP_STEPS + 50

@@ -43,9 +43,9 @@ CONTENDERS: dict[str, dict[str, Any]] = {
 
 def prepared(home: Path, text: Path | None) -> Path:
     """Folder of the token data, made once in `home` by the process that makes it for every run."""
-    from tasks.manifest import write_json
-    from tasks.presets import parse_config
-    from tasks.stages import prepare_work
+    from tasks.config.presets import parse_config
+    from tasks.record.manifest import write_json
+    from tasks.stages.work import prepare_work
 
     source = {"source": "text", "path": str(text)} if text else {"source": "sample"}
     config = parse_config({"data": {"name": "heldout", **source}, "tokenizer": {"vocab_size": VOCABULARY}})
@@ -60,10 +60,10 @@ def measure(name: str, folder: Path, steps: int, precision: str) -> dict[str, fl
     """Training and held-out loss of one contender, nats/token."""
     from contenders import Clock, Data, Run, Shape, heldout_loss, llama, pretune_trainer, transformers_trainer
 
-    from tasks.data.shards import TokenDataset
-    from tasks.journal import latest_by_step, read_journal
-    from tasks.manifest import Manifest
-    from tasks.training.model import attention_implementation
+    from tasks.data.tokens.shards import TokenDataset
+    from tasks.record.journal import latest_by_step, read_journal
+    from tasks.record.manifest import Manifest
+    from tasks.training.model.model import attention_implementation
 
     manifest = Manifest.read(folder / "manifest.json")
     train, heldout = (TokenDataset(folder, manifest, split, LENGTH) for split in ("train", "heldout"))

@@ -34,7 +34,7 @@ def write_tokens(folder: Path, count: int) -> None:
     """Two shards as preparation writes them, of `count` + 1 tokens: the last one is only a target."""
     import numpy as np
 
-    from tasks.manifest import Manifest
+    from tasks.record.manifest import Manifest
 
     random = np.random.default_rng(0)
     half = count // LENGTH // 2 * LENGTH
@@ -58,9 +58,9 @@ def sequences(folder: Path):
 def pretune(folder: Path, batch: int) -> Callable[[int], Iterable]:
     import torch
 
-    from tasks.data.mixture import Mixture
-    from tasks.data.shards import TokenDataset
-    from tasks.manifest import Manifest
+    from tasks.data.order.mixture import Mixture
+    from tasks.data.tokens.shards import TokenDataset
+    from tasks.record.manifest import Manifest
 
     dataset = TokenDataset(folder, Manifest.read(folder / "manifest.json"), "train", LENGTH)
     mixture = Mixture(dataset.sizes, [None], [None], seed=0)

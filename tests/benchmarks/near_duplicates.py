@@ -61,7 +61,7 @@ def run_peer(texts: Path) -> None:
 
 
 def measure_ours(documents: Path, out: Path) -> float:
-    from tasks.data.signatures import NearDuplicateSettings, write_keys
+    from tasks.data.overlap.signatures import NearDuplicateSettings, write_keys
 
     write_keys(documents, out, NearDuplicateSettings())
     passes, started = 0, cpu_seconds()
@@ -72,7 +72,7 @@ def measure_ours(documents: Path, out: Path) -> float:
 
 
 def compare_speed(texts: list[str], peer_python: str, rounds: int, work: Path) -> None:
-    from tests.unit.data.edited_texts import write_documents
+    from tests.kit.edited_texts import write_documents
 
     documents = write_documents(work / "speed.arrow", texts)
     (work / "texts.json").write_text(json.dumps(texts))
@@ -84,7 +84,7 @@ def compare_speed(texts: list[str], peer_python: str, rounds: int, work: Path) -
         printed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True).stdout
         peer = json.loads(printed.splitlines()[-1])
         rates.append([megabytes / seconds for seconds in (ours, *peer["seconds"])])
-    from tasks.data.signatures import NearDuplicateSettings
+    from tasks.data.overlap.signatures import NearDuplicateSettings
 
     settings = NearDuplicateSettings()
     what = [f"{settings.bands} x {settings.rows}, {settings.ngram}-grams", *peer["what"]]
@@ -105,10 +105,10 @@ def compare_results(texts: list[str], work: Path) -> None:
     """Ours against the whole matrix of similarities: candidate pairs, dropped documents, named pairs."""
     import numpy as np
 
-    from tasks.data.duplicate_texts import ComparedPart
-    from tasks.data.duplicates import find_duplicates
-    from tasks.data.signatures import NearDuplicateSettings, write_keys
-    from tests.unit.data.edited_texts import all_similarities, dropped_by_leader_rule, write_documents
+    from tasks.data.overlap.duplicates import find_duplicates
+    from tasks.data.overlap.signatures import NearDuplicateSettings, write_keys
+    from tasks.data.overlap.texts import ComparedPart
+    from tests.kit.edited_texts import all_similarities, dropped_by_leader_rule, write_documents
 
     settings = NearDuplicateSettings()
     started = cpu_seconds()
@@ -150,8 +150,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.as_peer:
         return run_peer(arguments.as_peer)
-    from tests.real_data import folder
-    from tests.unit.data.edited_texts import edited_collection
+    from tests.kit.edited_texts import edited_collection
+    from tests.kit.real_data import folder
 
     path = arguments.texts or folder("wikipedia", "enwiki-2026-vital-articles-leads.jsonl.gz")
     with gzip.open(path, "rt", encoding="utf-8") as file:

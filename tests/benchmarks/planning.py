@@ -11,10 +11,10 @@ from functools import partial
 
 from tasks.planning.plan import formula_of, plan_for, simulation_request
 from tasks.planning.shapes import shape_of
-from tests.unit.planning.plans import EIGHT_BILLION, SEVENTY_BILLION, large
+from tests.kit.planned_ranks import formula, measured, simulated
+from tests.kit.plans import EIGHT_BILLION, SEVENTY_BILLION, large
+from tests.kit.ranks import run_ranks
 from tests.unit.planning.test_memory import REAL, SIMULATED
-from tests.unit.training.gloo_ranks import run_ranks
-from tests.unit.training.planned_ranks import formula, measured, simulated
 
 MIB, GIB = 2**20, 2**30
 WORLD_SIZES = {"8 B": (8, 64, 512, 4096), "70 B": (64, 512, 4096)}

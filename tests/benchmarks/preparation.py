@@ -2,7 +2,7 @@
 
     python tests/benchmarks/preparation.py --gigabytes 0.25 1 2 --processes 2
 
-The dump is made of the real pages of `wikipedia/enwiki-20160422-pages-articles-sample.xml.bz2` (see tests/real_data.py),
+The dump is made of the real pages of `wikipedia/enwiki-20160422-pages-articles-sample.xml.bz2` (see tests/kit/real_data.py),
 again and again: each copy with a share of its words replaced, from none to all, so that there are equal, near and different
 documents. Memory is the sum of the proportional set sizes (PSS) of the preparation's processes, looked at every 0.2 s;
 pages of files that are mapped count as far as they are in memory.
@@ -21,13 +21,13 @@ from pathlib import Path
 
 import psutil
 
-from tasks.config import Config
-from tasks.data.card_text import table
+from tasks.config.config import Config
+from tasks.data.card.text import table
 from tasks.launch.preparation import run_part
-from tasks.manifest import Manifest, write_json
-from tasks.preparation_parts import STEPS, WorkLayout
-from tasks.run_layout import REPOSITORY
-from tasks.stages import prepare_work
+from tasks.record.layout import REPOSITORY
+from tasks.record.manifest import Manifest, write_json
+from tasks.record.parts import STEPS, WorkLayout
+from tasks.stages.work import prepare_work
 
 SAMPLE = REPOSITORY.parent / "shared" / "data" / "wikipedia" / "enwiki-20160422-pages-articles-sample.xml.bz2"
 REPLACED = (0.0, 0.002, 0.01, 0.03, 0.1, 0.3, 1.0)

@@ -71,7 +71,7 @@ def run_peer(path: str) -> None:
 
 
 def read_texts(folder: Path, number: int) -> list[str]:
-    from tasks.data.cleaning import clean
+    from tasks.data.documents.cleaning import clean
 
     generator = random.Random(0)
     novels = [path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.glob("prose/**/*.txt"))]
@@ -89,8 +89,8 @@ def read_texts(folder: Path, number: int) -> list[str]:
 def run_ours(texts: list[str]) -> dict[str, tuple[float, list[str | None]]]:
     import pyarrow as pa
 
-    from tasks.data.ngrams import text_buffers
-    from tasks.data.quality import QualityRules
+    from tasks.data.documents.ngrams import text_buffers
+    from tasks.data.quality.judge import QualityRules
 
     buffers = text_buffers(pa.array(texts, type=pa.large_string()))
     results = {}
@@ -106,9 +106,9 @@ def steps_before(texts: list[str], rounds: int) -> dict[str, tuple[list[float], 
     import ftfy
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    from tasks.data.boilerplate import keep_c4_lines, remove_boilerplate
-    from tasks.data.cleaning import clean, fix_unicode
-    from tasks.data.languages import identify, middle
+    from tasks.data.documents.cleaning import clean, fix_unicode
+    from tasks.data.quality.boilerplate import keep_c4_lines, remove_boilerplate
+    from tasks.data.quality.languages import identify, middle
 
     known = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     pairs = {

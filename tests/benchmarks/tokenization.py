@@ -56,7 +56,7 @@ def documents(folder: Path, size: int, characters: int) -> list[str]:
 def write_documents(texts: list[str], folder: Path) -> None:
     from datasets import Dataset
 
-    from tasks.data.documents import Document, DocumentWriter
+    from tasks.data.documents.document import Document, DocumentWriter
 
     writer = DocumentWriter(folder / "documents.arrow")
     with (folder / "jsonl" / "documents.jsonl").open("w", encoding="utf-8") as file:
@@ -82,11 +82,11 @@ def pretune(folder: Path, tokenizer: Path, end_of_text: str) -> dict:
     import numpy as np
     import pyarrow as pa
 
-    from tasks.data.document_encoding import EncodedCounts, write_batch
-    from tasks.data.documents import read_batches
-    from tasks.data.encoding import Encoder, count_bytes
-    from tasks.data.shard_writer import ShardWriter
-    from tasks.data.tokenizer import END_OF_TEXT, finish, take_tokenizer, token_bytes
+    from tasks.data.documents.document import read_batches
+    from tasks.data.tokens.document_encoding import EncodedCounts, write_batch
+    from tasks.data.tokens.encoding import Encoder, count_bytes
+    from tasks.data.tokens.shard_writer import ShardWriter
+    from tasks.data.tokens.tokenizer import END_OF_TEXT, finish, take_tokenizer, token_bytes
 
     assert end_of_text == END_OF_TEXT
     taken = take_tokenizer(str(tokenizer))

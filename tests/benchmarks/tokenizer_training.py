@@ -30,8 +30,8 @@ def cpu_seconds() -> float:
 
 
 def measure(contender: str, arguments: argparse.Namespace) -> dict:
-    from tasks.data.bpe_training import oracle
-    from tasks.data.tokenizer import END_OF_TEXT, PAD, finish, train_tokenizer
+    from tasks.data.tokens.bpe_training import oracle
+    from tasks.data.tokens.tokenizer import END_OF_TEXT, PAD, finish, train_tokenizer
 
     texts = [path.read_text(encoding="utf-8").rstrip() for path in sorted(arguments.text.glob("*.txt"))]
     [vocab_size] = arguments.vocabulary

@@ -43,7 +43,7 @@ def measure_pretune(precision: str, steps: int, optimizer: str = "adamw") -> flo
     """The product's own loop: journal, hash chain, clipping and stop check included; no evaluation, no checkpoint."""
     from contenders import Data, Run, Shape, llama, pretune_trainer
 
-    from tasks.training.model import attention_implementation
+    from tasks.training.model.model import attention_implementation
 
     run = Run(LENGTH, BATCH, steps, precision=precision)
     model = llama(Shape(), LENGTH)

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.wikitext_extraction --peer-python PYTHON [--rounds 3] [--megabytes 60]
 
 PYTHON is an interpreter with wikiextractor, which runs as `-m wikiextractor.WikiExtractor --no-templates --processes 1 --json`.
-The dump repeats the pages of `wikipedia/enwiki-20160422-pages-articles-sample.xml.bz2` (see tests/real_data.py); both write
+The dump repeats the pages of `wikipedia/enwiki-20160422-pages-articles-sample.xml.bz2` (see tests/kit/real_data.py); both write
 JSON lines. CPU-seconds (user and system) are those of the whole process and its children; "net" is without those of the same
 command on a dump without pages. The start has the import and, of pretune, loading
 what is compiled (numba's cache is warm). The documents must be the same in number; ours must hold what the
@@ -24,7 +24,7 @@ from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.real_data import folder
+from tests.kit.real_data import folder
 
 SAMPLE = ("wikipedia", "enwiki-20160422-pages-articles-sample.xml.bz2")
 RESIDUES = {
@@ -46,8 +46,8 @@ SEQUENCE = 5
 
 
 def run_ours(dump: Path, output: Path) -> None:
-    from tasks.data.mediawiki import read_pages
-    from tasks.data.wikitext import wikitext_to_text
+    from tasks.data.sources.mediawiki import read_pages
+    from tasks.data.wikitext.convert import wikitext_to_text
 
     wikitext_to_text("")  # What is compiled is loaded at the first call: part of the start.
     with (bz2.open if dump.suffix == ".bz2" else open)(dump, "rb") as stream, output.open("w") as lines:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.running_services import Services, pretune, start, tail, tiny_parameters
+from tests.kit.servers import Services, pretune, start, tail, tiny_parameters
 
 CHROMIUM = os.environ.get("PRETUNE_TEST_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [

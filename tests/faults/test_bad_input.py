@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.data.streams import EXPANSION_GRACE_BYTES, Limits, Meter, open_input
-from tasks.data.units import input_units
-from tasks.data_config import TextSource
-from tasks.errors import DataError
-from tests.reading import read
+from tasks.config.data import TextSource
+from tasks.data.sources.streams import EXPANSION_GRACE_BYTES, Limits, Meter, open_input
+from tasks.data.sources.units import input_units
+from tasks.record.errors import DataError
+from tests.kit.reading import read
 
 MEBIBYTE = 1 << 20
 ROOMY = Limits(max_expansion=10_000)

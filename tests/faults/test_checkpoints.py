@@ -13,19 +13,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.errors import DiskFullError, IntegrityError
-from tasks.manifest import Manifest, read_json, verify
-from tasks.run_layout import StageLayout, step_folder
-from tasks.training.checkpoint import (
+from tasks.record.errors import DiskFullError, IntegrityError
+from tasks.record.layout import StageLayout, step_folder
+from tasks.record.manifest import Manifest, read_json, verify
+from tasks.training.checkpoint.checkpoint import (
     TrainState,
     clear_leftovers,
     committed_checkpoints,
     load_checkpoint,
     load_newest,
 )
-from tasks.training.checkpoint_saver import CheckpointSaver
-from tasks.training.pieces import Piece
-from tasks.training.ranks import Ranks
+from tasks.training.checkpoint.saver import CheckpointSaver
+from tasks.training.model.pieces import Piece
+from tasks.training.model.ranks import Ranks
 
 KILLS = 25
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -88,7 +88,7 @@ def wait_for(stage: StageLayout, attempt: int, step: int | None) -> None:
 def test_killed_at_random_moments_it_leaves_only_whole_checkpoints(world_size: int, tmp_path: Path) -> None:
     stage, chance = StageLayout(tmp_path / "stage"), random.Random(world_size)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "tasks.training.checkpoint_saver"])
+    context.set_forkserver_preload([__name__, "tasks.training.checkpoint.saver"])
     newest, halves = 0, 0
     for attempt in range(1, KILLS + 1):
         processes = [

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import Config
-from tasks.manifest import Manifest, read_json, write_json
-from tasks.run_layout import REPOSITORY, StageLayout
-from tasks.stages import prepare_work
-from tests.unit.data.prepared_stages import sentences
+from tasks.config.config import Config
+from tasks.record.layout import REPOSITORY, StageLayout
+from tasks.record.manifest import Manifest, read_json, write_json
+from tasks.stages.work import prepare_work
+from tests.kit.preparations import sentences
 
 KILLS = 20
 NOT_PAYLOAD = {"request.json", "journal.jsonl", "manifest.json"}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.training.ranks import compute_exactly
+from tasks.training.model.ranks import compute_exactly
 
 GPU = pytest.param(
     "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")]

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config import ModelConfig
-from tasks.data.order import samples_of_step
-from tasks.journal import latest_by_step, read_journal
-from tasks.parallel_config import Layout, ParallelConfig
-from tasks.run_layout import StageLayout
+from tasks.config.config import ModelConfig
+from tasks.config.parallel import Layout, ParallelConfig
+from tasks.data.order.permutation import samples_of_step
+from tasks.record.journal import latest_by_step, read_journal
+from tasks.record.layout import StageLayout
 from tasks.training.loop import Recipe, Trainer
-from tasks.training.mesh import Mesh
-from tasks.training.model import attention_implementation, build_model
-from tasks.training.objective import causal_loss
-from tasks.training.ranks import Ranks
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.model import attention_implementation, build_model
+from tasks.training.model.objective import causal_loss
+from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, make_trainable, random_partition
 

@@ -4,20 +4,20 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config import ModelConfig
-from tasks.parallel_config import Layout, ParallelConfig
+from tasks.config.config import ModelConfig
+from tasks.config.parallel import Layout, ParallelConfig
 from tasks.planning.memory import peak_memory
 from tasks.planning.shapes import shape_of
-from tasks.planning.simulation import SimulationRequest
 from tasks.planning.work import Work
 from tasks.training.gradients import FlatGradients
-from tasks.training.mesh import Mesh
-from tasks.training.model import attention_implementation, build_model, with_parameters_in
-from tasks.training.objective import causal_loss
+from tasks.training.measure.simulation import SimulationRequest
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.model import attention_implementation, build_model, with_parameters_in
+from tasks.training.model.objective import causal_loss
+from tasks.training.model.partition import partitioned
+from tasks.training.model.ranks import Ranks
 from tasks.training.optimizer import allocate_state, build_optimizer
-from tasks.training.partition import partitioned
 from tasks.training.passes import WholePasses
-from tasks.training.ranks import Ranks
 from tasks.training.setup import Setup, make_trainable, random_partition
 from tasks.training.simulate import batch_of, measured_step
 

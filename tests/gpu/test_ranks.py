@@ -13,22 +13,22 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
-from tasks.config import ModelConfig
-from tasks.journal import latest_by_step, read_journal
-from tasks.parallel_config import Layout
-from tasks.run_layout import REPOSITORY, StageLayout
+from tasks.config.config import ModelConfig
+from tasks.config.parallel import Layout
+from tasks.record.journal import latest_by_step, read_journal
+from tasks.record.layout import REPOSITORY, StageLayout
 from tasks.training.feed import to_device
 from tasks.training.gradients import ShardedGradients
-from tasks.training.initial_values import fill_at_random, recorded_writes
-from tasks.training.mesh import Mesh
-from tasks.training.model import build_model
-from tasks.training.objective import causal_loss
+from tasks.training.model.initial_values import fill_at_random, recorded_writes
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.model import build_model
+from tasks.training.model.objective import causal_loss
+from tasks.training.model.partition import Partition, materialise, shard, tie, with_methods
+from tasks.training.model.ranks import Ranks
 from tasks.training.optimizer import build_optimizer
-from tasks.training.partition import Partition, materialise, shard, tie, with_methods
 from tasks.training.passes import WholePasses
-from tasks.training.ranks import Ranks
 from tests.gpu.device_runs import LENGTH, MODEL, VOCABULARY, read
-from tests.tiny import pretrained, tiny_config, write_text
+from tests.kit.runs import pretrained, tiny_config, write_text
 
 FIRST_STEPS = 5
 

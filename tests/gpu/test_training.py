@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.errors import StoppedError
-from tasks.training.checkpoint import committed_checkpoints
+from tasks.record.errors import StoppedError
+from tasks.training.checkpoint.checkpoint import committed_checkpoints
 from tasks.training.loop import Trainer
-from tasks.training.model import check_isolation
+from tasks.training.model.model import check_isolation
 from tests.gpu.device_runs import DROPOUT, STEPS, differing, finished, largest_difference, lines, losses, trainer, weights
 
 

@@ -7,15 +7,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tasks.config import Config
-from tasks.errors import StoppedError
-from tasks.journal import latest_by_step, read_journal
+from tasks.config.config import Config
 from tasks.launch.stage import follow, start_or_attach
-from tasks.manifest import file_sha256, verify
-from tasks.run_layout import RunLayout
-from tasks.stages import Result, evaluate_work, examples_work, finetune_work, prepare_work, pretrain_work
-from tests.tiny import finish, pretrained, tiny_config, write_text
-from tests.unit.training.prepared_runs import finetune_config
+from tasks.record.errors import StoppedError
+from tasks.record.journal import latest_by_step, read_journal
+from tasks.record.layout import RunLayout
+from tasks.record.manifest import file_sha256, verify
+from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, prepare_work, pretrain_work
+from tests.kit.runs import finish, pretrained, tiny_config, write_text
+from tests.kit.stages import finetune_config
 
 MESHES = {"shard": {"shard": 2}, "pipeline": {"pipeline_parallel": 2}}
 

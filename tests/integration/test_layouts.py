@@ -10,20 +10,20 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config import ModelConfig
-from tasks.journal import latest_by_step, read_journal
-from tasks.parallel_config import Layout, ParallelConfig
-from tasks.run_layout import StageLayout
+from tasks.config.config import ModelConfig
+from tasks.config.parallel import Layout, ParallelConfig
+from tasks.record.journal import latest_by_step, read_journal
+from tasks.record.layout import StageLayout
 from tasks.training.loop import Trainer
-from tasks.training.mesh import Mesh
-from tasks.training.model import build_model, with_parameters_in
-from tasks.training.objective import causal_loss
-from tasks.training.pieces import local_values
-from tasks.training.ranks import Ranks
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.model import build_model, with_parameters_in
+from tasks.training.model.objective import causal_loss
+from tasks.training.model.pieces import local_values
+from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, make_trainable, random_partition
-from tests.unit.training.gloo_ranks import run_ranks
-from tests.unit.training.tiny_trainer import read, recipe
+from tests.kit.ranks import run_ranks
+from tests.kit.trainers import read, recipe
 
 STEPS = 20
 LAYOUTS = {

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tasks.run_layout import REPOSITORY
-from tests.unit.planning.plans import EIGHT_BILLION, SEVENTY_BILLION
+from tasks.record.layout import REPOSITORY
+from tests.kit.plans import EIGHT_BILLION, SEVENTY_BILLION
 
 LIMIT_SECONDS = 5.0
 

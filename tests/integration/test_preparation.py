@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tasks.config import Config
-from tasks.manifest import Manifest, write_json
-from tasks.run_layout import REPOSITORY, StageLayout
-from tasks.stages import prepare_work
-from tests.unit.data.prepared_stages import sentences
+from tasks.config.config import Config
+from tasks.record.layout import REPOSITORY, StageLayout
+from tasks.record.manifest import Manifest, write_json
+from tasks.stages.work import prepare_work
+from tests.kit.preparations import sentences
 
 PARTS_SECONDS = 300
 QUIET = {
@@ -58,7 +58,7 @@ def by_one_process(folder, tmp_path_factory) -> dict[str, str]:
 def start_flow(config: Config, home: Path) -> tuple[subprocess.Popen, StageLayout]:
     write_json(home / "config.json", config)
     stage = prepare_work(home, config).stage
-    command = [sys.executable, "-m", "tests.integration.prepared_in_parts", str(home / "config.json")]
+    command = [sys.executable, "-m", "tests.kit.prepared_in_parts", str(home / "config.json")]
     environment = os.environ | QUIET | {"PRETUNE_HOME": str(home)}
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from lxml import etree
 
-from tasks.config import Config
+from tasks.config.config import Config
 from tasks.data.__main__ import main
-from tasks.data.tokenizer import load_tokenizer
-from tasks.manifest import Manifest, read_json, write_json
-from tasks.run_layout import StageLayout
-from tasks.stages import prepare_work
-from tests import real_data
+from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.layout import StageLayout
+from tasks.record.manifest import Manifest, read_json, write_json
+from tasks.stages.work import prepare_work
+from tests.kit import real_data
 
 MARKUP = re.compile(r"\{\{|\}\}|\{\||\|\}|<ref|</ref|\[\[|\]\]|'''")
 ODD = re.compile(r"[^\w\s.,;:!?'\"()\[\]“”‘’–—/&-]")

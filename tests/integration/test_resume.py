@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.config import ModelConfig
-from tasks.parallel_config import Layout, ParallelConfig
-from tasks.run_layout import StageLayout, step_folder
+from tasks.config.config import ModelConfig
+from tasks.config.parallel import Layout, ParallelConfig
+from tasks.record.layout import StageLayout, step_folder
 from tasks.training.loop import Trainer
-from tasks.training.mesh import Mesh
-from tasks.training.model import build_model
-from tasks.training.objective import causal_loss
-from tasks.training.ranks import Ranks
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.model import build_model
+from tasks.training.model.objective import causal_loss
+from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, make_trainable, random_partition
-from tests.unit.training.gloo_ranks import run_ranks
-from tests.unit.training.tiny_trainer import recipe
+from tests.kit.ranks import run_ranks
+from tests.kit.trainers import recipe
 
 STOPS, MORE = range(1, 41), 20
 LAST = STOPS[-1] + MORE

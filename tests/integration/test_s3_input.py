@@ -11,11 +11,11 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from tasks.data.units import input_units
-from tasks.data_config import TextSource
-from tasks.errors import DataError
-from tasks.source_identity import data_identity, files_listing
-from tests.reading import read
+from tasks.config.data import TextSource
+from tasks.data.inputs.sources import data_identity, files_listing
+from tasks.data.sources.units import input_units
+from tasks.record.errors import DataError
+from tests.kit.reading import read
 
 TEXTS = [f"document {n} of the bucket" for n in range(200)]
 

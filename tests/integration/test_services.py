@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tasks.launch.lock import owner
-from tasks.run_layout import RunLayout
-from tests.integration.running_services import Services, free_ports, pretune, processes_of, start, tail, tiny_parameters
+from tasks.record.layout import RunLayout
+from tasks.record.lock import owner
+from tests.kit.servers import Services, free_ports, pretune, processes_of, start, tail, tiny_parameters
 
 pytestmark = pytest.mark.slow
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.errors import DivergedError, IntegrityError, StoppedError
-from tasks.journal import latest_by_step, read_journal
-from tasks.launch.lock import owner
 from tasks.launch.stage import follow, request_stop, start_or_attach
-from tasks.manifest import Manifest, file_sha256, verify
-from tasks.run_layout import RunLayout, StageLayout
-from tasks.stages import Result, Work, prepare_work, pretrain_work
-from tests.tiny import finish, pretrained, tiny_config, write_text
+from tasks.record.errors import DivergedError, IntegrityError, StoppedError
+from tasks.record.journal import latest_by_step, read_journal
+from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.lock import owner
+from tasks.record.manifest import Manifest, file_sha256, verify
+from tasks.stages.work import Result, Work, prepare_work, pretrain_work
+from tests.kit.runs import finish, pretrained, tiny_config, write_text
 
 
 @pytest.fixture(scope="module")

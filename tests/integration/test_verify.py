@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from tasks.journal import read_journal
-from tasks.launch.lock import owner
+from tasks.audit.verify import RunProof
 from tasks.launch.stage import start_or_attach
-from tasks.manifest import read_request, write_json
-from tasks.run_layout import REPOSITORY, RunLayout, StageLayout
-from tasks.stages import examples_work, finetune_work, prepare_work, pretrain_work
-from tasks.verify import RunProof
-from tests.tiny import finish, tiny_config, write_text
+from tasks.record.journal import read_journal
+from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
+from tasks.record.lock import owner
+from tasks.record.manifest import read_request, write_json
+from tasks.stages.work import examples_work, finetune_work, prepare_work, pretrain_work
+from tests.kit.runs import finish, tiny_config, write_text
 
 PRETRAINING = {"train_tokens": 512 * 24, "learning_rate": 5e-3, "warmup_steps": 4, "decay_steps": 8}
 

@@ -9,7 +9,7 @@ import typing
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tasks.config import Config, Section
+from tasks.config.config import Config, Section
 from tests.rules.repository import ROOT
 
 README = ROOT / "configs" / "README.md"

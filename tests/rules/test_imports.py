@@ -32,7 +32,12 @@ LAYER_0 = (
     "text_identity",
 )
 RANKS = ("tasks/data/", "tasks/training/", "tasks/worker.py")
-MLFLOW_MODULES = {"tasks/aliases.py", "tasks/data_tracking.py", "tasks/registry.py", "tasks/tracking.py"}
+MLFLOW_MODULES = {
+    "tasks/registry/aliases.py",
+    "tasks/registry/datasets.py",
+    "tasks/registry/versions.py",
+    "tasks/registry/tracking.py",
+}
 """Whoever else needs MLflow asks one of these: the mirror of the stages and of their data, the registry, and who holds which
 alias there."""
 

@@ -8,10 +8,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tasks.config import Config
-from tasks.presets import load_config, preset_names
-from tasks.training.model import build_model
-from tasks.training.partition import tie
+from tasks.config.config import Config
+from tasks.config.presets import load_config, preset_names
+from tasks.training.model.model import build_model
+from tasks.training.model.partition import tie
 from tests.rules.repository import ROOT
 from tests.rules.settings_reference import README, with_reference
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.manifest import Input, Request, read_json, write_json
-from tasks.run_layout import REPOSITORY, RunLayout, StageLayout
-from tasks.stages import prepare_work, pretrain_work
+from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
+from tasks.record.manifest import Input, Request, read_json, write_json
+from tasks.stages.work import prepare_work, pretrain_work
 from tasks.worker import STOPPED_EXIT_CODE, log_to
-from tests.tiny import write_text
-from tests.unit.training.prepared_runs import prepared, small_config
+from tests.kit.runs import write_text
+from tests.kit.stages import prepared, small_config
 
 ENVIRONMENT = {"PRETUNE_ATTEMPT": "1", "RANK": "0", "WORLD_SIZE": "1", "PRETUNE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.run_layout import REPOSITORY
+from tasks.record.layout import REPOSITORY
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:

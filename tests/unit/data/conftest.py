@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tasks.config import Config, FinetuneConfig
+from tasks.config.config import Config, FinetuneConfig
+from tasks.data.inputs.sources import examples_identity
 from tasks.data.steps import Preparation
-from tasks.manifest import write_json
-from tasks.requests import examples_request
-from tasks.run_layout import StageLayout, dataset_stage
-from tasks.source_identity import examples_identity
-from tasks.stages import prepare_work
-from tests.unit.data.prepared_stages import start
+from tasks.record.layout import StageLayout, dataset_stage
+from tasks.record.manifest import write_json
+from tasks.stages.requests import examples_request
+from tasks.stages.work import prepare_work
+from tests.kit.preparations import start
 
 
 @pytest.fixture

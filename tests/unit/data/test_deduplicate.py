@@ -3,9 +3,9 @@
 import numpy as np
 
 from tasks.data.deduplicate import cut_file, drop_file
-from tasks.data.duplicates import EXACT, KEEP, NEAR
 from tasks.data.finish import DUPLICATES_PART
-from tests.unit.data.prepared_stages import card_of, do_steps, kept_texts, manifest_of, message_of, sentences, stories
+from tasks.data.overlap.duplicates import EXACT, KEEP, NEAR
+from tests.kit.preparations import card_of, do_steps, kept_texts, manifest_of, message_of, sentences, stories
 
 
 def rows(texts: list[str]) -> list[dict]:

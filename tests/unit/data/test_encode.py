@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tasks.data import extract
-from tasks.data.cleaning import is_held_out, text_digest
-from tasks.preparation_parts import Part
-from tests.unit.data.prepared_stages import do_steps, documents_of, manifest_of, sentences, stories
+from tasks.data.documents.cleaning import is_held_out, text_digest
+from tasks.record.parts import Part
+from tests.kit.preparations import do_steps, documents_of, manifest_of, sentences, stories
 
 FIRST = Part("encode", 0)
 

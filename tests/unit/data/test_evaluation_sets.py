@@ -4,9 +4,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from tasks.config.data import DecontaminationConfig
 from tasks.data.evaluation_sets import read_evaluations
-from tasks.data_config import DecontaminationConfig
-from tasks.errors import DataError
+from tasks.record.errors import DataError
 
 
 def read(*evaluations: dict) -> dict[str, list[str]]:

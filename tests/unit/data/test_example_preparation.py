@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from tasks.data.cleaning import clean, is_held_out, text_digest
+from tasks.data.documents.cleaning import clean, is_held_out, text_digest
 from tasks.data.example_preparation import first_sentences
-from tasks.data.examples import read_examples
-from tasks.data.sources import read_rows
-from tasks.data.streams import Meter
-from tasks.manifest import verify
-from tests.unit.data.prepared_stages import manifest_of, message_of, sentences
+from tasks.data.sources.read import read_rows
+from tasks.data.sources.streams import Meter
+from tasks.data.tokens.examples import read_examples
+from tasks.record.manifest import verify
+from tests.kit.preparations import manifest_of, message_of, sentences
 
 
 def labelled_rows(count: int) -> list[dict]:
@@ -161,7 +161,7 @@ def test_sentences_are_found(text, answer):
 
 
 def test_a_set_that_was_tampered_with_is_noticed(examples, jsonl):
-    from tasks.errors import IntegrityError
+    from tasks.record.errors import IntegrityError
 
     stage, manifest = manifest_of(examples("classification", source="jsonl", path=str(jsonl(labelled_rows(100)))))
     lines = (stage.path / "test.jsonl").read_text().splitlines(keepends=True)

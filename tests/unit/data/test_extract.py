@@ -6,14 +6,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tasks.data import documents, extract
-from tasks.data.documents import read_batches
+from tasks.config.data import LimitsConfig
+from tasks.data import extract
+from tasks.data.documents import document as documents
+from tasks.data.documents.document import read_batches
 from tasks.data.extract import batches, reading_limits
-from tasks.data.sources import RawDocument
-from tasks.data_config import LimitsConfig
-from tasks.errors import DataError
-from tasks.preparation_parts import Part
-from tests.unit.data.prepared_stages import do_steps, sentences
+from tasks.data.sources.read import RawDocument
+from tasks.record.errors import DataError
+from tasks.record.parts import Part
+from tests.kit.preparations import do_steps, sentences
 
 FIRST = Part("extract", 0)
 

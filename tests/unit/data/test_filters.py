@@ -2,12 +2,12 @@
 
 import pytest
 
-from tasks.data.cleaning import text_digest
+from tasks.config.data import DataConfig
+from tasks.data.documents.cleaning import text_digest
 from tasks.data.filters import SAMPLED_LANGUAGES, DocumentFilter
-from tasks.data.sources import RawDocument
-from tasks.data_config import DataConfig
-from tasks.errors import DataError
-from tests.unit.data.prepared_stages import card_of, kept_texts, manifest_of, message_of, no_report, sentences, stories
+from tasks.data.sources.read import RawDocument
+from tasks.record.errors import DataError
+from tests.kit.preparations import card_of, kept_texts, manifest_of, message_of, no_report, sentences, stories
 
 GERMAN = [
     f"Der alte Mann geht am {n}. Tag des Monats mit seinem Hund durch den Wald und freut sich über das schöne Wetter."

@@ -8,12 +8,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tasks.data.cleaning import clean, is_held_out, text_digest
+from tasks.data.documents.cleaning import clean, is_held_out, text_digest
 from tasks.data.finish import complete, finish, payload_patterns
-from tasks.data.shards import TokenDataset
-from tasks.errors import DataError
-from tasks.manifest import file_sha256, read_json, verify, write_json
-from tests.unit.data.prepared_stages import card_of, do_steps, documents_of, kept_texts, manifest_of, message_of, sentences
+from tasks.data.tokens.shards import TokenDataset
+from tasks.record.errors import DataError
+from tasks.record.manifest import file_sha256, read_json, verify, write_json
+from tests.kit.preparations import card_of, do_steps, documents_of, kept_texts, manifest_of, message_of, sentences
 
 METRICS = {
     "vocab_size", "bytes_per_token", "token_bytes_error", "heldout_overlap",

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks.data import documents
-from tasks.data.cleaning import is_held_out, text_digest
-from tasks.data.documents import SCHEMA
+from tasks.data.documents import document as documents
+from tasks.data.documents.cleaning import is_held_out, text_digest
+from tasks.data.documents.document import SCHEMA
 from tasks.data.kept import digests_of, document_numbers, held_out_mask, is_blank, kept_batches
-from tests.unit.data.prepared_stages import do_steps, manifest_of, sentences, stories
+from tests.kit.preparations import do_steps, manifest_of, sentences, stories
 
 
 def batch_of(texts: list[str]) -> pa.RecordBatch:

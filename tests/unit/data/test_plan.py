@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tasks.preparation_parts import Part
-from tests.unit.data.prepared_stages import do_steps, manifest_of, sentences
+from tasks.record.parts import Part
+from tests.kit.preparations import do_steps, manifest_of, sentences
 
 
 def planned(preparation) -> list[list[dict]]:

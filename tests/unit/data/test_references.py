@@ -3,9 +3,9 @@
 import pytest
 
 from tasks.data import references
-from tasks.data.cleaning import text_digest
+from tasks.data.documents.cleaning import text_digest
 from tasks.data.references import read_reference
-from tests.unit.data.prepared_stages import documents_of, manifest_of, sentences
+from tests.kit.preparations import documents_of, manifest_of, sentences
 
 
 def test_documents_come_back_as_they_were(prepared, jsonl, monkeypatch):

@@ -8,10 +8,10 @@ import pytest
 
 from tasks.data import steps
 from tasks.data.steps import NOTHING_FREE_BYTES, Preparation, commit, do_part, is_disk_full, maker_of, needed_bytes
-from tasks.errors import DiskFullError
-from tasks.manifest import read_json
-from tasks.preparation_parts import STEPS, Part
-from tests.unit.data.prepared_stages import do_steps, no_report, sentences
+from tasks.record.errors import DiskFullError
+from tasks.record.manifest import read_json
+from tasks.record.parts import STEPS, Part
+from tests.kit.preparations import do_steps, no_report, sentences
 
 PLAN, EXTRACT = Part("plan", 0), Part("extract", 0)
 

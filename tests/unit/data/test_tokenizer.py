@@ -1,137 +1,77 @@
-"""Training, taking and saving tokenizers."""
-
-import json
+"""The tokenizer of a data set: trained on a sample of what is kept for training, or taken; and n-grams held out."""
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, LlamaConfig
 
-from tasks.data.tokenizer import (
-    byte_values,
-    is_byte_level,
-    load_tokenizer,
-    save_tokenizer,
-    take_tokenizer,
-    token_bytes,
-    train_tokenizer,
-)
-from tasks.errors import DataError
-from tests.unit.data.prepared_stages import sentences
-
-STRANGE = ["naïve café", "日本語 テキスト", "emoji 👩‍👩‍👧 🏳️‍🌈", "tabs\tand\n\n newlines  "]
-STRANGE += ["<|endoftext|> <|user|> as text", "\u2581"]
+from tasks.data import tokenizer as tokenizer_step
+from tasks.data.documents.cleaning import is_held_out, text_digest
+from tasks.data.finish import TOKENIZER_PART
+from tasks.data.overlap.decontamination import sample_ngrams
+from tasks.data.tokenizer import heldout_texts, sampled, training_sample
+from tests.kit.preparations import do_steps, no_report, sentences, stories
 
 
-@pytest.fixture(scope="module")
-def trained():
-    return train_tokenizer(sentences(300), 400, 10_000_000)
+def deduplicated(requested, jsonl, texts, tokenizer=None, **data):
+    given = {"source": "jsonl", "path": str(jsonl([{"text": t} for t in texts])), "heldout_fraction": 0.3} | data
+    preparation = requested(given, tokenizer)
+    do_steps(preparation, "deduplicate")
+    return preparation
 
 
-def test_training_is_deterministic_and_bounded(trained, tmp_path):
-    for threads in (1, 3):
-        again = train_tokenizer(iter(sentences(300)), 400, 10_000_000, tmp_path, threads)
-        assert again.tokenizer.to_str() == trained.tokenizer.to_str()
-    assert not list(tmp_path.iterdir()), "the sample is gone"
-    assert trained.vocab_size == 400
-    short = train_tokenizer(sentences(300), 400, 50)
-    assert short.vocab_size < 300, "50 characters have few pairs that occur twice"
+def sides(texts: list[str], held_out: bool) -> list[str]:
+    return [text for text in texts if is_held_out(text_digest(text), 0.3) is held_out]
 
 
-def test_text_survives_and_special_tokens_in_it_are_ordinary(trained):
-    for text in STRANGE:
-        ids = trained.tokenizer.encode(text, add_special_tokens=False).ids
-        assert trained.tokenizer.decode(ids, skip_special_tokens=False) == text
-        assert min(ids) > 3, "the special tokens are 0 to 3"
-    assert trained.tokenizer.encode("x").ids[0] == trained.end_of_text_id == 0
+def test_the_tokenizer_sees_kept_training_documents_only(requested, jsonl):
+    texts = sentences(100)
+    preparation = deduplicated(requested, jsonl, [*texts, texts[0]])
+    assert list(training_sample(preparation, 1 << 30, no_report)) == sides(texts, False)
+    assert list(heldout_texts(preparation)) == sides(texts, True)
 
 
-def test_token_bytes_are_exact(trained):
-    table = token_bytes(trained)
-    assert table.dtype == np.uint16
-    assert table[:4].tolist() == [0, 0, 0, 0]
-    for text in [*STRANGE, *sentences(20)]:
-        ids = trained.tokenizer.encode(text, add_special_tokens=False).ids
-        assert table[ids].sum() == len(text.encode())
+def test_a_share_of_the_documents_is_chosen_by_their_digests(requested, jsonl):
+    texts = sentences(600)
+    preparation = deduplicated(requested, jsonl, texts)
+    total = sum(len(text.encode()) for text in texts)
+    found = {share: list(training_sample(preparation, int(total * share), no_report)) for share in (0.2, 0.5)}
+    for share, chosen in found.items():
+        assert sum(map(len, chosen)) == pytest.approx(0.7 * share * total, rel=0.3)
+    assert set(found[0.2]) < set(found[0.5]) < set(sides(texts, False))
 
 
-def test_every_byte_has_a_token(trained):
-    values = byte_values(trained)
-    assert sorted(values.values()) == list(range(256))
-    for text in ("\n", " ", "~", "A", "é", "日"):
-        token = trained.tokenizer.encode(text, add_special_tokens=False).ids[0]
-        assert values[token] == text.encode()[0]
-    alphabet = {trained.tokenizer.id_to_token(token) for token in values}
-    assert alphabet == set(pre_tokenizers.ByteLevel.alphabet())
+def test_so_much_held_out_text_is_looked_at(requested, jsonl, monkeypatch):
+    monkeypatch.setattr(tokenizer_step, "HELDOUT_CHARACTERS", 200)
+    preparation = deduplicated(requested, jsonl, sentences(100))
+    assert "".join(heldout_texts(preparation)) == "".join(sides(sentences(100), True))[:200]
 
 
-def test_the_saved_folder_is_what_transformers_loads(trained, tmp_path):
-    folder = tmp_path / "tokenizer"
-    save_tokenizer(trained, folder)
-    LlamaConfig(vocab_size=400).save_pretrained(folder)
-    loaded = AutoTokenizer.from_pretrained(folder)
-    assert len(loaded) == trained.vocab_size == 400
-    assert (loaded.bos_token, loaded.eos_token, loaded.pad_token) == ("<|endoftext|>", "<|endoftext|>", "<|pad|>")
-    for text in [*STRANGE[:4], *sentences(5)]:
-        expected = trained.tokenizer.encode(text, add_special_tokens=False).ids
-        assert loaded(text)["input_ids"] == [0, *expected]
-        assert loaded.encode(text, add_special_tokens=False) == expected
-        assert loaded.decode(expected) == text
-    ours = load_tokenizer(folder)
-    assert ours.tokenizer.to_str() == trained.tokenizer.to_str()
-    assert ours.tokenizer.encode("<|user|>", add_special_tokens=False).ids[0] > 3
-    loaded.save_pretrained(tmp_path / "exported")
-    exported = load_tokenizer(tmp_path / "exported")
-    assert exported.end_of_text_id == 0
-    assert exported.tokenizer.encode(STRANGE[0]).ids == trained.tokenizer.encode(STRANGE[0]).ids
+def test_the_report_is_on_the_beginning_of_every_source(requested, jsonl, monkeypatch):
+    monkeypatch.setattr(tokenizer_step, "REPORT_CHARACTERS", 300)
+    texts = stories(30)
+    other = {"name": "other", "source": "jsonl", "path": str(jsonl([{"text": t} for t in texts[10:]], "other.jsonl"))}
+    preparation = deduplicated(requested, jsonl, texts[:10], mixture=[other], name="first")
+    found = list(sampled(preparation))
+    assert {language for _, language, _ in found} == {"en"}
+    for name, expected in (("first", texts[:10]), ("other", texts[10:])):
+        assert "".join(text for source, _, text in found if source == name) == "".join(expected)[:300]
 
 
-def test_a_given_tokenizer_keeps_its_vocabulary_and_its_end_of_text(trained, tmp_path):
-    trained.tokenizer.save(str(tmp_path / "tokenizer.json"))
-    taken = take_tokenizer(str(tmp_path / "tokenizer.json"))
-    assert (taken.vocab_size, taken.end_of_text, taken.pad, taken.pad_id) == (400, "<|endoftext|>", "<|endoftext|>", 0)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": {"content": "<|user|>"}, "pad_token": "<|pad|>"}))
-    taken = take_tokenizer(str(tmp_path))
-    assert (taken.end_of_text, taken.end_of_text_id, taken.pad, taken.pad_id) == ("<|user|>", 2, "<|pad|>", 1)
+def test_the_step_leaves_tokenizer_table_and_ngrams(requested, jsonl):
+    texts = stories(40)
+    preparation = deduplicated(requested, jsonl, texts)
+    do_steps(preparation, "tokenizer")
+    folder, result = preparation.work.folder(TOKENIZER_PART), preparation.work.result(TOKENIZER_PART)
+    assert {key: result[key] for key in ("vocab_size", "end_of_text_id", "end_of_text", "pad")} == {
+        "vocab_size": 300, "end_of_text_id": 0, "end_of_text": "<|endoftext|>", "pad": "<|pad|>",
+    }  # fmt: skip
+    assert np.load(folder / "token_bytes.npy").shape == (300,)
+    ngrams = np.load(folder / "heldout_ngrams.npy")
+    assert len(ngrams) > 500
+    assert ngrams.tolist() == sample_ngrams(sides(texts, True)).ngrams.tolist()
 
 
-def test_added_tokens_count(trained, tmp_path):
-    grown = Tokenizer.from_str(trained.tokenizer.to_str())
-    grown.add_tokens(["zebra"])
-    grown.save(str(tmp_path / "tokenizer.json"))
-    taken = take_tokenizer(str(tmp_path))
-    assert taken.vocab_size == 401
-    assert token_bytes(taken)[400] == 5
-
-
-def word_level(end_of_text: str | None) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = ["[UNK]"] + ([end_of_text] if end_of_text else [])
-    tokenizer.train_from_iterator(["the cat sat"], trainers.WordLevelTrainer(special_tokens=special, show_progress=False))
-    return tokenizer
-
-
-def test_a_tokenizer_without_end_of_text_is_refused(tmp_path):
-    word_level(None).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(DataError, match=r"has no end-of-text token .*<\|endoftext\|>.*eos_token"):
-        take_tokenizer(str(tmp_path))
-    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<end>"}')
-    with pytest.raises(DataError, match="eos_token '<end>' is not in its vocabulary"):
-        take_tokenizer(str(tmp_path))
-    (tmp_path / "tokenizer_config.json").write_text("{")
-    with pytest.raises(DataError, match=r"tokenizer_config\.json is not valid JSON"):
-        take_tokenizer(str(tmp_path))
-    (tmp_path / "tokenizer.json").write_text('{"model": 1}')
-    with pytest.raises(DataError, match=r"no tokenizer\.json that can be read"):
-        take_tokenizer(str(tmp_path))
-
-
-def test_a_tokenizer_that_is_not_byte_level_is_known_as_such(trained, tmp_path):
-    word_level("</s>").save(str(tmp_path / "tokenizer.json"))
-    taken = take_tokenizer(str(tmp_path))
-    assert not is_byte_level(taken.tokenizer)
-    assert is_byte_level(trained.tokenizer)
-    table = token_bytes(taken)
-    assert table[taken.tokenizer.token_to_id("cat")] == 3
-    assert table[taken.end_of_text_id] == 0
+def test_nothing_kept_leaves_a_tokenizer_of_single_bytes(requested, jsonl):
+    preparation = deduplicated(requested, jsonl, sentences(5), min_characters=1000)
+    do_steps(preparation, "tokenizer")
+    assert preparation.work.result(TOKENIZER_PART)["vocab_size"] <= 300
+    assert len(np.load(preparation.work.folder(TOKENIZER_PART) / "heldout_ngrams.npy")) == 0

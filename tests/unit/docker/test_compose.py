@@ -12,7 +12,7 @@ from prefect.settings.legacy import _get_settings_fields
 from sqlalchemy.engine import make_url
 
 from flows.deployments import register_deployments
-from tasks.service_environment import WORK_POOL
+from tasks.services.environment import WORK_POOL
 
 DOCKER = Path(__file__).resolve().parents[3] / "docker"
 TEXT = (DOCKER / "compose.yaml").read_text()

@@ -6,15 +6,15 @@ import pytest
 
 from flows.__main__ import main
 from flows.commands import with_absolute_paths
-from tasks.config import Config
+from tasks.config.config import Config
+from tasks.config.presets import load_config
 from tasks.data.__main__ import main as prepare_data
-from tasks.manifest import Input, Manifest, file_entries, write_json, write_manifest
-from tasks.presets import load_config
-from tasks.run_layout import RunLayout
-from tasks.stages import examples_work, prepare_work, promote_work
-from tests.unit.flows.tiny_runs import finish, finish_evaluation, finish_pretraining, tiny_values, write_inputs
-from tests.unit.prepared_data import finetuning, prepared, pretraining
-from tests.unit.registered_stages import finish as finish_training
+from tasks.record.layout import RunLayout
+from tasks.record.manifest import Input, Manifest, file_entries, write_json, write_manifest
+from tasks.stages.work import examples_work, prepare_work, promote_work
+from tests.kit.datasets import finetuning, prepared, pretraining
+from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, tiny_values, write_inputs
+from tests.kit.registered_stages import finish as finish_training
 
 LIBRARIES = ("prefect", "mlflow", "torch", "transformers", "datasets")
 
@@ -125,7 +125,7 @@ def test_relative_paths_mean_the_folder_of_the_command(home, preset, tmp_path, m
 
 
 def finished_run(home, tmp_path):
-    from tasks.presets import parse_config
+    from tasks.config.presets import parse_config
 
     config = parse_config(tiny_values(tmp_path / "in"))
     _, base = finish_pretraining(home, config, "tiny")

@@ -2,10 +2,10 @@ import pytest
 
 from flows.finetuning import name_for, pretrained
 from flows.promotion import base_of
-from tasks.errors import ConfigError, IntegrityError
-from tasks.run_layout import RunLayout
-from tasks.stages import examples_work, finetune_named
-from tests.unit.flows.tiny_runs import finish, finish_evaluation, finish_pretraining, tiny_config
+from tasks.record.errors import ConfigError, IntegrityError
+from tasks.record.layout import RunLayout
+from tasks.stages.work import examples_work, finetune_named
+from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, tiny_config
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The tree that `pretune lineage` prints."""
 
 from flows.lineage import text_lineage
-from tasks.lineage import STARTED, TRAINED, DatasetUse, Lineage, StageUse, VersionUse
+from tasks.audit.lineage import STARTED, TRAINED, DatasetUse, Lineage, StageUse, VersionUse
 
 NOTHING = {"step": None, "tokens_seen": None, "digest": None, "milestones": (), "exported": False, "stages": ()}
 

@@ -3,10 +3,10 @@ import sys
 import pytest
 
 from flows.report import markdown_report, own_command, read_report, table_report, text_report
-from tasks.journal import Journal
-from tasks.manifest import Manifest, write_json
-from tasks.run_layout import RunLayout
-from tests.unit.flows.tiny_runs import finish_evaluation, finish_pretraining, tiny_config
+from tasks.record.journal import Journal
+from tasks.record.layout import RunLayout
+from tasks.record.manifest import Manifest, write_json
+from tests.kit.finished_runs import finish_evaluation, finish_pretraining, tiny_config
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import json
 import pytest
 
 from flows.states import complete, observed_states, plan_run, run_names
-from tasks.errors import ConfigError, DataError, RequestChangedError
-from tasks.manifest import write_json
-from tasks.presets import parse_config
-from tasks.run_layout import RunLayout
-from tasks.stages import prepare_work, pretrain_work, promote_work
-from tests.unit.flows.tiny_runs import finish, finish_evaluation, finish_pretraining, register, tiny_config, tiny_values
+from tasks.config.presets import parse_config
+from tasks.record.errors import ConfigError, DataError, RequestChangedError
+from tasks.record.layout import RunLayout
+from tasks.record.manifest import write_json
+from tasks.stages.work import prepare_work, pretrain_work, promote_work
+from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, register, tiny_config, tiny_values
 
 
 @pytest.fixture

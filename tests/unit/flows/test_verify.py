@@ -10,10 +10,10 @@ import pytest
 
 from flows.__main__ import main
 from flows.verify import text_proof, use_text
-from tasks.run_layout import REPOSITORY, StageLayout
-from tasks.verification.stage import SourceUse
-from tasks.verify import verify_run
-from tests.unit.verification.told_runs import change_lines, told_run
+from tasks.audit.stage import SourceUse
+from tasks.audit.verify import verify_run
+from tasks.record.layout import REPOSITORY, StageLayout
+from tests.kit.told_runs import change_lines, told_run
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.config import LaunchConfig
-from tasks.errors import ConfigError
+from tasks.config.config import LaunchConfig
 from tasks.launch.local import ACCELERATE, available_cpus, check_devices, data_command, num_gpus, training_command, uses_gpu
-from tasks.run_layout import StageLayout
+from tasks.record.errors import ConfigError
+from tasks.record.layout import StageLayout
 
 STAGE = StageLayout(Path("/stage"))
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import DataError, StageError, StoppedError
 from tasks.launch import preparation
 from tasks.launch.preparation import run_part
-from tasks.manifest import read_json, write_json
-from tasks.preparation_parts import Part, WorkLayout
-from tasks.run_layout import StageLayout
-from tasks.stages import prepare_work
-from tests.tiny import tiny_config, write_text
+from tasks.record.errors import DataError, StageError, StoppedError
+from tasks.record.layout import StageLayout
+from tasks.record.manifest import read_json, write_json
+from tasks.record.parts import Part, WorkLayout
+from tasks.stages.work import prepare_work
+from tests.kit.runs import tiny_config, write_text
 
 PLAN = Part("plan", 0)
 

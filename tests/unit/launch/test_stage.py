@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import DataError, IntegrityError, RequestChangedError, StageError, StoppedError
-from tasks.launch.lock import hold, owner
 from tasks.launch.stage import follow, outcome, request_stop, start_or_attach
-from tasks.manifest import Manifest, Request, read_json, verify, write_json, write_manifest
-from tasks.progress import Progress
-from tasks.run_layout import StageLayout
-from tasks.stages import Work, prepare_work
-from tests.tiny import finish, tiny_config, write_text
+from tasks.record.errors import DataError, IntegrityError, RequestChangedError, StageError, StoppedError
+from tasks.record.layout import StageLayout
+from tasks.record.lock import hold, owner
+from tasks.record.manifest import Manifest, Request, read_json, verify, write_json, write_manifest
+from tasks.record.progress import Progress
+from tasks.stages.work import Work, prepare_work
+from tests.kit.runs import finish, tiny_config, write_text
 
 REQUEST = Request(kind="pretrain", identity={"pretrain": {"seed": 0}})
 

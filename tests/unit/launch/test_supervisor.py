@@ -10,13 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.errors import USER_ERROR_EXIT_CODE
-from tasks.journal import Journal, read_journal
 from tasks.launch import supervisor
-from tasks.launch.lock import hold, token_on_disk
 from tasks.launch.supervisor import STOPPED_EXIT_CODE, committed, last_write, supervise
-from tasks.manifest import Request, read_json, write_json
-from tasks.run_layout import REPOSITORY, StageLayout, step_folder
+from tasks.record.errors import USER_ERROR_EXIT_CODE
+from tasks.record.journal import Journal, read_journal
+from tasks.record.layout import REPOSITORY, StageLayout, step_folder
+from tasks.record.lock import hold, token_on_disk
+from tasks.record.manifest import Request, read_json, write_json
 
 PRELUDE = (
     "import os, sys, time\nfrom pathlib import Path\nstage = Path(sys.argv[1])\nattempt = int(os.environ['PRETUNE_ATTEMPT'])\n"

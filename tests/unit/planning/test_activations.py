@@ -5,12 +5,12 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from tasks.config import ModelConfig
-from tasks.parallel_config import Layout
+from tasks.config.config import ModelConfig
+from tasks.config.parallel import Layout
 from tasks.planning.activations import layer_activations
 from tasks.planning.shapes import shape_of
 from tasks.planning.work import Work
-from tasks.training.model import build_model
+from tasks.training.model.model import build_model
 
 ROWS, SEQUENCES, LENGTH = 160, 2, 64
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.errors import ConfigError
 from tasks.planning.hardware import ACCELERATORS, accelerator_named, cpu, detected_gpu
+from tasks.record.errors import ConfigError
 
 
 @pytest.mark.parametrize(

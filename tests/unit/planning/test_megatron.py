@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.parallel_config import Layout
+from tasks.config.parallel import Layout
 from tasks.planning.activations import checkpointed_activations, dropout_mask
 from tasks.planning.megatron import (
     PUBLISHED,

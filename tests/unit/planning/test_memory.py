@@ -5,14 +5,14 @@ from functools import partial
 
 import pytest
 
-from tasks.parallel_config import Layout
+from tasks.config.parallel import Layout
 from tasks.planning import memory
 from tasks.planning.shapes import Shape
 from tasks.planning.work import Work
+from tasks.training.model.objective import CHUNK_LOGITS
 from tasks.training.muon import STACKED_ELEMENTS
-from tasks.training.objective import CHUNK_LOGITS
-from tests.unit.training.gloo_ranks import run_ranks
-from tests.unit.training.planned_ranks import formula, measured, request, simulated
+from tests.kit.planned_ranks import formula, measured, request, simulated
+from tests.kit.ranks import run_ranks
 
 REAL = {
     "one rank, bf16": request(Layout()),

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tasks.errors import ConfigError
+from tasks.config.presets import load_config, preset_names
 from tasks.planning.plan import check_fits, default_gpu, formula_of, plan_for, problem_of, simulation_request
 from tasks.planning.records import Plan
-from tasks.presets import load_config, preset_names
-from tests.unit.planning.plans import SEVENTY_BILLION, large
+from tasks.record.errors import ConfigError
+from tests.kit.plans import SEVENTY_BILLION, large
 
 
 @pytest.mark.parametrize("name", preset_names())

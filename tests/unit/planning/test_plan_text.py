@@ -2,11 +2,11 @@
 
 import pytest
 
+from tasks.config.presets import load_config
 from tasks.planning.plan import plan_for
 from tasks.planning.plan_text import plan_markdown, plan_text, planned_against_actual
 from tasks.planning.records import Check
-from tasks.presets import load_config
-from tests.unit.planning.plans import SEVENTY_BILLION, large
+from tests.kit.plans import SEVENTY_BILLION, large
 
 CHECK = Check(
     formula_bytes=3 * 2**30, simulated_bytes=2 * 2**30, difference=0.5, depths=(2, 4), seconds=1.0, note="2 and 4 layers"

@@ -2,10 +2,10 @@
 
 import json
 
-from tasks.parallel_config import Layout
+from tasks.config.parallel import Layout
 from tasks.planning.plan import plan_for
 from tasks.planning.records import Plan
-from tests.unit.planning.plans import large
+from tests.kit.plans import large
 
 
 def test_the_json_has_everything_that_the_text_says():

@@ -7,7 +7,7 @@ import pytest
 from tasks.planning.plan import problem_of
 from tasks.planning.search import candidate, layouts, needed_bytes, search, works
 from tasks.planning.step_time import step_time
-from tests.unit.planning.plans import large
+from tests.kit.plans import large
 
 
 def test_every_layout_multiplies_to_the_world_and_divides_the_model():

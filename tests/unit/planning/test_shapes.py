@@ -2,11 +2,11 @@
 
 import pytest
 
-from tasks.config import ModelConfig
-from tasks.errors import ConfigError
+from tasks.config.config import ModelConfig
+from tasks.config.presets import parse_config
 from tasks.planning.shapes import FAMILIES, Shape, shape_of, vocab_rows
-from tasks.presets import parse_config
-from tasks.training.model import build_model
+from tasks.record.errors import ConfigError
+from tasks.training.model.model import build_model
 
 SHAPES = [
     {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96},

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.config import ModelConfig
-from tasks.parallel_config import Layout
+from tasks.config.config import ModelConfig
+from tasks.config.parallel import Layout
 from tasks.planning.hardware import ACCELERATORS
 from tasks.planning.shapes import Shape, shape_of
 from tasks.planning.step_time import all_reduce_seconds, describe, gather_seconds, slowest_link, step_time, utilisation

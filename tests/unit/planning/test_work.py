@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.parallel_config import Layout
+from tasks.config.parallel import Layout
 from tasks.planning.shapes import Shape
 from tasks.planning.work import Work, in_flight, stages_of
 

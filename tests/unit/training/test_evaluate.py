@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.config import GateConfig
-from tasks.data.examples import read_examples
-from tasks.errors import IntegrityError
-from tasks.manifest import Request, file_sha256, read_json, verify
-from tasks.parallel_config import Layout
-from tasks.run_layout import RunLayout
-from tasks.stages import Result, evaluate_work, examples_work, finetune_work, promoted
+from tasks.config.config import GateConfig
+from tasks.config.parallel import Layout
+from tasks.data.tokens.examples import read_examples
+from tasks.record.errors import IntegrityError
+from tasks.record.layout import RunLayout
+from tasks.record.manifest import Request, file_sha256, read_json, verify
+from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, promoted
 from tasks.training.evaluate import Scored, compare, decision_markdown, model_folders, score
-from tasks.training.mesh import Mesh
-from tests.unit.training.prepared_runs import finetune_config, prepared, pretrained_base, run
-from tests.unit.training.tiny_models import ALONE
+from tasks.training.model.mesh import Mesh
+from tests.kit.models import ALONE
+from tests.kit.stages import finetune_config, prepared, pretrained_base, run
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_differences_are_paired_and_weighted_by_the_answer_tokens() -> None:
 
 
 def test_the_page_lists_every_metric() -> None:
-    from tasks.gate import Measured, decide
+    from tasks.training.gate import Measured, decide
 
     measured = Measured(kind="classification", num_examples=9, candidate=0.5, baseline=0.25, random_init=0.4)
     page = decision_markdown(measured, decide(measured, GateConfig()), {"b": 0.5, "a": 1 / 3})

@@ -9,10 +9,10 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score
 
-from tasks.data.shard_writer import ShardWriter
-from tasks.data.shards import TOKEN_BYTES_FILE, TokenDataset
-from tasks.manifest import Manifest
-from tasks.parallel_config import Layout
+from tasks.config.parallel import Layout
+from tasks.data.tokens.shard_writer import ShardWriter
+from tasks.data.tokens.shards import TOKEN_BYTES_FILE, TokenDataset
+from tasks.record.manifest import Manifest
 from tasks.training.evaluation import (
     answer_losses,
     as_metrics,
@@ -25,11 +25,11 @@ from tasks.training.evaluation import (
     predict_classes,
     read_text,
 )
-from tasks.training.mesh import Mesh
-from tasks.training.objective import IGNORED_LABEL, causal_loss, token_losses
-from tasks.training.ranks import Ranks
-from tests.unit.training.gloo_ranks import run_ranks
-from tests.unit.training.tiny_models import ALONE, tiny_model
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.objective import IGNORED_LABEL, causal_loss, token_losses
+from tasks.training.model.ranks import Ranks
+from tests.kit.models import ALONE, tiny_model
+from tests.kit.ranks import run_ranks
 
 LENGTH = 4
 ONE = Mesh(Layout(), ALONE)

@@ -11,25 +11,25 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from tasks.config import FinetuneConfig
-from tasks.data.order import samples_of_step
-from tasks.errors import IntegrityError
-from tasks.journal import latest_by_step, read_journal
-from tasks.manifest import Request, verify
-from tasks.parallel_config import Layout, ParallelConfig
-from tasks.run_layout import RunLayout
-from tasks.stages import Result, examples_work, finetune_work
+from tasks.config.config import FinetuneConfig
+from tasks.config.parallel import Layout, ParallelConfig
+from tasks.data.order.permutation import samples_of_step
+from tasks.record.errors import IntegrityError
+from tasks.record.journal import latest_by_step, read_journal
+from tasks.record.layout import RunLayout
+from tasks.record.manifest import Request, verify
+from tasks.stages.work import Result, examples_work, finetune_work
 from tasks.training.evaluation import classification_batch, instruction_batch
 from tasks.training.finetune import Encoded, finetuning_recipe, packed_batch
-from tasks.training.mesh import Mesh
-from tasks.training.objective import IGNORED_LABEL, causal_loss, causal_loss_from_logits
-from tasks.training.partition import Partition
-from tasks.training.ranks import Ranks
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.objective import IGNORED_LABEL, causal_loss, causal_loss_from_logits
+from tasks.training.model.partition import Partition
+from tasks.training.model.ranks import Ranks
 from tasks.training.setup import Setup
-from tests.unit.training.gloo_ranks import run_ranks
-from tests.unit.training.prepared_runs import finetune_config, prepared, pretrained_base, run
-from tests.unit.training.tiny_models import ALONE, VOCABULARY, tiny_model
-from tests.unit.training.tiny_trainer import trainer
+from tests.kit.models import ALONE, VOCABULARY, tiny_model
+from tests.kit.ranks import run_ranks
+from tests.kit.stages import finetune_config, prepared, pretrained_base, run
+from tests.kit.trainers import trainer
 
 
 @pytest.fixture(scope="module")

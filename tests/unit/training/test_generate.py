@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.data.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
-from tasks.run_layout import REPOSITORY
+from tasks.data.tokens.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
+from tasks.record.layout import REPOSITORY
 from tasks.training.generate import NEW_TOKENS, sample_text
-from tasks.training.model import export_model
-from tests.unit.training.tiny_models import tiny_model
+from tasks.training.model.model import export_model
+from tests.kit.models import tiny_model
 
 TEXT = "the quick brown fox jumps over the lazy dog and the dog sleeps"
 

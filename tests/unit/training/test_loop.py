@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.errors import DivergedError, StoppedError
-from tasks.journal import CHAIN_START, chain, latest_by_step, read_journal
-from tasks.training.checkpoint import committed_checkpoints
+from tasks.record.errors import DivergedError, StoppedError
+from tasks.record.journal import CHAIN_START, chain, latest_by_step, read_journal
+from tasks.training.checkpoint.checkpoint import committed_checkpoints
 from tasks.training.loop import Trainer, random_seed
-from tasks.training.objective import causal_loss
-from tasks.training.ranks import Ranks
-from tests.unit.training.gloo_ranks import run_ranks
-from tests.unit.training.tiny_models import ALONE, tiny_model
-from tests.unit.training.tiny_trainer import LENGTH, heldout, read, recipe, same_weights, trainer
+from tasks.training.model.objective import causal_loss
+from tasks.training.model.ranks import Ranks
+from tests.kit.models import ALONE, tiny_model
+from tests.kit.ranks import run_ranks
+from tests.kit.trainers import LENGTH, heldout, read, recipe, same_weights, trainer
 
 
 def lines(run: Trainer, kind: str) -> list[dict]:

@@ -8,9 +8,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from tasks.training import muon
+from tasks.training.model.ranks import Ranks
 from tasks.training.muon import MuonAdamW, orthogonal, stacks
-from tasks.training.ranks import Ranks
-from tests.unit.training.gloo_ranks import run_ranks
+from tests.kit.ranks import run_ranks
 
 SHAPES = [(8, 12), (12, 8), (7, 7), (8, 12), (5,)]
 

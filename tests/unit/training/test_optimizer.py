@@ -5,13 +5,13 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
-from tasks.parallel_config import Layout
-from tasks.training.mesh import Mesh
+from tasks.config.parallel import Layout
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.partition import Partition
+from tasks.training.model.ranks import Ranks
 from tasks.training.optimizer import build_optimizer, optimizer_tensors, set_learning_rate
-from tasks.training.partition import Partition
-from tasks.training.ranks import Ranks
-from tests.unit.training.gloo_ranks import run_ranks
-from tests.unit.training.tiny_models import ALONE, text_batch, tiny_model
+from tests.kit.models import ALONE, text_batch, tiny_model
+from tests.kit.ranks import run_ranks
 
 BETAS = (0.9, 0.95)
 KINDS = ["adamw", "muon"]

@@ -10,21 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.config import ConvergenceConfig, ModelConfig, PretrainConfig
-from tasks.data.shards import TOKEN_BYTES_FILE, TokenDataset
-from tasks.errors import ConfigError, DivergedError, IntegrityError
-from tasks.journal import read_journal
-from tasks.manifest import Manifest, Request, read_json, verify
-from tasks.run_layout import RunLayout
-from tasks.stages import Result, prepare_work, pretrain_work
-from tasks.training.checkpoint import committed_checkpoints, load_checkpoint
+from tasks.config.config import ConvergenceConfig, ModelConfig, PretrainConfig
+from tasks.data.tokens.shards import TOKEN_BYTES_FILE, TokenDataset
+from tasks.record.errors import ConfigError, DivergedError, IntegrityError
+from tasks.record.journal import read_journal
+from tasks.record.layout import RunLayout
+from tasks.record.manifest import Manifest, Request, read_json, verify
+from tasks.stages.work import Result, prepare_work, pretrain_work
+from tasks.training.checkpoint.checkpoint import committed_checkpoints, load_checkpoint
 from tasks.training.loop import Recipe, Trainer
-from tasks.training.model import load_causal
+from tasks.training.model.model import load_causal
 from tasks.training.pretrain import judge_progress, num_heldout_sequences, pretraining_recipe, stable_evaluations
-from tests.tiny import write_text
-from tests.unit.training.prepared_runs import prepared, pretrained_base, run, small_config
-from tests.unit.training.tiny_models import ALONE, tiny_model
-from tests.unit.training.tiny_trainer import same_weights, trainer
+from tests.kit.models import ALONE, tiny_model
+from tests.kit.runs import write_text
+from tests.kit.stages import prepared, pretrained_base, run, small_config
+from tests.kit.trainers import same_weights, trainer
 
 CONFIG = PretrainConfig(
     sequence_length=12, micro_batch_size=2, global_batch_tokens=96, train_tokens=96 * 40, warmup_steps=2, decay_steps=4,

@@ -8,17 +8,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from tasks.config import ModelConfig
-from tasks.errors import ConfigError
-from tasks.manifest import Request
-from tasks.parallel_config import Layout, ParallelConfig
-from tasks.training.mesh import Mesh
-from tasks.training.model import build_model, classifier_from, export_model, like_exported, load_causal
-from tasks.training.objective import causal_loss, causal_loss_from_logits
-from tasks.training.ranks import Ranks
+from tasks.config.config import ModelConfig
+from tasks.config.parallel import Layout, ParallelConfig
+from tasks.record.errors import ConfigError
+from tasks.record.manifest import Request
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.model import build_model, classifier_from, export_model, like_exported, load_causal
+from tasks.training.model.objective import causal_loss, causal_loss_from_logits
+from tasks.training.model.ranks import Ranks
 from tasks.training.setup import Setup, exported_partition, probed_loss, random_partition
-from tests.unit.training.gloo_ranks import RankFailed, run_ranks
-from tests.unit.training.tiny_models import ALONE, tiny_model
+from tests.kit.models import ALONE, tiny_model
+from tests.kit.ranks import RankFailed, run_ranks
 
 EMBEDDING = "model.embed_tokens.weight"
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from tasks.parallel_config import Layout
-from tasks.planning.simulation import SimulatedPeak
-from tasks.run_layout import REPOSITORY
-from tasks.training.objective import causal_loss
+from tasks.config.parallel import Layout
+from tasks.record.layout import REPOSITORY
+from tasks.training.measure.simulation import SimulatedPeak
+from tasks.training.model.objective import causal_loss
 from tasks.training.simulate import MemoryTracker
-from tests.unit.training.gloo_ranks import run_ranks
-from tests.unit.training.planned_ranks import measured, request, simulated
-from tests.unit.training.tiny_models import text_batch, tiny_model
+from tests.kit.models import text_batch, tiny_model
+from tests.kit.planned_ranks import measured, request, simulated
+from tests.kit.ranks import run_ranks
 
 
 def test_the_tracker_counts_what_is_alive_and_its_peak():

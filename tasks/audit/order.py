@@ -1,0 +1,73 @@
+"""Which samples each step of a stage has to see, from its request and the data set alone. Needs no torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from tasks.config.config import FinetuneConfig, PretrainConfig
+from tasks.data.order.permutation import samples_of_step
+from tasks.data.order.training import mixture_of
+from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples
+from tasks.data.tokens.shards import TokenDataset
+from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.manifest import Request, input_manifest
+
+
+@dataclass(frozen=True)
+class Order:
+    """The samples of a stage as a function of the step."""
+
+    sample_ids: Callable[[int], np.ndarray]
+    """Step, counted from 0 -> ids of its global batch, (global_batch_size,)."""
+    num_tokens: Callable[[np.ndarray], int]
+    """Ids -> tokens that the model reads."""
+    sizes: tuple[int, ...]
+    """Samples of each source; ids count through them one after the other."""
+    sources: tuple[str, ...]
+    """Their names; empty where they are not told apart."""
+    unit: str
+    """What a sample is."""
+
+
+def order_of(request: Request) -> Order:
+    """Raises IntegrityError where the data set is not there or not the one that was meant."""
+    return {"pretrain": pretraining_order, "finetune": finetuning_order}[request.kind](request)
+
+
+def pretraining_order(request: Request) -> Order:
+    config = PretrainConfig.model_validate(request.identity["pretrain"])
+    shares = request.identity.get("mixture") or []
+    manifest = input_manifest(request, "dataset")
+    folder = Path(request.inputs["dataset"].path)
+    sizes = TokenDataset(folder, manifest, "train", config.sequence_length, by_source=bool(shares)).sizes
+    mixture = mixture_of(config, shares, sizes)
+    return Order(
+        sample_ids=partial(mixture.sample_ids, global_batch_size=config.global_batch_size),
+        num_tokens=lambda ids: len(ids) * config.sequence_length,
+        sizes=tuple(sizes),
+        sources=tuple(share["name"] for share in shares)[: len(sizes)],
+        unit="sequences",
+    )
+
+
+def finetuning_order(request: Request) -> Order:
+    config = FinetuneConfig.model_validate(request.identity["finetune"])
+    input_manifest(request, "base")
+    manifest = input_manifest(request, "examples")
+    examples = read_examples(Path(request.inputs["examples"].path), manifest, "train")
+    tokenizer = load_tokenizer(Path(request.inputs["base"].path) / "export")
+    if config.kind == "classification":
+        rows, _ = encode_classification(tokenizer, examples, manifest.details.get("labels") or [], config.max_length)
+    else:
+        rows, _ = encode_instruction(tokenizer, examples, config.max_length)
+    lengths = np.array([len(row) for row in rows])
+    return Order(
+        sample_ids=partial(samples_of_step, global_batch_size=config.batch_size, num_samples=len(examples), seed=config.seed),
+        num_tokens=lambda ids: int(lengths[ids].sum()),
+        sizes=(len(examples),),
+        sources=(),
+        unit="examples",
+    )

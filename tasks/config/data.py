@@ -1,0 +1,184 @@
+"""What a person can set about the pre-training text: sources, filters, de-duplication, decontamination, limits."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from tasks.config.rules import check_mixture, check_source
+from tasks.config.section import NAME_PATTERN, Section
+
+Source = Literal["sample", "text", "jsonl", "parquet", "csv", "mediawiki", "huggingface"]
+RuleSet = Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]
+
+
+class TextSource(Section):
+    model_config = ConfigDict(title="Text source")
+
+    source: Source = "sample"
+    """Where the text comes from: the embedded sample, files of one kind (compressed or not), a MediaWiki XML dump, or a
+    Hugging Face data set. A file of source `text` is cut into documents at three blank lines, and where it goes on for more
+    than 32,768 characters."""
+    path: str | None = None
+    """File, folder, glob or URL (s3://...) of the source; for `huggingface` a local folder or the name of a data set on the
+    hub."""
+    text_column: str = "text"
+    """Column or key that holds the text (not used by `text`, `mediawiki` and `sample`)."""
+    huggingface_config: str | None = None
+    """Configuration name of the hub data set; empty means its default."""
+    huggingface_split: str = "train"
+    """Split of the hub data set."""
+    max_documents: int | None = Field(None, ge=1)
+    """Read at most this many documents, in one part; empty means all."""
+    weight: float | None = Field(None, gt=0.0)
+    """Share of the training sequences that come from this source, relative to the other weights; empty (for all sources)
+    means by size."""
+    max_epochs: float | None = Field(None, gt=0.0)
+    """Training passes over this source at most so often; its share then goes to the others; empty means no limit."""
+
+
+class MixedSource(TextSource):
+    model_config = ConfigDict(title="Further source")
+
+    name: str = Field(pattern=NAME_PATTERN)
+    """Names the source in the data card, in reports and in messages."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_source(f"data.mixture[{self.name}]", self)
+        return self
+
+
+class QualityConfig(Section):
+    model_config = ConfigDict(title="Quality")
+
+    filters: tuple[RuleSet, ...] = ()
+    """Published rule sets that a document must pass: gopher_quality and gopher_repetition (Rae et al. 2021, table A1), c4
+    (Raffel et al. 2020, section 2.2), fineweb (Penedo et al. 2024)."""
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """Thresholds that differ from the published ones, by name, such as `{"gopher_quality.min_words" = 20}`."""
+    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], ...] = ()
+    """Keep only documents in these languages: a list of ISO 639 codes in small letters, such as ["en", "de"]; empty means
+    all."""
+    min_language_probability: float = Field(0.65, ge=0.0, le=1.0)
+    """A language counts as identified from this probability on; 0.65 is FineWeb's."""
+    fix_unicode: bool = False
+    """Repair text that was decoded wrongly (mojibake) with ftfy; costs time only where it finds any."""
+    remove_boilerplate: bool = False
+    """Remove lines of navigation, cookie notices and the like."""
+    c4_lines: bool = False
+    """Remove lines that are too short or do not end as a sentence does, as C4 did; not for poems, lists and code."""
+
+
+class DuplicatesConfig(Section):
+    model_config = ConfigDict(title="Duplicates")
+
+    near: bool = True
+    """Remove near-duplicates too, found by MinHash and verified by exact Jaccard similarity; equal texts are always removed."""
+    similarity: float = Field(0.8, ge=0.5, lt=1.0)
+    """Jaccard similarity of the sets of word n-grams from which on two documents count as duplicates; 0.5 to 1."""
+    ngram: int = Field(5, ge=1, le=20)
+    """Words in an n-gram; 5 is FineWeb's."""
+    paragraphs: bool = False
+    """Remove paragraphs that an earlier document has, as far as paragraph_memory_megabytes goes."""
+    paragraph_min_characters: int = Field(100, ge=1)
+    """Shorter paragraphs are never taken for copies."""
+    paragraph_memory_megabytes: int = Field(256, ge=1)
+    """Memory for remembering paragraphs; what does not fit is counted in the data card."""
+    against: tuple[str, ...] = ()
+    """Earlier data sets (folders, or names below datasets/): what they hold is not taken again."""
+
+
+class EvaluationSet(Section):
+    model_config = ConfigDict(title="Evaluation set")
+
+    name: str = Field(pattern=NAME_PATTERN)
+    """Names the set in the report."""
+    source: Literal["text", "jsonl", "parquet", "csv"] = "jsonl"
+    """Kind of its files."""
+    path: str
+    """File, folder, glob or URL of its items."""
+    text_columns: tuple[str, ...] = ("text",)
+    """Columns that together are an item's text, such as question and answer (not used by `text`)."""
+
+
+class DecontaminationConfig(Section):
+    model_config = ConfigDict(title="Decontamination")
+
+    evaluations: tuple[EvaluationSet, ...] = ()
+    """Evaluation sets that no training text may contain."""
+    ngram: int = Field(13, ge=3, le=50)
+    """Words that must agree in a row; 13 as in Brown et al. 2020, appendix C."""
+    action: Literal["drop", "fail"] = "drop"
+    """Drop contaminated documents, or end the preparation at the first one."""
+
+
+class LimitsConfig(Section):
+    model_config = ConfigDict(title="Limits")
+
+    on_bad_input: Literal["fail", "quarantine"] = "fail"
+    """A row that cannot be read ends the preparation, or goes to the quarantine file with its place, and reading goes on."""
+    max_line_megabytes: int = Field(64, ge=1, le=2048)
+    """Longer lines are bad input."""
+    max_expansion: float = Field(250.0, gt=1.0)
+    """A compressed file may unpack to at most so many times its size: gzip bombs reach 1000."""
+    max_unpacked_gigabytes: float = Field(2000.0, gt=0.0)
+    """A compressed file may unpack to at most so much."""
+
+
+class DataConfig(TextSource):
+    model_config = ConfigDict(title="Pre-training text")
+
+    name: str = Field("sample", pattern=NAME_PATTERN)
+    """First part of the data set's folder name."""
+    mixture: tuple[MixedSource, ...] = ()
+    """Further sources, mixed with the one above by weight."""
+    heldout_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    """Share of the documents kept out of training, chosen by document hash; above 0 and below 0.5."""
+    min_characters: int = Field(1, ge=1)
+    """Documents with fewer characters after cleaning are dropped."""
+    quality: QualityConfig = QualityConfig()
+    """Which documents are good enough."""
+    duplicates: DuplicatesConfig = DuplicatesConfig()
+    """What counts as the same text."""
+    decontamination: DecontaminationConfig = DecontaminationConfig()
+    """What must not be trained on."""
+    limits: LimitsConfig = LimitsConfig()
+    """What is refused."""
+    part_megabytes: int = Field(256, ge=1, le=4096)
+    """Input that one process takes at a time, and about the text in one shard file."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_source("data", self)
+        check_mixture(self)
+        return self
+
+    @property
+    def sources(self) -> tuple[TextSource, ...]:
+        """All sources, in the order in which they are read: of equal texts the first one stays."""
+        return (self, *self.mixture)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        return (self.name, *(source.name for source in self.mixture))
+
+
+class PreparationConfig(Section):
+    """How the text is prepared: no part of a data set's identity, as the bytes are the same."""
+
+    model_config = ConfigDict(title="Preparation")
+
+    num_processes: int | None = Field(None, ge=1)
+    """Parts prepared at the same time; empty means one per CPU."""
+    ray_address: str | None = None
+    """Address of a Ray cluster (ray://host:10001 or host:6379) that prepares the parts; its machines must share PRETUNE_HOME
+    and the input; needs `pip install 'pretune[ray]'`; empty means processes on this machine."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.ray_address is not None and self.num_processes is not None:
+            raise ValueError(
+                f"preparation.num_processes={self.num_processes} has no effect with preparation.ray_address="
+                f"{self.ray_address!r}, whose cluster knows its own CPUs; remove one of the two"
+            )
+        return self

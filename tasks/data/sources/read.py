@@ -1,0 +1,256 @@
+"""Reading documents and rows, one after the other, out of every kind of source. Memory: one row, line or record batch.
+
+A row that is bad goes to the quarantine: every row is either given or refused there, once. A file that is bad as a whole raises
+DataError. `datasets` is imported only in `tasks.data.sources.hub`.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from tasks.config.data import TextSource
+from tasks.data.inputs.sources import sample_file
+from tasks.data.sources.csv_rows import read_csv
+from tasks.data.sources.lines import Line, raw_lines, read_lines
+from tasks.data.sources.parquet_rows import read_parquet
+from tasks.data.sources.quarantine import EXCERPT_BYTES, Place, Quarantine, shortened, text_problem, utf8_problem
+from tasks.data.sources.rows import Reading, Row, missing_column
+from tasks.data.sources.streams import Limits, Meter, open_input
+from tasks.data.sources.units import UNIT_BYTES, Unit, input_units
+from tasks.record.errors import DataError
+
+LONGEST_TEXT = 1 << 15
+"""A document of source `text` is cut at the first blank line after so many characters, or at a line end after twice as many."""
+DOCUMENT_BLANK_LINES = 3
+"""Of source `text`; it is how Project Gutenberg sets chapters apart (two stand between a heading and its text)."""
+
+
+class RawDocument(NamedTuple):
+    text: str
+    where: str
+    """File (as it is called in records) and line, row or page."""
+
+
+def read_source(
+    source: TextSource, limits: Limits, quarantine: Quarantine, meter: Meter, dropped: Counter[str], field: str = "data.path"
+) -> Iterator[RawDocument]:
+    """All documents of a source, unit after unit, as `read_unit`."""
+    units = input_units(source, UNIT_BYTES, field)
+    meter.total, meter.done = sum(unit.bytes for unit in units), 0
+    for unit in units:
+        yield from read_unit(unit, source, limits, quarantine, meter, dropped)
+
+
+def read_unit(
+    unit: Unit,
+    source: TextSource,
+    limits: Limits,
+    quarantine: Quarantine,
+    meter: Meter,
+    dropped: Counter[str],
+    revision: str | None = None,
+) -> Iterator[RawDocument]:
+    """The documents of a unit, each of which UTF-8 can hold; what a dump has beside articles is counted in `dropped`.
+
+    `revision` is the commit of a data set on the hub. Raises DataError for a file that is bad as a whole, and under the policy
+    `fail` for a bad row.
+    """
+    reading = Reading(unit, limits, quarantine, meter)
+    if source.source == "text":
+        return read_text(reading)
+    if source.source == "mediawiki":
+        return read_mediawiki(reading, dropped)
+    if source.source == "huggingface":
+        from tasks.data.sources.hub import read_huggingface
+
+        return documents(read_huggingface(reading, source, revision), source.text_column, reading)
+    column = "text" if source.source == "sample" else source.text_column
+    return documents(unit_rows(source.source, reading, (column,), texts=True), column, reading)
+
+
+def read_rows(source: str, path: str | None, columns: tuple[str, ...], field: str, meter: Meter) -> Iterator[Row]:
+    """Rows of a sample, jsonl, csv or parquet source; `field` names the setting in messages. Raises DataError for a bad row."""
+    given = TextSource.model_construct(source=source, path=path, text_column=columns[0])
+    units = input_units(given, UNIT_BYTES, field)
+    meter.total, meter.done = sum(unit.bytes for unit in units), 0
+    for unit in units:
+        yield from unit_rows(source, Reading(unit, Limits(), Quarantine(None, "fail"), meter), columns)
+
+
+def read_text_files(path: str, field: str) -> list[str]:
+    """The documents of plain text files, held in memory; `field` names the setting in messages."""
+    source = TextSource.model_construct(source="text", path=path)
+    return [found.text for found in read_source(source, Limits(), Quarantine(None, "fail"), Meter(), Counter(), field)]
+
+
+def unit_rows(source: str, reading: Reading, columns: tuple[str, ...], texts: bool = False) -> Iterator[Row]:
+    """The good rows of a unit. With `texts` a Parquet file whose columns hold no strings is refused as a whole."""
+    if source == "sample":
+        return read_sample(reading)
+    if source == "parquet":
+        return read_parquet(reading, columns, texts)
+    return read_csv(reading, columns) if source == "csv" else read_jsonl(reading)
+
+
+def documents(rows: Iterator[Row], column: str, reading: Reading) -> Iterator[RawDocument]:
+    """The texts in a column, where they are good."""
+    longest = reading.limits.max_line_bytes
+    for row in rows:
+        text = row.values.get(column)
+        if isinstance(text, str):
+            problem = text_problem(text, longest)
+        elif column in row.values:
+            problem = "no_text", f"column {column!r} is {shortened(text)}, which is no text"
+        else:
+            problem = "missing_column", f"has no column {column!r} but {', '.join(map(repr, list(row.values)[:20])) or 'none'}"
+        if problem is None:
+            yield RawDocument(text, row.place.short)
+        else:
+            reading.refuse(row.place, *problem)
+
+
+def read_jsonl(reading: Reading) -> Iterator[Row]:
+    """The objects; lines that are blank are no rows."""
+    with reading.open() as stream:
+        for line in read_lines(stream, reading.limits):
+            if line.too_long:
+                problem = "line_too_long", f"has {line.size} bytes, more than {reading.limits.max_line_bytes}"
+            elif line.raw.isspace():
+                continue
+            else:
+                values, problem = parse_object(line)
+                if problem is None:
+                    yield Row(values, reading.line_place(line))
+                    continue
+            reading.refuse(reading.line_place(line), *problem, line)
+
+
+def parse_object(line: Line) -> tuple[Any, tuple[str, str] | None]:
+    """The JSON object of a line, or what is wrong with it.
+
+    `json` takes what `orjson` refuses though it does no harm outside of the text: NaN and infinities, lone surrogates.
+    """
+    try:
+        values = orjson.loads(line.raw)
+    except orjson.JSONDecodeError:
+        try:
+            values = json.loads(line.raw.decode().rstrip("\r\n"))
+        except UnicodeDecodeError as error:
+            return None, ("invalid_utf8", utf8_problem(error, line.offset))
+        except (ValueError, RecursionError) as error:
+            return None, ("invalid_json", f"is not valid JSON ({error})")
+    if type(values) is not dict:
+        return None, ("no_object", f"is a JSON {type(values).__name__}")
+    return values, None
+
+
+def read_text(reading: Reading) -> Iterator[RawDocument]:
+    """Documents of a plain text file.
+
+    A file is one document, unless it has places with three or more blank lines: these separate documents (chapters of a
+    book, for example), and fewer blank lines only separate paragraphs and headings. Long documents are cut
+    (LONGEST_TEXT), so that a book without such places can be split into parts to train on and to hold out, and fits in memory.
+    """
+    with reading.open() as stream:
+        document = TextDocument(1, stream.first_offset)
+        characters = blank = 0
+        for raw, size in raw_lines(stream, reading.limits):
+            document.lines.append(raw)
+            if size > len(raw):
+                document.too_long = len(document.lines), size
+                document.missing += size - len(raw)
+            blank = blank + 1 if raw.isspace() or (raw[0] >= 0x80 and raw.decode(errors="replace").isspace()) else 0
+            characters += size if raw.isascii() else len(raw.decode(errors="replace"))
+            too_long = (blank and characters >= LONGEST_TEXT) or characters >= 2 * LONGEST_TEXT
+            if blank >= DOCUMENT_BLANK_LINES or too_long:
+                if blank < len(document.lines) and (found := document.finish(reading)):
+                    yield found
+                document = document.next()
+                characters = blank = 0
+        if blank < len(document.lines) and (found := document.finish(reading)):
+            yield found
+
+
+class TextDocument:
+    """The lines of the document that is being read, the first of which has `number` and begins at `offset`."""
+
+    def __init__(self, number: int, offset: int) -> None:
+        self.number, self.offset = number, offset
+        self.lines: list[bytes] = []
+        self.too_long: tuple[int, int] | None = None
+        """Place among the lines and size of the last one that was too long."""
+        self.missing = 0
+        """Bytes of such lines that are not here."""
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.lines)) + self.missing
+
+    def next(self) -> "TextDocument":
+        return TextDocument(self.number + len(self.lines), self.offset + self.size)
+
+    def finish(self, reading: Reading) -> RawDocument | None:
+        """The document unless it is refused. Its place is that of its first line that is not blank."""
+        skipped = next((n for n, line in enumerate(self.lines) if not line.isspace()), 0)
+        before = sum(map(len, self.lines[:skipped]))
+        data = b"".join(self.lines)
+        line = Line(self.number + skipped, self.offset + before, data[before : before + EXCERPT_BYTES], self.size - before)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            number = self.number + data.count(b"\n", 0, error.start)
+            problem = "invalid_utf8", f"{utf8_problem(error, self.offset)}, line {number}"
+        else:
+            problem = text_problem(text, reading.limits.max_line_bytes)
+        if self.too_long:
+            place, size = self.too_long
+            problem = "line_too_long", f"has {size} bytes in line {self.number + place - 1}"
+        if problem is None:
+            return RawDocument(text, reading.line_place(line).short)
+        reading.refuse(reading.line_place(line), *problem)
+        return None
+
+
+def read_mediawiki(reading: Reading, dropped: Counter[str]) -> Iterator[RawDocument]:
+    """The articles of a dump as prose."""
+    from tasks.data.sources.mediawiki import read_pages
+    from tasks.data.sources.mediawiki_ranges import read_header
+    from tasks.data.wikitext.convert import wikitext_to_text
+
+    unit, header = reading.unit, b""
+    if unit.kind == "span" and unit.start > 0:
+        with open_input(unit.location, reading.limits, Meter()) as stream:
+            header = read_header(stream)
+    with reading.open() as stream:
+        for page in read_pages(stream, unit.location, dropped, header=header, ends=unit.last):
+            text = wikitext_to_text(page.text, page.site.media_names)
+            place = Place(unit.location, unit.name, f"page {page.title!r}")
+            if problem := text_problem(text, reading.limits.max_line_bytes):
+                raw = page.text[:EXCERPT_BYTES].encode()
+                reading.refuse(place._replace(raw=raw, size=len(page.text.encode())), *problem)
+            else:
+                yield RawDocument(text, place.short)
+
+
+def read_sample(reading: Reading) -> Iterator[Row]:
+    """The pages of the embedded sample: title, extract (the lead section), topic."""
+    pages = json.loads(sample_file().read_bytes())
+    meter = reading.meter
+    meter.total, meter.done = len(pages), 0
+    for title, page in pages.items():
+        meter.done += 1
+        values = {"title": title, "text": page["extract"], "topic": page["topic"]}
+        yield Row(values, Place(reading.unit.location, reading.unit.name, f"page {title!r}"))
+
+
+def string_at(row: Row, column: str) -> str:
+    """The text in a column of a row; raises DataError if the column is missing or holds anything else."""
+    if column not in row.values:
+        raise missing_column(column, list(row.values), row.where)
+    value = row.values[column]
+    if not isinstance(value, str):
+        raise DataError(f"{row.where} column {column!r} is {shortened(value)}, which is no text; convert or remove the row")
+    return value

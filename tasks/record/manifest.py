@@ -1,0 +1,281 @@
+"""Requests and manifests: what a stage was asked for, and what it made.
+
+A manifest is written last, atomically and once; its existence means that the stage is done.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.record.errors import IntegrityError, RequestChangedError
+from tasks.record.layout import REPOSITORY, StageLayout
+
+FORMAT_VERSION = 1
+LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "safetensors", "prefect", "mlflow")
+Kind = Literal["prepare", "examples", "pretrain", "finetune", "evaluate", "promote"]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(Record):
+    path: str
+    """Relative to the folder of the manifest, with forward slashes."""
+    size_bytes: int
+    sha256: str
+
+
+class Input(Record):
+    """An earlier stage's result, by place and by digest of its manifest."""
+
+    path: str
+    digest: str
+
+
+class Request(Record):
+    """What a stage is asked to do. `execution` says how, and is not part of the identity."""
+
+    kind: Kind
+    identity: dict[str, Any]
+    inputs: dict[str, Input] = Field(default_factory=dict)
+    execution: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of kind, identity and the digests of the inputs; paths and execution do not count."""
+        return digest_of([self.kind, self.identity, {role: i.digest for role, i in sorted(self.inputs.items())}])
+
+
+class Manifest(Record):
+    """What a stage made."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    kind: str
+    request_digest: str
+    inputs: dict[str, Input] = Field(default_factory=dict)
+    files: tuple[FileEntry, ...] = ()
+    step: int | None = None
+    tokens_seen: int | None = None
+    metrics: dict[str, float | int | None] = Field(default_factory=dict)
+    details: dict[str, Any] = Field(default_factory=dict)
+    """What is no number: verdict, labels, names of baselines, decision."""
+    environment: dict[str, Any] = Field(default_factory=dict)
+    created_at: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the whole manifest but for where and when it was made."""
+        return digest_of(
+            self.model_dump(mode="json", exclude={"environment", "created_at", "inputs"})
+            | {"inputs": {role: i.digest for role, i in sorted(self.inputs.items())}}
+        )
+
+    def as_input(self, folder: Path) -> Input:
+        return Input(path=str(folder), digest=self.digest)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The manifest at `path`; raises IntegrityError if it is missing, unreadable or of a newer version."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise IntegrityError(f"{path} does not exist; the stage that makes it has not finished, run it again") from None
+        except ValueError as error:
+            raise IntegrityError(
+                f"{path} cannot be read by this version ({str(error).splitlines()[0]}); restore it, or use the version of "
+                "pretune that wrote it"
+            ) from None
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_of(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_entries(folder: Path, paths: list[Path]) -> tuple[FileEntry, ...]:
+    """Size and SHA-256 of each file, sorted by path relative to `folder`."""
+    return tuple(
+        FileEntry(path=p.relative_to(folder).as_posix(), size_bytes=p.stat().st_size, sha256=file_sha256(p))
+        for p in sorted(paths)
+    )
+
+
+def sha256_of(manifest: Manifest, path: str) -> str | None:
+    """SHA-256 of one of the manifest's files, by its path in the folder; None where it is not listed."""
+    return next((entry.sha256 for entry in manifest.files if entry.path == path), None)
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Read every file that the manifest lists; raises IntegrityError for the first that is not what it says."""
+    for entry in manifest.files:
+        path = folder / entry.path
+        if not path.is_file():
+            raise IntegrityError(f"{path} is listed in the manifest and does not exist; restore it or make it again")
+        if path.stat().st_size != entry.size_bytes:
+            raise IntegrityError(
+                f"{path} has {path.stat().st_size} bytes and its manifest says {entry.size_bytes}; it is damaged, "
+                "restore it or make it again"
+            )
+        if (found := file_sha256(path)) != entry.sha256:
+            raise IntegrityError(
+                f"{path} has SHA-256 {found[:12]}... and its manifest says {entry.sha256[:12]}...; it is damaged, "
+                "restore it or make it again"
+            )
+
+
+def input_manifest(request: Request, role: str) -> Manifest:
+    """The manifest of one of the request's inputs; raises IntegrityError if it is no longer the one that was meant."""
+    path = Path(request.inputs[role].path) / "manifest.json"
+    manifest = Manifest.read(path)
+    if manifest.digest != request.inputs[role].digest:
+        raise IntegrityError(f"{path} is not the {role} that was asked for; run the pipeline again")
+    return manifest
+
+
+def fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write under a temporary name, fsync, rename, fsync the folder: a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(), mode)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_bytes())
+
+
+def environment() -> dict[str, Any]:
+    """Library versions, commit and hardware of this process, for the record only."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    git = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, timeout=10)
+        commit = found.stdout.strip() or None if found.returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired):
+        commit = None
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "commit": commit,
+        "hardware": {"machine": platform.machine(), "cpu_count": os.cpu_count()},
+    }
+
+
+def stamp(manifest: Manifest) -> Manifest:
+    """The manifest with where and when it was made."""
+    return manifest.model_copy(
+        update={
+            "environment": environment() | manifest.environment,
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+
+
+def write_manifest(stage_path: Path, manifest: Manifest) -> Manifest:
+    """Stamp the manifest and commit it as `manifest.json`; the stage is done with this."""
+    stamped = stamp(manifest)
+    write_json(stage_path / "manifest.json", stamped)
+    return stamped
+
+
+def read_request(stage: StageLayout) -> Request:
+    try:
+        return Request.model_validate_json(stage.request.read_bytes())
+    except (FileNotFoundError, ValueError) as error:
+        raise IntegrityError(f"{stage.request} cannot be read ({str(error).splitlines()[0]}); run the stage again") from None
+
+
+def finished(stage: StageLayout, request: Request) -> Manifest | None:
+    """The manifest if the stage is done; None if it was not begun or not finished.
+
+    Raises RequestChangedError, naming the field, if it was begun or finished with another request.
+    """
+    if not stage.request.exists():
+        return None
+    earlier = read_request(stage)
+    if earlier.digest != request.digest and refused(stage):
+        return None
+    if earlier.digest != request.digest:
+        raise RequestChangedError(
+            f"{stage.path.name} was run with another request: {first_difference(earlier, request)}; "
+            "choose another --name, or set it back"
+        )
+    return Manifest.read(stage.manifest) if stage.manifest.exists() else None
+
+
+def refused(stage: StageLayout) -> bool:
+    """Whether the stage ended with a user's mistake before it made anything: a corrected request may have its folder."""
+    made = stage.manifest.exists() or any(stage.checkpoints.glob("step_*"))
+    return stage.error.exists() and not made
+
+
+def first_difference(earlier: Request, later: Request) -> str:
+    """`field was X and is now Y` for the first field of the identity or input that differs."""
+    sides = [
+        flatten(json.loads(canonical({"identity": r.identity, "input": {k: v.digest[:12] for k, v in r.inputs.items()}})))
+        for r in (earlier, later)
+    ]
+    for key in sorted(sides[0].keys() | sides[1].keys()):
+        old, new = sides[0].get(key, "not set"), sides[1].get(key, "not set")
+        if old != new:
+            return f"{key.removeprefix('identity.')} was {old!r} and is now {new!r}"
+    return f"kind was {earlier.kind!r} and is now {later.kind!r}"
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, keys joined by dots; a list of named ones by their names."""
+    if isinstance(value, list) and value and all(isinstance(inner, dict) and "name" in inner for inner in value):
+        value = {inner["name"]: {key: one for key, one in inner.items() if key != "name"} for inner in value}
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return flat

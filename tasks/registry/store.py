@@ -1,0 +1,111 @@
+"""Our side of MLflow, without importing it: where the store is, who writes to it now, and what of a stage is in it."""
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import Field
+
+from tasks.record.layout import StageLayout
+from tasks.record.manifest import Record, read_json
+from tasks.services.records import alive
+
+log = logging.getLogger(__name__)
+
+
+class Registration(Record):
+    """What `registration.json` of a stage says: its MLflow run, how much of the journal is there, its model versions."""
+
+    store: str
+    """`local`, or the address in MLFLOW_TRACKING_URI: an id is good in one store only."""
+    run_id: str
+    shipped_bytes: int = 0
+    finished: str | None = None
+    """Digest of the manifest whose metrics and final status have been shipped."""
+    versions: dict[str, int] = Field(default_factory=dict)
+    """Registered versions: `MODEL label` to version."""
+
+
+def database_file(home: Path) -> Path:
+    return home / "mlflow" / "mlflow.db"
+
+
+def database_uri(home: Path) -> str:
+    return f"sqlite:///{database_file(home)}"
+
+
+def artifact_folder(home: Path) -> Path:
+    """Where this home's experiments keep their artifacts; on the file system of the runs, so that files can be linked."""
+    return home / "mlflow" / "artifacts"
+
+
+def tracking_uri(home: Path) -> str:
+    """MLFLOW_TRACKING_URI, else the server that `pretune up` started if it lives, else the database file itself."""
+    if given := os.environ.get("MLFLOW_TRACKING_URI"):
+        return given
+    service = alive(home, "mlflow")
+    return service.url if service and service.url else database_uri(home)
+
+
+def store_identity(home: Path) -> str:
+    """Names the store: the server of this home and its database file are one and the same."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "local"
+
+
+def make_private(folder: Path) -> Path:
+    """The folder, made with its parents and open to its owner only if it was not there."""
+    if not folder.exists():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file until the block ends or the process dies. Not re-entrant."""
+    make_private(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def stage_name(home: Path, stage: StageLayout) -> str:
+    """The stage's path inside of the home, such as `runs/demo/02-pretrain`."""
+    path, root = stage.path.resolve(), home.resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def default_names(home: Path, stage: StageLayout) -> tuple[str, str]:
+    """Run name and experiment for a caller that was given none: `RUN/STAGE` and the configuration's registry.model_name."""
+    config = stage.path.parent / "config.json"
+    experiment = read_json(config)["registry"]["model_name"] if config.exists() else "pretune"
+    return stage_name(home, stage).removeprefix("runs/"), experiment
+
+
+@contextmanager
+def stage_locked(home: Path, stage: StageLayout) -> Iterator[None]:
+    """One writer of the stage's MLflow run and its `registration.json` at a time."""
+    with locked(home / "mlflow" / "locks" / (stage_name(home, stage).strip("/").replace("/", "--") + ".lock")):
+        yield
+
+
+def read_registration(home: Path, stage: StageLayout) -> Registration | None:
+    """What is known of the stage in this store; None if it never was there, or the file is lost or unreadable.
+
+    An id that is kept beside a local store which is gone is not believed either.
+    """
+    if not stage.registration.exists():
+        return None
+    try:
+        registration = Registration.model_validate_json(stage.registration.read_bytes())
+    except ValueError as error:
+        log.warning("%s is unreadable (%s); looking the run up by its key", stage.registration, str(error).splitlines()[0])
+        return None
+    gone = registration.store == "local" and not database_file(home).exists()
+    return None if gone or registration.store != store_identity(home) else registration

@@ -1,0 +1,160 @@
+"""From a configuration and the manifests of earlier stages to the request of the next one. Pure."""
+
+from typing import Any
+
+from tasks.config.config import Config, FinetuneConfig, TokenizerConfig
+from tasks.config.data import DataConfig
+from tasks.config.layouts import check_layout
+from tasks.data.inputs.sources import located
+from tasks.record.errors import ConfigError
+from tasks.record.manifest import Input, Manifest, Request
+
+PREPARE_FORMAT = 2
+"""Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
+
+Identity = dict[str, Any]
+
+
+PLACES = {"path": True, "weight": True, "max_epochs": True}
+"""Of a source: where it lies is execution, and how often it is drawn from is the training's business, not the data set's."""
+
+
+def prepare_request(config: Config, identity: Identity, tokenizer: Identity | None, against: dict[str, Input]) -> Request:
+    """`identity` and `tokenizer` are content digests (`tasks.data.inputs.sources`); paths are not part of the identity.
+
+    `against` are earlier data sets, whose documents are not taken again.
+    """
+    data = config.data
+    places = PLACES | {
+        "mixture": {"__all__": PLACES},
+        "decontamination": {"evaluations": {"__all__": {"path": True}}},
+        "duplicates": {"against": True},
+    }
+    return Request(
+        kind="prepare",
+        identity={
+            "format": PREPARE_FORMAT,
+            "data": data.model_dump(mode="json", exclude=places),
+            "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"path"}),
+            "source": identity,
+            "tokenizer_source": tokenizer,
+        },
+        inputs=against,
+        execution={
+            "paths": [located(source.source, source.path) for source in data.sources],
+            "evaluation_paths": [located(e.source, e.path) for e in data.decontamination.evaluations],
+            "tokenizer_path": located("tokenizer", config.tokenizer.path),
+            "preparation": config.preparation.model_dump(mode="json"),
+        },
+    )
+
+
+def prepare_settings(request: Request) -> tuple[DataConfig, TokenizerConfig]:
+    """The configuration as it was: its identity and the paths, which are not part of that."""
+    values, paths = dict(request.identity["data"]), request.execution["paths"]
+    values["mixture"] = [s | {"path": path} for s, path in zip(values["mixture"], paths[1:], strict=True)]
+    sets = zip(values["decontamination"]["evaluations"], request.execution["evaluation_paths"], strict=True)
+    values["decontamination"] = values["decontamination"] | {"evaluations": [e | {"path": path} for e, path in sets]}
+    values["duplicates"] = values["duplicates"] | {"against": [i.path for i in request.inputs.values()]}
+    return (
+        DataConfig(path=paths[0], **values),
+        TokenizerConfig(path=request.execution["tokenizer_path"], **request.identity["tokenizer"]),
+    )
+
+
+def examples_request(finetune: FinetuneConfig, source: Identity) -> Request:
+    return Request(
+        kind="examples",
+        identity={
+            "format": PREPARE_FORMAT,
+            "kind": finetune.kind,
+            "examples": finetune.examples.model_dump(mode="json", exclude={"path"}),
+            "source": source,
+        },
+        execution={"data_path": located(finetune.examples.source, finetune.examples.path), "name": finetune.name},
+    )
+
+
+def pretrain_request(config: Config, dataset: Input, dataset_manifest: Manifest) -> Request:
+    """Raises ConfigError where the model's vocabulary is smaller than the tokenizer's or does not divide, or text is short."""
+    check_dataset(config, dataset_manifest)
+    return Request(
+        kind="pretrain",
+        identity={
+            "model": config.model.model_dump(mode="json"),
+            "pretrain": config.pretrain.model_dump(mode="json"),
+            "convergence": config.convergence.model_dump(mode="json"),
+        }
+        | mixture_identity(config.data),
+        inputs={"dataset": dataset},
+        execution=execution(config),
+    )
+
+
+def mixture_identity(data: DataConfig) -> Identity:
+    """How often each source is drawn from, where that is set."""
+    shares = [
+        {"name": n, "weight": s.weight, "max_epochs": s.max_epochs}
+        for n, s in zip(data.source_names, data.sources, strict=True)
+    ]
+    chosen = any(share["weight"] or share["max_epochs"] for share in shares)
+    return {"mixture": shares} if chosen else {}
+
+
+def check_dataset(config: Config, dataset: Manifest) -> None:
+    entries, rows = int(dataset.metrics["vocab_size"] or 0), config.model.vocab_size
+    if rows is not None and rows < entries:
+        raise ConfigError(
+            f"model.vocab_size={rows} is smaller than the tokenizer's vocabulary of {entries}; "
+            f"leave model.vocab_size empty or set it to at least {entries}"
+        )
+    check_layout(config.model, rows or entries, config.parallel.layout(config.launch.num_processes))
+    length = config.pretrain.sequence_length
+    for split in ("train", "heldout"):
+        tokens = int(dataset.metrics[f"{split}_tokens"] or 0)
+        if tokens <= length:
+            raise ConfigError(
+                f"pretrain.sequence_length={length} needs more than {length} tokens in the {split} split, which has "
+                f"{tokens}; give more text or set a shorter sequence"
+            )
+
+
+def finetune_request(config: Config, finetune: FinetuneConfig, base: Input, examples: Input, random_init: bool) -> Request:
+    return Request(
+        kind="finetune",
+        identity={
+            "finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule", "examples"}),
+            "init": "random" if random_init else "base",
+        },
+        inputs={"base": base, "examples": examples},
+        execution=execution(config),
+    )
+
+
+def execution(config: Config) -> dict[str, Any]:
+    """How training is done, which is no part of what is made."""
+    return {"launch": config.launch.model_dump(mode="json"), "parallel": config.parallel.model_dump(mode="json")}
+
+
+def evaluate_request(
+    config: Config, finetune: FinetuneConfig, inputs: dict[str, Input], champion: dict[str, Any] | None
+) -> Request:
+    """`inputs` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`.
+
+    The champion (name, version, path, digest of the version that holds the alias now) is no part of the identity: the decision
+    about a candidate is made once, and promotion checks that its champion is still the one it was compared with.
+    """
+    return Request(
+        kind="evaluate",
+        identity={"kind": finetune.kind, "gate": finetune.gate.model_dump(mode="json"), "max_length": finetune.max_length},
+        inputs=inputs,
+        execution={"champion": champion, "launch": config.launch.model_dump(mode="json") | {"num_processes": 1}},
+    )
+
+
+def promote_request(model_name: str, candidate: Input, decision: Input) -> Request:
+    return Request(
+        kind="promote",
+        identity={"model_name": model_name, "alias": "champion"},
+        inputs={"candidate": candidate, "decision": decision},
+    )

@@ -1,0 +1,127 @@
+"""Which stages a run has, where each lies, and its request from the configuration and the results of earlier stages."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tasks.config.config import Config, FinetuneConfig
+from tasks.config.data import PreparationConfig
+from tasks.data.inputs.sources import examples_identity, tokenizer_identity
+from tasks.data.inputs.text import earlier_datasets, text_identity
+from tasks.record.errors import ConfigError
+from tasks.record.layout import RunLayout, StageLayout, dataset_stage
+from tasks.record.manifest import Input, Manifest, Request, finished
+from tasks.registry.store import read_registration
+from tasks.stages.requests import (
+    evaluate_request,
+    examples_request,
+    finetune_request,
+    prepare_request,
+    pretrain_request,
+    promote_request,
+)
+
+PRETRAINED, CANDIDATE = "pretrained", "candidate"
+"""Labels of the two versions that a run always registers."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A stage that is done. This, and nothing bigger, is what flows and tasks hand to each other."""
+
+    stage: StageLayout
+    manifest: Manifest
+
+    @property
+    def input(self) -> Input:
+        return self.manifest.as_input(self.stage.path)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A stage to be done: its folder and what it is asked for."""
+
+    stage: StageLayout
+    request: Request
+
+    def result(self) -> Result | None:
+        """The result if the stage is done; raises RequestChangedError if the folder was begun with another request."""
+        manifest = finished(self.stage, self.request)
+        return Result(self.stage, manifest) if manifest else None
+
+
+def prepare_work(home: Path, config: Config) -> Work:
+    """Raises DataError for input that is missing or empty."""
+    check_cluster(config.preparation)
+    identity, earlier = text_identity(home, config.data), earlier_datasets(home, config.data)
+    request = prepare_request(config, identity, tokenizer_identity(home, config.tokenizer), earlier)
+    return Work(dataset_stage(home, config.data.name, request.digest), request)
+
+
+def check_cluster(preparation: PreparationConfig) -> None:
+    """Raises ConfigError where a Ray cluster is to prepare the text and Ray is not installed."""
+    if preparation.ray_address is not None and find_spec("prefect_ray") is None:
+        raise ConfigError(
+            f"preparation.ray_address={preparation.ray_address!r} needs Ray, which is not installed; "
+            "install it with `pip install 'pretune[ray]'` or leave the address empty"
+        )
+
+
+def pretrain_work(run: RunLayout, config: Config, dataset: Result) -> Work:
+    return Work(run.pretrain(), pretrain_request(config, dataset.input, dataset.manifest))
+
+
+def examples_work(home: Path, finetune: FinetuneConfig) -> Work:
+    """Raises DataError for input that is missing or empty."""
+    request = examples_request(finetune, examples_identity(home, finetune.examples))
+    return Work(dataset_stage(home, finetune.name, request.digest), request)
+
+
+def finetune_work(
+    run: RunLayout, config: Config, finetune: FinetuneConfig, base: Result, examples: Result, random_init: bool = False
+) -> Work:
+    stage = run.random_init(finetune.name) if random_init else run.finetune(finetune.name)
+    return Work(stage, finetune_request(config, finetune, base.input, examples.input, random_init))
+
+
+def evaluate_work(
+    run: RunLayout, config: Config, finetune: FinetuneConfig, results: dict[str, Result], champion: dict[str, Any] | None = None
+) -> Work:
+    """`results` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`."""
+    inputs = {role: result.input for role, result in results.items()}
+    return Work(run.evaluate(finetune.name), evaluate_request(config, finetune, inputs, champion))
+
+
+def promote_work(run: RunLayout, config: Config, finetune: FinetuneConfig, candidate: Result, decision: Result) -> Work:
+    request = promote_request(finetuned_model(config, finetune), candidate.input, decision.input)
+    return Work(run.promote(finetune.name), request)
+
+
+def base_model(config: Config) -> str:
+    """Name of the registered model that holds the pre-trained versions."""
+    return f"{config.registry.model_name}-base"
+
+
+def finetuned_model(config: Config, finetune: FinetuneConfig) -> str:
+    return f"{config.registry.model_name}-{finetune.name}"
+
+
+def finetune_named(config: Config, name: str) -> FinetuneConfig:
+    """Raises ConfigError for a name that the configuration does not have."""
+    for finetune in config.finetune:
+        if finetune.name == name:
+            return finetune
+    names = ", ".join(f.name for f in config.finetune) or "none"
+    raise ConfigError(f"finetune_name={name!r} is no fine-tune of this configuration; there are: {names}")
+
+
+def promoted(decision: Manifest) -> bool:
+    """Whether an evaluation came out in favour of its candidate."""
+    return decision.details.get("decision") == "promote"
+
+
+def registered_version(home: Path, stage: StageLayout, model: str, label: str) -> int | None:
+    """The version that this stage's `registration.json` records; read without MLflow."""
+    known = read_registration(home, stage)
+    return known.versions.get(f"{model} {label}") if known else None

@@ -1,0 +1,53 @@
+"""A trained model in Hugging Face layout, whatever the layout it was trained on."""
+
+import shutil
+from pathlib import Path
+
+from tasks.training.export.pieces import export_pieces
+from tasks.training.generate import sample_text
+from tasks.training.model.model import add_tokenizer, load_causal
+from tasks.training.model.partition import Partition
+from tasks.training.model.pieces import pieces_of
+
+LARGEST_SAMPLED = 2_000_000_000
+"""Parameters up to which one process loads a divided model's export to write a sample of text."""
+
+
+def export_partition(partition: Partition, tokenizer: Path, folder: Path, only: tuple[str, ...] | None = None) -> list[Path]:
+    """Write `folder` anew, flushed to disk, and return its files on the first rank. All ranks call it.
+
+    The tokenizer's files are copied from the folder `tokenizer`: all of them, or those named in `only`.
+    """
+    ranks = partition.mesh.ranks
+    if ranks.is_first:
+        shutil.rmtree(folder, ignore_errors=True)
+    ranks.barrier()
+    if partition.mesh.layout.is_partitioned:
+        export_pieces(pieces_of(partition.weights(), partition.mesh, partition.written_elsewhere), folder, ranks)
+        if ranks.is_first:
+            export_settings(partition, folder)
+    elif ranks.is_first:
+        folder.mkdir(parents=True)
+        partition.model.save_pretrained(folder)
+    files = add_tokenizer(tokenizer, folder, only) if ranks.is_first else []
+    ranks.barrier()
+    return files
+
+
+def export_settings(partition: Partition, folder: Path) -> None:
+    """What `save_pretrained` writes beside the weights."""
+    whole = partition.whole
+    assert whole is not None
+    whole.config.architectures, whole.config.dtype = [type(whole).__name__], whole.dtype
+    whole.config.save_pretrained(folder)
+    if whole.can_generate():
+        whole.generation_config.save_pretrained(folder)
+
+
+def sample_of(partition: Partition, folder: Path, seed: int, prompt: str = "", chat: bool = False) -> str | None:
+    """Text sampled from the exported causal model; None where it is divided and too large. One rank calls it."""
+    if not partition.mesh.layout.is_partitioned:
+        return sample_text(partition.model, folder, seed, prompt, chat=chat)
+    if partition.num_parameters > LARGEST_SAMPLED:
+        return None
+    return sample_text(load_causal(folder).eval(), folder, seed, prompt, chat=chat)

@@ -1,0 +1,132 @@
+"""A tiny configuration on real files, and stages that are done because their manifest says so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks.config.config import Config
+from tasks.config.presets import parse_config
+from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.manifest import Manifest, write_json, write_manifest
+from tasks.registry.store import Registration, database_file
+from tasks.stages.work import (
+    Result,
+    Work,
+    evaluate_work,
+    examples_work,
+    finetune_work,
+    prepare_work,
+    pretrain_work,
+)
+
+SENTENCE = "the cat sat on a mat while dogs ran over hills and birds sang in green trees near water all day long with joy"
+DATASET_METRICS = {"vocab_size": 300, "train_tokens": 5000, "heldout_tokens": 500}
+PRETRAIN_METRICS = {
+    "initial_bits_per_byte": 3.9,
+    "bits_per_byte": 2.1,
+    "initial_heldout_loss": 5.7,
+    "heldout_loss": 3.2,
+    "num_parameters": 36384,
+    "tokens_per_second": 189.0,
+}
+PRETRAIN_DETAILS = {
+    "verdict": {"verdict": "converged", "reason": "the next round is worth 0.001"},
+    "sample": "Once upon a time",
+}
+SCORES = {
+    "candidate_accuracy": 0.81,
+    "candidate_macro_f1": 0.79,
+    "majority_accuracy": 0.5,
+    "tfidf_accuracy": 0.77,
+    "random_init_accuracy": 0.7,
+}
+
+
+def write_inputs(folder: Path) -> None:
+    """A text of 120 documents and 80 labelled examples."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = [json.dumps({"text": f"{SENTENCE} {SENTENCE[i % 40 :]} number {i}."}) for i in range(120)]
+    (folder / "text.jsonl").write_text("\n".join(texts))
+    rows = [f'{{"text": "{SENTENCE[i % 60 :]} {i}", "label": "{("cat", "dog")[i % 2]}"}}' for i in range(80)]
+    (folder / "animals.jsonl").write_text("\n".join(rows))
+
+
+def tiny_values(folder: Path) -> dict[str, Any]:
+    """Ten steps of a model with 36 thousand parameters, then one epoch of classification; one rank."""
+    examples = {"source": "jsonl", "path": str(folder / "animals.jsonl")}
+    gate = {"min_above_baseline": -1.0, "beat_random_init": False, "bootstrap_samples": 100}
+    return {
+        "data": {"name": "tiny", "source": "jsonl", "path": str(folder / "text.jsonl"), "heldout_fraction": 0.2},
+        "tokenizer": {"vocab_size": 300},
+        "model": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64},
+        "pretrain": {
+            "sequence_length": 32,
+            "micro_batch_size": 2,
+            "global_batch_tokens": 64,
+            "train_tokens": 640,
+            "warmup_steps": 2,
+            "decay_steps": 2,
+            "evaluate_every_steps": 2,
+            "checkpoint_every_steps": 4,
+            "heldout_tokens": 256,
+        },
+        "finetune": [
+            {
+                "name": "animals",
+                "examples": examples,
+                "gate": gate,
+                "epochs": 1,
+                "batch_size": 4,
+                "micro_batch_size": 4,
+                "max_length": 32,
+                "evaluate_every_steps": 5,
+                "checkpoint_every_steps": 10,
+            }
+        ],
+        "registry": {"model_name": "tiny"},
+        "launch": {"num_processes": 1},
+    }
+
+
+def tiny_config(folder: Path) -> Config:
+    write_inputs(folder)
+    return parse_config(tiny_values(folder))
+
+
+def finish(work: Work, metrics: dict[str, Any] | None = None, details: dict[str, Any] | None = None) -> Result:
+    """Write the request and the manifest of a stage, as its process would at its end."""
+    write_json(work.stage.request, work.request)
+    manifest = Manifest(
+        kind=work.request.kind,
+        request_digest=work.request.digest,
+        inputs=work.request.inputs,
+        metrics=metrics or {},
+        details=details or {},
+    )
+    return Result(work.stage, write_manifest(work.stage.path, manifest))
+
+
+def register(home: Path, stage: StageLayout, versions: dict[str, int]) -> None:
+    """Record versions as the registry does, in a store that exists."""
+    database_file(home).parent.mkdir(parents=True, exist_ok=True)
+    database_file(home).touch()
+    write_json(stage.registration, Registration(store="local", run_id="r", versions=versions))
+
+
+def finish_pretraining(home: Path, config: Config, name: str) -> tuple[Result, Result]:
+    """Data set and pre-trained, registered model of a run."""
+    dataset = finish(prepare_work(home, config), DATASET_METRICS)
+    base = finish(pretrain_work(RunLayout(home, name), config, dataset), PRETRAIN_METRICS, PRETRAIN_DETAILS)
+    register(home, base.stage, {"tiny-base pretraining step 8": 1, "tiny-base pretrained": 2})
+    return dataset, base
+
+
+def finish_evaluation(home: Path, config: Config, name: str, base: Result, decision: str) -> dict[str, Result]:
+    """Candidate, examples and the gate's decision about it."""
+    run, one = RunLayout(home, name), config.finetune[0]
+    examples = finish(examples_work(home, one))
+    candidate = finish(finetune_work(run, config, one, base, examples))
+    register(home, candidate.stage, {"tiny-animals candidate": 1})
+    made = {"base": base, "examples": examples, "candidate": candidate}
+    details = {"decision": decision, "reasons": ["✓ accuracy 0.81 is enough"], "champion": None}
+    return made | {"decision": finish(evaluate_work(run, config, one, made), SCORES, details)}

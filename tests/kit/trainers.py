@@ -1,0 +1,62 @@
+"""A trainer in this process, on token rows that are made here."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tasks.config.parallel import Layout
+from tasks.data.order.permutation import samples_of_step
+from tasks.record.layout import StageLayout
+from tasks.training.loop import Recipe, Trainer
+from tasks.training.model.mesh import Mesh
+from tasks.training.model.objective import causal_loss
+from tasks.training.model.partition import Partition, with_methods
+from tasks.training.model.ranks import Ranks
+from tasks.training.schedule import Schedule
+from tasks.training.setup import Loss
+from tests.kit.models import ALONE, VOCABULARY, tiny_model
+
+LENGTH, ROWS = 12, 40
+TOKENS = np.random.default_rng(0).integers(2, VOCABULARY, (ROWS, LENGTH + 1)) % 7 + 2
+"""Few different tokens, so that some steps learn which ones occur."""
+
+
+def read(ids: np.ndarray) -> dict[str, torch.Tensor]:
+    rows = torch.from_numpy(TOKENS[ids])
+    positions = torch.arange(LENGTH).expand(len(ids), LENGTH)
+    return {"input_ids": rows[:, :-1], "labels": rows[:, 1:].contiguous(), "position_ids": positions}
+
+
+def heldout(trainer: Trainer) -> dict[str, float]:
+    loss = trainer.ranks.sum_(trainer.passes.measure([read(np.arange(4))], "fp32")).item() / (4 * LENGTH)
+    loss /= trainer.mesh.layout.data_parallel
+    return {"heldout_loss": loss, "bits_per_byte": loss / 0.693}
+
+
+def recipe(**changes: Any) -> Recipe:
+    values: dict[str, Any] = {
+        "request_digest": "request", "seed": 0, "schedule": Schedule(0.01, 0.0, 2, 4, "1-sqrt"), "max_steps": 12,
+        "global_batch_size": 8, "micro_batch_size": 2, "sequence_length": LENGTH, "max_grad_norm": 1.0,
+        "weight_decay": 0.1, "betas": (0.9, 0.95), "precision": "fp32",
+        "evaluate_every_steps": 2, "checkpoint_every_steps": 4, "keep_checkpoints": 2,
+        "sample_ids": lambda step: samples_of_step(step, 8, ROWS, 0), "read": read,
+        "num_targets": lambda ids: len(ids) * LENGTH, "num_tokens": lambda ids: len(ids) * LENGTH,
+        "evaluate": heldout,
+    }  # fmt: skip
+    return Recipe(**values | changes)
+
+
+def trainer(
+    folder: Path, model: torch.nn.Module | None = None, ranks: Ranks = ALONE, attempt: int = 1, loss: Loss = causal_loss,
+    **changes: Any,
+) -> Trainer:  # fmt: skip
+    """A trainer of replicas, as many as there are ranks."""
+    partition = Partition(Mesh(Layout(replicate=ranks.world_size), ranks), [model or tiny_model()])
+    with_methods(partition, summed_loss=loss)
+    return Trainer(recipe(**changes), partition, StageLayout(folder), attempt)
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))

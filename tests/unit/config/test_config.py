@@ -1,0 +1,127 @@
+"""The configuration refuses what cannot work, in one sentence with field, value, rule and remedy, and changes nothing."""
+
+import json
+import re
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from tasks.config.config import Config, FinetuneConfig, PretrainConfig
+from tasks.config.presets import parse_config
+from tasks.record.errors import ConfigError
+
+
+def message(values: dict) -> str:
+    with pytest.raises(ConfigError) as found:
+        parse_config(values)
+    assert len(str(found.value).splitlines()) == 1
+    return str(found.value)
+
+
+WRONG = [
+    ({"pretrain": {"learning_rate": 0.1, "min_learning_rate": 0.1}},
+     "pretrain.min_learning_rate=0.1 is not below pretrain.learning_rate=0.1; lower it, 0 is the usual value"),
+    ({"pretrain": {"train_tokens": 409_600}, "launch": {"profile_step": 101}},
+     "launch.profile_step=101 is after step 100, with which pre-training ends at the latest; choose an earlier step"),
+    ({"pretrain": {"precision": "fp32", "state_precision": "bf16"}},
+     "pretrain.state_precision='bf16' needs pretrain.precision='bf16' and has 'fp32', the cost of exact parameters for rounded "
+     "ones; set both to bf16, or state_precision to fp32"),
+    ({"pretrain": {"milestone_every_steps": 60}},
+     "pretrain.milestone_every_steps=60 is not a multiple of pretrain.checkpoint_every_steps=50; a milestone is made from a "
+     "checkpoint"),
+    ({"pretrain": {"checkpoint_every_steps": 70}},
+     "pretrain.checkpoint_every_steps=70 is not a multiple of pretrain.evaluate_every_steps=50; a checkpoint is kept by its "
+     "held-out loss"),
+    ({"pretrain": {"train_tokens": 40_960}},
+     "pretrain.train_tokens=40960 is 10 steps of 4096 tokens, fewer than warmup_steps + decay_steps = 20 + 50; set "
+     "train_tokens to at least 286720 or shorten the phases"),
+    ({"pretrain": {"train_tokens": 4096 * 99}},
+     "pretrain.evaluate_every_steps=50 is later than step 49, with which the cap of 99 steps - decay_steps=50 ends the stable "
+     "phase, so that nothing would start the decay; evaluate more often or raise train_tokens"),
+    ({"model": {"hidden_size": 250}},
+     "model.hidden_size=250 is not a multiple of model.num_attention_heads=4; nearest: 248, 252"),
+    ({"model": {"num_attention_heads": 12, "hidden_size": 48, "num_key_value_heads": 5}},
+     "model.num_key_value_heads=5 does not divide model.num_attention_heads=12; choose one of [1, 2, 3, 4, 6, 12]"),
+    ({"tokenizer": {"path": "tok", "vocab_size": 500}},
+     "tokenizer.vocab_size=500 has no effect with tokenizer.path='tok', whose vocabulary is taken as it is; remove one of the "
+     "two"),
+    ({"data": {"huggingface_config": "en"}},
+     "data.huggingface_config='en' has no effect with data.source='sample'; remove it or set source='huggingface'"),
+    ({"finetune": [{"name": "a"}, {"name": "b"}, {"name": "a"}]},
+     "finetune.name='a' is used twice, or is 'base'; choose another name"),
+    ({"finetune": [{"name": "base"}]}, "finetune.name='base' is used twice, or is 'base'; choose another name"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "expected"), WRONG, ids=[text.split("=")[0] + str(i) for i, (_, text) in enumerate(WRONG)])
+def test_settings_that_contradict_each_other_are_refused(values: dict, expected: str) -> None:
+    assert message(values) == expected
+
+
+OUT_OF_BOUNDS = [
+    ("data.heldout_fraction", 0.5, "less than 0.5"), ("data.heldout_fraction", 0, "greater than 0"),
+    ("data.name", "Has Spaces", "match pattern"), ("data.name", "../up", "match pattern"),
+    ("data.source", "ftp", "'sample', 'text', 'jsonl', 'parquet', 'csv', 'mediawiki' or 'huggingface'"),
+    ("tokenizer.vocab_size", 299, "greater than or equal to 300"), ("model.num_hidden_layers", 0, "greater than or equal to 1"),
+    ("pretrain.precision", "fp16", "'bf16' or 'fp32'"), ("pretrain.optimizer", "sgd", "'adamw' or 'muon'"),
+    ("pretrain.beta2", 1.0, "less than 1"), ("pretrain.seed", 2**31, "less than or equal to 2147483647"),
+    ("pretrain.micro_batch_size", 2.5, "valid integer"),
+    ("pretrain.learning_rate", float("nan"), "finite"), ("convergence.min_gain", float("inf"), "finite"),
+    ("convergence.min_evaluations", 3, "greater than or equal to 4"), ("launch.num_processes", 0, "greater than or equal to 1"),
+    ("launch.device", "tpu", "'auto', 'cpu' or 'gpu'"), ("registry.model_name", "", "match pattern"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value", "rule"), OUT_OF_BOUNDS)
+def test_bounds_name_field_value_and_rule(field: str, value: object, rule: str) -> None:
+    section, name = field.split(".")
+    text = message({section: {name: value}})
+    assert text.startswith(f"{field}={json.dumps(value)} is not valid: ")
+    assert rule in text
+    assert text.endswith("; see configs/README.md or --help")
+
+
+def test_derived_numbers_follow_the_settings() -> None:
+    pretrain = PretrainConfig(train_tokens=1_000_000, global_batch_tokens=4096, sequence_length=256)
+    assert (pretrain.max_steps, pretrain.global_batch_size) == (244, 16)
+    assert Config().tokenizer.trained_vocab_size == 8192
+    assert parse_config({"tokenizer": {"vocab_size": 500}}).tokenizer.trained_vocab_size == 500
+
+
+def test_a_configuration_is_frozen_and_survives_json() -> None:
+    config = parse_config({"finetune": [{"name": "a", "examples": {"labels": ["x", "y"]}}], "model": {"extra": {"k": [1]}}})
+    with pytest.raises(ValidationError, match="frozen"):
+        config.pretrain.seed = 5
+    again = Config.model_validate_json(config.model_dump_json())
+    assert again == config
+    assert again.finetune[0].examples.labels == ("x", "y")
+
+
+def test_validation_leaves_the_given_values_alone() -> None:
+    values = {"finetune": [{"name": "a"}], "pretrain": {"seed": 3}}
+    before = json.dumps(values)
+    parse_config(values)
+    assert json.dumps(values) == before
+
+
+def sections(model: type[BaseModel]) -> set[type[BaseModel]]:
+    found = {model}
+    for field in model.model_fields.values():
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                found |= sections(part)
+    return found
+
+
+def test_bounds_are_in_the_help_text_of_the_form_where_they_are_not_obvious() -> None:
+    """The Prefect form does not show bounds; it shows the sentence."""
+    for field in ("learning_rate", "weight_decay", "beta1", "beta2"):
+        assert re.search(r"\d", PretrainConfig.model_fields[field].description), field
+    assert len(sections(Config)) == 19
+
+
+def test_a_fine_tune_cannot_be_named_so_that_it_leaves_its_folder() -> None:
+    for name in ("../x", "a/b", "", "-x", "A", "x" * 64):
+        with pytest.raises(ValidationError, match="pattern"):
+            FinetuneConfig(name=name)
+    assert FinetuneConfig(name="x" * 63).name == "x" * 63

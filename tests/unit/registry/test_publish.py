@@ -1,0 +1,44 @@
+"""A version is registered with a card and tags that lead to its data."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.registry.publish import publish
+from tests.kit.datasets import finetuning, labelled, prepared, pretraining
+from tests.kit.registered_stages import finish, forget, new_home
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path / "home"))
+    return new_home(tmp_path)
+
+
+def test_a_version_leads_to_the_card_of_its_data(home, tmp_path):
+    (tmp_path / "zoo.txt").write_text("the zoo")
+    stage = pretraining(home, "run", prepared(home, "animals", ["The cat sat."], ["An owl."], {"zoo": tmp_path / "zoo.txt"}))
+    manifest = finish(stage)
+
+    version = publish(stage, "demo-base", stage.path, manifest, "pretrained", "pretrained", ("pretrained",), {"seed": 1})
+
+    assert version.tags["data_card"].startswith("runs:/") and version.tags["data_card"].endswith("/data_card.md")
+    card = (Path(version.path) / "README.md").read_text()
+    assert f"- Data card in MLflow: {version.tags['data_card']}" in card.splitlines()
+    assert "| train_documents | 2 |" in card.splitlines()
+
+
+def test_a_fine_tune_is_registered_where_the_data_of_its_base_are_gone(home, tmp_path):
+    file = tmp_path / "zoo.txt"
+    file.write_text("the zoo")
+    data, examples = (
+        prepared(home, "animals", ["A cat."], ["An owl."], {"zoo": file}),
+        labelled(home, "pages", ["x"], ["y"], file),
+    )
+    base = pretraining(home, "run", data)
+    tuned = finetuning(home, "run", finish(base).as_input(base.path), examples)
+    forget(Path(data.path))
+
+    version = publish(tuned, "demo-topic", tuned.path, finish(tuned), "candidate", "candidate", ("candidate",), {})
+
+    assert {key for key in version.tags if key.startswith("data_card")} == {"data_card"}
