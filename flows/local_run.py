@@ -7,9 +7,8 @@ from typing import Literal
 from tasks.config.config import Config
 from tasks.launch.stage import start_or_attach
 from tasks.record.layout import home
-from tasks.record.parts import in_one_part
 from tasks.services.servers import TemporaryServer, temporary_server, use_running_server
-from tasks.stages.work import prepare_work
+from tasks.stages.work import in_one_part, prepare_work
 
 logger = logging.getLogger("pretune")
 

@@ -7,8 +7,7 @@ from tasks.config.config import Config
 from tasks.orchestration.parts import prepare_parts, task_runner
 from tasks.prepare import finish_text, prepare_examples
 from tasks.record.layout import home
-from tasks.record.parts import in_one_part
-from tasks.stages.work import Result, prepare_work
+from tasks.stages.work import Result, in_one_part, prepare_work
 
 
 @flow(name="prepare", flow_run_name="{name}", on_cancellation=[stop_stages])

@@ -13,9 +13,9 @@ from tasks.planning.records import Plan
 from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.manifest import Manifest
 from tasks.registry.aliases import history
+from tasks.registry.names import base_model, finetuned_model
 from tasks.registry.store import read_registration
 from tasks.services.environment import page
-from tasks.stages.work import base_model, finetuned_model
 
 MACHINE_LEARNING = "?workflowType=machine_learning"
 """Without this MLflow opens its pages for generative AI, where a checkpoint is called the version of an agent."""

@@ -10,21 +10,17 @@ from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.lock import owner
 from tasks.record.manifest import Input, Manifest, read_request
 from tasks.record.progress import ProgressReader
+from tasks.registry.names import CANDIDATE, PRETRAINED, base_model, finetuned_model, registered_version
 from tasks.stages.work import (
-    CANDIDATE,
-    PRETRAINED,
     Result,
     Work,
-    base_model,
     evaluate_work,
     examples_work,
     finetune_work,
-    finetuned_model,
     prepare_work,
     pretrain_work,
     promote_work,
     promoted,
-    registered_version,
 )
 
 State = Literal["done", "running", "begun", "to do", "not needed"]

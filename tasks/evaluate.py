@@ -8,8 +8,9 @@ from prefect.cache_policies import NO_CACHE
 from tasks.config.config import Config, FinetuneConfig
 from tasks.orchestration.stage import run_stage
 from tasks.record.layout import RunLayout, home
+from tasks.registry.names import finetuned_model
 from tasks.registry.publish import mirror
-from tasks.stages.work import Result, evaluate_work, finetuned_model
+from tasks.stages.work import Result, evaluate_work
 
 
 @task(name="evaluate", task_run_name="evaluate {finetune.name}", cache_policy=NO_CACHE)

@@ -4,20 +4,25 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.config import Config, FinetuneConfig
+from tasks.orchestration.stage import run_stage
 from tasks.record.layout import RunLayout, home
-from tasks.registry.publish import mirror, publish_candidate, run_mirrored
+from tasks.registry.publish import mirror, mirrored, publish_candidate
 from tasks.stages.work import Result, finetune_work
 
 
 @task(name="fine-tune", task_run_name="fine-tune {finetune.name}", cache_policy=NO_CACHE)
 def finetune_model(config: Config, name: str, finetune: FinetuneConfig, base: Result, examples: Result) -> Result:
-    return run_mirrored(finetune_work(RunLayout(home(), name), config, finetune, base, examples))
+    work = finetune_work(RunLayout(home(), name), config, finetune, base, examples)
+    with mirrored(work.stage):
+        return run_stage(work)
 
 
 @task(name="fine-tune random weights", task_run_name="fine-tune {finetune.name} from random weights", cache_policy=NO_CACHE)
 def finetune_random_init(config: Config, name: str, finetune: FinetuneConfig, base: Result, examples: Result) -> Result:
     """What the gate compares with, to see whether pre-training helped."""
-    return run_mirrored(finetune_work(RunLayout(home(), name), config, finetune, base, examples, random_init=True))
+    work = finetune_work(RunLayout(home(), name), config, finetune, base, examples, random_init=True)
+    with mirrored(work.stage):
+        return run_stage(work)
 
 
 @task(name="register candidate", task_run_name="register {finetune.name}", cache_policy=NO_CACHE)

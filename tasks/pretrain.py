@@ -4,9 +4,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.config import Config
+from tasks.orchestration.stage import run_stage
 from tasks.record.errors import TrackingError
 from tasks.record.layout import RunLayout, StageLayout, home
-from tasks.registry.publish import logger, mirror, publish_milestone, publish_pretrained, run_mirrored
+from tasks.registry.publish import logger, mirror, mirrored, publish_milestone, publish_pretrained
 from tasks.stages.work import Result, pretrain_work
 
 
@@ -22,7 +23,8 @@ def pretrain_model(config: Config, name: str, dataset: Result) -> Result:
             mirror(dataset.stage)  # while the ranks train: making MLflow's database takes seconds
         publish_new(config, work.stage, tried)
 
-    return run_mirrored(work, on_poll)
+    with mirrored(work.stage):
+        return run_stage(work, on_poll)
 
 
 def publish_new(config: Config, stage: StageLayout, tried: set[str]) -> None:

@@ -7,18 +7,19 @@ from tasks.config.config import Config, FinetuneConfig
 from tasks.record.errors import GateError
 from tasks.record.layout import RunLayout, home
 from tasks.record.manifest import Manifest, write_json, write_manifest
+from tasks.registry.names import CANDIDATE, finetuned_model, registered_version
 from tasks.registry.publish import logger
-from tasks.stages.work import CANDIDATE, Result, finetuned_model, promote_work, registered_version
+from tasks.stages.work import Result, promote_work
 
 
 @task(name="promote", task_run_name="promote {finetune.name}", cache_policy=NO_CACHE)
 def promote_candidate(config: Config, name: str, finetune: FinetuneConfig, candidate: Result, decision: Result) -> Result:
     """Raises GateError if the champion is no longer the one that the candidate was compared with."""
-    work = promote_work(RunLayout(home(), name), config, finetune, candidate, decision)
+    model = finetuned_model(config, finetune)
+    work = promote_work(RunLayout(home(), name), finetune, model, candidate, decision)
     if (done := work.result()) is not None:
         logger.info("%-24s skipped: done on %s", work.stage.path.name, done.manifest.created_at)
         return done
-    model = finetuned_model(config, finetune)
     version = registered_version(home(), candidate.stage, model, CANDIDATE)
     if version is None:
         raise GateError(

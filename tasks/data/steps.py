@@ -14,11 +14,11 @@ from typing import Any
 
 from tasks.config.config import TokenizerConfig
 from tasks.config.data import DataConfig
+from tasks.data.inputs.request import prepare_settings
 from tasks.record.errors import DiskFullError
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Request, fsync_folder, read_request, write_json
 from tasks.record.parts import MAPPED, RESULT_FILE, Part, WorkLayout
-from tasks.stages.requests import prepare_settings
 
 Report = Callable[[float, str], None]
 """Takes how far the work is, from 0 to 1, and what it is; raises StoppedError where it is to end."""

@@ -1,4 +1,4 @@
-"""Starting the process of a stage, following it, stopping it.
+"""Floor 3.3, loads no library: starting the process of a stage, following it, stopping it.
 
 The protocol between a stage's process and whoever waits for it is files in the stage's folder, nothing else:
 

@@ -10,9 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks.config.data import PreparationConfig
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Request, read_json
+from tasks.record.manifest import read_json
 
 STEPS = ("plan", "extract", "deduplicate", "tokenizer", "encode")
 """In their order; each reads what the ones before it made. The stage's own process then puts the results in their place."""
@@ -140,12 +139,3 @@ def clear_leftovers(work: WorkLayout) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name in ("errors", "progress"):
         shutil.rmtree(work.path / name, ignore_errors=True)
-
-
-def in_one_part(request: Request, preparation: PreparationConfig) -> bool:
-    """Whether one process prepares the text: it is small, or more processes are not wanted."""
-    if preparation.ray_address is not None:
-        return False
-    sizes = [source.get("bytes", 0 if "sample" in source else None) for source in request.identity["source"]["sources"]]
-    small = None not in sizes and sum(sizes) <= request.identity["data"]["part_megabytes"] << 20
-    return small or preparation.num_processes == 1

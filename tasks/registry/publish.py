@@ -1,7 +1,8 @@
 """From a finished stage to a registered version with its card, and to a complete MLflow run. MLflow is imported when needed."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +10,15 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 
 from tasks.config.config import Config, FinetuneConfig
-from tasks.orchestration.stage import run_stage
 from tasks.record.errors import PretuneError, TrackingError
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout, home
 from tasks.record.manifest import Input, Manifest, flatten, read_request
 from tasks.registry.card import model_card
 from tasks.registry.datasets import card_links, data_of
+from tasks.registry.names import CANDIDATE, PRETRAINED, base_model, finetuned_model, registered_version
 from tasks.registry.store import read_registration
-from tasks.stages.work import CANDIDATE, PRETRAINED, Result, Work, base_model, finetuned_model, registered_version
+from tasks.stages.work import Result
 
 if TYPE_CHECKING:
     from tasks.registry.versions import Version
@@ -36,13 +37,14 @@ def mirror(stage: StageLayout) -> None:
         logger.warning("%s", error)
 
 
-def run_mirrored(work: Work, on_poll: Callable[[], None] | None = None) -> Result:
-    """`run_stage`; where it fails or is stopped, its MLflow run says so."""
+@contextmanager
+def mirrored(stage: StageLayout) -> Iterator[None]:
+    """Around a stage that is done: where it fails or is stopped, its MLflow run says so."""
     try:
-        return run_stage(work, on_poll)
+        yield
     except PretuneError:
-        if work.stage.journal.exists():
-            mirror(work.stage)
+        if stage.journal.exists():
+            mirror(stage)
         raise
 
 

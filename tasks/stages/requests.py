@@ -2,77 +2,13 @@
 
 from typing import Any
 
-from tasks.config.config import Config, FinetuneConfig, TokenizerConfig
+from tasks.config.config import Config, FinetuneConfig
 from tasks.config.data import DataConfig
 from tasks.config.layouts import check_layout
-from tasks.data.inputs.sources import located
 from tasks.record.errors import ConfigError
 from tasks.record.manifest import Input, Manifest, Request
 
-PREPARE_FORMAT = 2
-"""Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
-
 Identity = dict[str, Any]
-
-
-PLACES = {"path": True, "weight": True, "max_epochs": True}
-"""Of a source: where it lies is execution, and how often it is drawn from is the training's business, not the data set's."""
-
-
-def prepare_request(config: Config, identity: Identity, tokenizer: Identity | None, against: dict[str, Input]) -> Request:
-    """`identity` and `tokenizer` are content digests (`tasks.data.inputs.sources`); paths are not part of the identity.
-
-    `against` are earlier data sets, whose documents are not taken again.
-    """
-    data = config.data
-    places = PLACES | {
-        "mixture": {"__all__": PLACES},
-        "decontamination": {"evaluations": {"__all__": {"path": True}}},
-        "duplicates": {"against": True},
-    }
-    return Request(
-        kind="prepare",
-        identity={
-            "format": PREPARE_FORMAT,
-            "data": data.model_dump(mode="json", exclude=places),
-            "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"path"}),
-            "source": identity,
-            "tokenizer_source": tokenizer,
-        },
-        inputs=against,
-        execution={
-            "paths": [located(source.source, source.path) for source in data.sources],
-            "evaluation_paths": [located(e.source, e.path) for e in data.decontamination.evaluations],
-            "tokenizer_path": located("tokenizer", config.tokenizer.path),
-            "preparation": config.preparation.model_dump(mode="json"),
-        },
-    )
-
-
-def prepare_settings(request: Request) -> tuple[DataConfig, TokenizerConfig]:
-    """The configuration as it was: its identity and the paths, which are not part of that."""
-    values, paths = dict(request.identity["data"]), request.execution["paths"]
-    values["mixture"] = [s | {"path": path} for s, path in zip(values["mixture"], paths[1:], strict=True)]
-    sets = zip(values["decontamination"]["evaluations"], request.execution["evaluation_paths"], strict=True)
-    values["decontamination"] = values["decontamination"] | {"evaluations": [e | {"path": path} for e, path in sets]}
-    values["duplicates"] = values["duplicates"] | {"against": [i.path for i in request.inputs.values()]}
-    return (
-        DataConfig(path=paths[0], **values),
-        TokenizerConfig(path=request.execution["tokenizer_path"], **request.identity["tokenizer"]),
-    )
-
-
-def examples_request(finetune: FinetuneConfig, source: Identity) -> Request:
-    return Request(
-        kind="examples",
-        identity={
-            "format": PREPARE_FORMAT,
-            "kind": finetune.kind,
-            "examples": finetune.examples.model_dump(mode="json", exclude={"path"}),
-            "source": source,
-        },
-        execution={"data_path": located(finetune.examples.source, finetune.examples.path), "name": finetune.name},
-    )
 
 
 def pretrain_request(config: Config, dataset: Input, dataset_manifest: Manifest) -> Request:

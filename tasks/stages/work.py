@@ -7,23 +7,13 @@ from typing import Any
 
 from tasks.config.config import Config, FinetuneConfig
 from tasks.config.data import PreparationConfig
+from tasks.data.inputs.request import examples_request, prepare_request
 from tasks.data.inputs.sources import examples_identity, tokenizer_identity
 from tasks.data.inputs.text import earlier_datasets, text_identity
 from tasks.record.errors import ConfigError
 from tasks.record.layout import RunLayout, StageLayout, dataset_stage
 from tasks.record.manifest import Input, Manifest, Request, finished
-from tasks.registry.store import read_registration
-from tasks.stages.requests import (
-    evaluate_request,
-    examples_request,
-    finetune_request,
-    prepare_request,
-    pretrain_request,
-    promote_request,
-)
-
-PRETRAINED, CANDIDATE = "pretrained", "candidate"
-"""Labels of the two versions that a run always registers."""
+from tasks.stages.requests import evaluate_request, finetune_request, pretrain_request, promote_request
 
 
 @dataclass(frozen=True)
@@ -68,6 +58,15 @@ def check_cluster(preparation: PreparationConfig) -> None:
         )
 
 
+def in_one_part(request: Request, preparation: PreparationConfig) -> bool:
+    """Whether one process prepares the text: it is small, or more processes are not wanted."""
+    if preparation.ray_address is not None:
+        return False
+    sizes = [source.get("bytes", 0 if "sample" in source else None) for source in request.identity["source"]["sources"]]
+    small = None not in sizes and sum(sizes) <= request.identity["data"]["part_megabytes"] << 20
+    return small or preparation.num_processes == 1
+
+
 def pretrain_work(run: RunLayout, config: Config, dataset: Result) -> Work:
     return Work(run.pretrain(), pretrain_request(config, dataset.input, dataset.manifest))
 
@@ -93,18 +92,8 @@ def evaluate_work(
     return Work(run.evaluate(finetune.name), evaluate_request(config, finetune, inputs, champion))
 
 
-def promote_work(run: RunLayout, config: Config, finetune: FinetuneConfig, candidate: Result, decision: Result) -> Work:
-    request = promote_request(finetuned_model(config, finetune), candidate.input, decision.input)
-    return Work(run.promote(finetune.name), request)
-
-
-def base_model(config: Config) -> str:
-    """Name of the registered model that holds the pre-trained versions."""
-    return f"{config.registry.model_name}-base"
-
-
-def finetuned_model(config: Config, finetune: FinetuneConfig) -> str:
-    return f"{config.registry.model_name}-{finetune.name}"
+def promote_work(run: RunLayout, finetune: FinetuneConfig, model_name: str, candidate: Result, decision: Result) -> Work:
+    return Work(run.promote(finetune.name), promote_request(model_name, candidate.input, decision.input))
 
 
 def finetune_named(config: Config, name: str) -> FinetuneConfig:
@@ -119,9 +108,3 @@ def finetune_named(config: Config, name: str) -> FinetuneConfig:
 def promoted(decision: Manifest) -> bool:
     """Whether an evaluation came out in favour of its candidate."""
     return decision.details.get("decision") == "promote"
-
-
-def registered_version(home: Path, stage: StageLayout, model: str, label: str) -> int | None:
-    """The version that this stage's `registration.json` records; read without MLflow."""
-    known = read_registration(home, stage)
-    return known.versions.get(f"{model} {label}") if known else None

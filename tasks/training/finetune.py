@@ -27,7 +27,8 @@ from tasks.training.evaluation import (
     instruction_batch,
     predict_classes,
 )
-from tasks.training.export.export import export_partition, sample_of
+from tasks.training.export.export import export_partition
+from tasks.training.generate import sample_of
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.measure.plots import loss_curve
 from tasks.training.model.model import attention_implementation, autocast, classifier_from, like_exported, load_causal

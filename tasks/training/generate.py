@@ -10,8 +10,11 @@ from transformers import PreTrainedModel
 from tasks.data.tokens.examples import encode_prompt, encode_texts
 from tasks.data.tokens.tokenizer import load_tokenizer
 from tasks.training.model.model import load_causal
+from tasks.training.model.partition import Partition
 
 NEW_TOKENS = 60
+LARGEST_SAMPLED = 2_000_000_000
+"""Parameters up to which one process loads a divided model's export to write a sample of text."""
 
 
 def sample_text(
@@ -38,6 +41,15 @@ def sample_text(
         )  # fmt: skip
     kept = made[0][len(start) if chat else 0 :].tolist()
     return tokenizer.tokenizer.decode(kept, skip_special_tokens=True)
+
+
+def sample_of(partition: Partition, folder: Path, seed: int, prompt: str = "", chat: bool = False) -> str | None:
+    """Text sampled from the exported causal model; None where it is divided and too large. One rank calls it."""
+    if not partition.mesh.layout.is_partitioned:
+        return sample_text(partition.model, folder, seed, prompt, chat=chat)
+    if partition.num_parameters > LARGEST_SAMPLED:
+        return None
+    return sample_text(load_causal(folder).eval(), folder, seed, prompt, chat=chat)
 
 
 def main() -> int:

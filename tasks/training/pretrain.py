@@ -25,8 +25,9 @@ from tasks.record.manifest import (
 from tasks.training.checkpoint.checkpoint import discard_after, load_checkpoint
 from tasks.training.convergence import Evaluation, Verdict, judge
 from tasks.training.evaluation import as_metrics, heldout_batches, heldout_metrics, read_text
-from tasks.training.export.export import export_partition, sample_of
+from tasks.training.export.export import export_partition
 from tasks.training.feed import to_device
+from tasks.training.generate import sample_of
 from tasks.training.loop import Recipe, Trainer, relative
 from tasks.training.measure.plots import loss_curve
 from tasks.training.model.model import attention_implementation, build_model, with_parameters_in

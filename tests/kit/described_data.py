@@ -4,8 +4,8 @@ import copy
 from typing import Any
 
 from tasks.config.config import Config
+from tasks.data.inputs.request import prepare_request
 from tasks.record.manifest import Input, Request
-from tasks.stages.requests import prepare_request
 
 DATA = {
     "name": "mixed",

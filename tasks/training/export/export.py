@@ -4,13 +4,9 @@ import shutil
 from pathlib import Path
 
 from tasks.training.export.pieces import export_pieces
-from tasks.training.generate import sample_text
-from tasks.training.model.model import add_tokenizer, load_causal
+from tasks.training.model.model import add_tokenizer
 from tasks.training.model.partition import Partition
 from tasks.training.model.pieces import pieces_of
-
-LARGEST_SAMPLED = 2_000_000_000
-"""Parameters up to which one process loads a divided model's export to write a sample of text."""
 
 
 def export_partition(partition: Partition, tokenizer: Path, folder: Path, only: tuple[str, ...] | None = None) -> list[Path]:
@@ -42,12 +38,3 @@ def export_settings(partition: Partition, folder: Path) -> None:
     whole.config.save_pretrained(folder)
     if whole.can_generate():
         whole.generation_config.save_pretrained(folder)
-
-
-def sample_of(partition: Partition, folder: Path, seed: int, prompt: str = "", chat: bool = False) -> str | None:
-    """Text sampled from the exported causal model; None where it is divided and too large. One rank calls it."""
-    if not partition.mesh.layout.is_partitioned:
-        return sample_text(partition.model, folder, seed, prompt, chat=chat)
-    if partition.num_parameters > LARGEST_SAMPLED:
-        return None
-    return sample_text(load_causal(folder).eval(), folder, seed, prompt, chat=chat)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tasks.config.config import Config, FinetuneConfig
+from tasks.data.inputs.request import examples_request
 from tasks.data.inputs.sources import examples_identity
 from tasks.data.steps import Preparation
 from tasks.record.layout import StageLayout, dataset_stage
 from tasks.record.manifest import write_json
-from tasks.stages.requests import examples_request
 from tasks.stages.work import prepare_work
 from tests.kit.preparations import start
 

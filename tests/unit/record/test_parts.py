@@ -18,9 +18,9 @@ from tasks.record.parts import (
     WorkLayout,
     clear_leftovers,
     fraction_before,
-    in_one_part,
     part_progress,
 )
+from tasks.stages.work import in_one_part
 
 
 @pytest.fixture

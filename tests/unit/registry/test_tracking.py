@@ -180,7 +180,8 @@ def test_finished_stage_answers_without_mlflow(home, stage):
     finish(stage)
     run_id = sync(home, stage, **NAMES)
     code = (
-        "import sys; from pathlib import Path; from tasks.registry.tracking import sync; from tasks.record.layout import StageLayout\n"
+        "import sys; from pathlib import Path; from tasks.registry.tracking import sync\n"
+        "from tasks.record.layout import StageLayout\n"
         "print(sync(Path(sys.argv[1]), StageLayout(Path(sys.argv[2])), run_name='r', experiment='e'), 'mlflow' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code, home, stage.path], capture_output=True, text=True, cwd=REPOSITORY)
@@ -264,7 +265,10 @@ def test_experiment_that_was_deleted_is_named(home, stage):
 def test_database_is_private_and_made_once_by_processes_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     home = tmp_path / "new"
-    code = "import sys; from pathlib import Path; from tasks.registry.tracking import initialise; print(initialise(Path(sys.argv[1])))"
+    code = (
+        "import sys; from pathlib import Path; from tasks.registry.tracking import initialise\n"
+        "print(initialise(Path(sys.argv[1])))"
+    )
     starts = [
         subprocess.Popen(
             [sys.executable, "-c", code, home],

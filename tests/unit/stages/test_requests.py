@@ -6,18 +6,10 @@ import pytest
 
 from tasks.config.config import Config, FinetuneConfig
 from tasks.config.presets import load_config, parse_config
+from tasks.data.inputs.request import PREPARE_FORMAT, examples_request, prepare_request, prepare_settings
 from tasks.record.errors import ConfigError
 from tasks.record.manifest import Input, Manifest, Request
-from tasks.stages.requests import (
-    PREPARE_FORMAT,
-    evaluate_request,
-    examples_request,
-    finetune_request,
-    prepare_request,
-    prepare_settings,
-    pretrain_request,
-    promote_request,
-)
+from tasks.stages.requests import evaluate_request, finetune_request, pretrain_request, promote_request
 
 DATASET = Input(path="/data", digest="d" * 64)
 BASE, EXAMPLES = Input(path="/base", digest="b" * 64), Input(path="/examples", digest="e" * 64)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.unit.data.test_bpe_training import STRANGE_CHARACTERS, random_text
+from tests.unit.data.tokens.test_bpe_training import STRANGE_CHARACTERS, random_text
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from tasks.data.documents.ngrams import text_buffers

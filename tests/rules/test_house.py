@@ -1,0 +1,107 @@
+"""The law of the house: a folder imports lower floors only, and loads only the libraries that it names."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.rules.house import (
+    LIBRARIES,
+    WORKER,
+    file_arrows,
+    floor_of,
+    longest_chain,
+    modules,
+    room_arrows,
+    room_of,
+    rooms,
+    said,
+)
+from tests.rules.repository import ROOT, imports, python_files, tree
+
+
+@pytest.mark.parametrize("room", sorted(rooms()))
+def test_a_folder_says_its_floor_and_what_it_loads_and_keeps_to_both(room: str) -> None:
+    floor, allowed = said(rooms()[room])
+    assert allowed <= LIBRARIES, f"{room} names {sorted(allowed - LIBRARIES)}, which the rule does not know"
+    loaded = set()
+    for module, path in modules().items():
+        if room_of(module) == room:
+            loaded |= {name.split(".")[0] for name in imports(path)} & LIBRARIES
+            upward = {other for other in file_arrows()[module] if room_of(other) != room and floor_of(room_of(other)) >= floor}
+            assert upward == set(), f"{path} is on floor {floor:g} and imports {sorted(upward)} of a floor that is not lower"
+    assert loaded <= allowed, (
+        f"{room} loads {sorted(loaded - allowed)}, which the first sentence of its __init__.py does not say"
+    )
+    assert allowed <= loaded, f"{room} no longer loads {sorted(allowed - loaded)}; take it out of the sentence"
+
+
+def test_the_ranks_entry_point_loads_nothing_and_stands_below_the_verbs() -> None:
+    assert {room_of(other) for other in file_arrows()[WORKER]} <= {"tasks.record", "tasks.training.model"}
+    assert floor_of(WORKER) < floor_of("tasks")
+
+
+def test_there_are_seven_floors_and_no_circle_of_folders() -> None:
+    arrows = room_arrows()
+    assert {int(floor_of(room)) for room in arrows} == set(range(1, 8))
+    chain = longest_chain(arrows)
+    assert [floor_of(room) for room in chain] == sorted((floor_of(room) for room in chain), reverse=True)
+
+
+def loaded_by(module_names: list[str], unwanted: tuple[str, ...]) -> str:
+    """Import the modules in a fresh interpreter; which unwanted top-level packages that loaded, and by which module first."""
+    code = (
+        "import importlib, sys\n"
+        f"unwanted = {unwanted!r}\n"
+        "seen = set()\n"
+        f"for name in {module_names!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    for found in set(unwanted) & set(sys.modules) - seen:\n"
+        "        print(f'{name} loads {found}')\n"
+        "        seen.add(found)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+PROCESSES = {
+    "flows and verbs": (("flows", "tasks"), ("torch", "transformers", "datasets", "accelerate", "mlflow")),
+    "ranks and preparation": (("tasks.data", "tasks.training", WORKER), ("prefect", "mlflow")),
+    "supervisor": (("tasks.record", "tasks.config", "tasks.launch"), ("prefect", "mlflow", "torch", "numpy")),
+    "planner": (("tasks.planning",), ("prefect", "mlflow", "torch", "transformers")),
+}
+"""Which folders a kind of process imports, and what must not be loaded by that: start-up time, memory, contexts on GPUs."""
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_no_process_loads_what_it_must_not(process: str) -> None:
+    folders, unwanted = PROCESSES[process]
+    exact = ("flows", "tasks")
+    names = [
+        module
+        for module in modules()
+        if (room := room_of(module)) in folders or any(room.startswith(f"{f}.") for f in folders if f not in exact)
+    ]
+    names = [name for name in names if not name.endswith("__main__")]
+    assert len(names) > len(folders)
+    assert loaded_by(names, unwanted) == ""
+
+
+def test_mlflow_is_imported_inside_functions_only() -> None:
+    """It takes seconds to import."""
+    for path in python_files("flows", "tasks"):
+        early = {name for name in imports(path, everywhere=False) if name.split(".")[0] == "mlflow"}
+        assert not early, f"{path} imports {sorted(early)} when it is imported; move it into the function"
+
+
+def test_no_file_of_flows_is_named_like_a_library() -> None:
+    names = {path.stem for path in python_files("flows")}
+    assert names & {"datasets", "evaluate", "torch", "transformers", "accelerate", "prefect", "mlflow", "tokenizers"} == set()
+
+
+def test_a_folder_holds_no_code_in_its_first_file() -> None:
+    """The page that explains a folder is nothing but that."""
+    for init in rooms().values():
+        assert len(tree(init).body) == 1 and ast.get_docstring(tree(init)), f"{init} holds code"
