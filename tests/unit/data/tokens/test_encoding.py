@@ -6,7 +6,6 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.unit.data.tokens.test_bpe_training import STRANGE_CHARACTERS, random_text
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from tasks.data.documents.ngrams import text_buffers
@@ -17,6 +16,7 @@ from tasks.data.tokens.engines import GigatokenEngine, TokenizersEngine
 from tasks.data.tokens.tokenizer import END_OF_TEXT, TextTokenizer, finish, token_bytes, train_tokenizer
 from tests.kit.preparations import sentences
 from tests.kit.real_data import folder
+from tests.unit.data.tokens.test_bpe_training import STRANGE_CHARACTERS, random_text
 
 SPECIAL = ["<|endoftext|> <|user|> as text", "a<|pad|>b", "<|endoftext|>", "x <|assistant|>  y"]
 TEXTS = [*PROBES, *sentences(50), *SPECIAL, *random_text()]
