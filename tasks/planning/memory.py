@@ -26,11 +26,8 @@ from dataclasses import dataclass, replace
 
 from tasks.planning.activations import checkpointed_activations, dropout_mask, layer_activations
 from tasks.planning.work import Stage, Work, in_flight, stages_of
+from tasks.training.measure.limits import CHUNK_LOGITS, STACKED_ELEMENTS
 
-CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}
-"""tasks/training/model/objective.py's; a test says that they are equal."""
-MUON_STACK = 2**26
-"""tasks/training/muon.py's elements of matrices that are updated together; equal, too."""
 NORM_TENSORS = 5
 """Whole fp32 tensors of the residual's size that the backward pass of an RMSNorm holds beside what it saved."""
 
@@ -138,7 +135,7 @@ def optimizer_bytes(work: Work, stage: Stage) -> float:
 def muon_temporaries(work: Work, stage: Stage) -> float:
     """Bytes of the largest stack of matrices of one shape that Muon makes orthogonal: three of it, two of its products."""
     width, d = work.shape.width, work.shape.hidden_size
-    count = min(max(1, MUON_STACK // (width * d)), stage.layers * (2 if work.shape.gated else 1))
+    count = min(max(1, STACKED_ELEMENTS // (width * d)), stage.layers * (2 if work.shape.gated else 1))
     return work.compute_bytes * count * (3 * width * d + 2 * min(width, d) ** 2)
 
 

@@ -13,6 +13,7 @@ from tasks.planning.records import Candidate
 from tasks.planning.shapes import FAMILIES, Shape
 from tasks.planning.step_time import StepTime, describe, step_time, utilisation
 from tasks.planning.work import Work
+from tasks.training.measure.limits import SHORT_SEQUENCE
 from tasks.training.measure.simulation import Attention, Checkpointing
 
 ALLOCATOR_SLACK = 0.05
@@ -36,7 +37,7 @@ class Problem:
     @property
     def attention(self) -> Attention:
         """What training chooses on a CPU for short sequences is plain attention."""
-        return "eager" if self.accelerator.name == "cpu" and self.pretrain.sequence_length <= 256 else "fused"
+        return "eager" if self.accelerator.name == "cpu" and self.pretrain.sequence_length <= SHORT_SEQUENCE else "fused"
 
     def work(self, layout: Layout, micro_batch_size: int, checkpointing: Checkpointing) -> Work:
         micro_batches = self.pretrain.global_batch_size // (micro_batch_size * layout.data_parallel)

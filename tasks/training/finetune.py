@@ -99,12 +99,12 @@ def initial_partition(config: FinetuneConfig, setup: Setup, export: Path, labels
 
     def build() -> PreTrainedModel:
         model = like_exported(export, classes)
-        model.set_attn_implementation(attention_implementation(model, config.max_length))
+        model.set_attn_implementation(attention_implementation(model, config.max_length, setup.mesh.ranks.device))
         return model
 
     def load() -> PreTrainedModel:
         model = load_causal(export) if classes is None else classifier_from(export, classes)
-        model.set_attn_implementation(attention_implementation(model, config.max_length))
+        model.set_attn_implementation(attention_implementation(model, config.max_length, setup.mesh.ranks.device))
         return model
 
     if random_init:

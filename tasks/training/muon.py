@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from tasks.training.measure.limits import STACKED_ELEMENTS
 from tasks.training.model.pieces import box_of
 
 MOMENTUM = 0.95
@@ -20,8 +21,6 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 ADAMW_ROOT_MEAN_SQUARE = 0.2
 """Of AdamW's usual update, which Muon's is scaled to (Liu et al. 2025)."""
-STACKED_ELEMENTS = 2**26
-"""Matrices of one shape are made orthogonal together, up to this many values at once: 256 MiB in fp32."""
 
 
 class MuonAdamW(torch.optim.AdamW):

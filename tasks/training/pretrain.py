@@ -48,7 +48,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     def build() -> PreTrainedModel:
         model_config = ModelConfig.model_validate(request.identity["model"])
         model = build_model(model_config, tokenizer.vocab_size, tokenizer.end_of_text_id, tokenizer.pad_id)
-        model.set_attn_implementation(attention_implementation(model, config.sequence_length))
+        model.set_attn_implementation(attention_implementation(model, config.sequence_length, ranks.device))
         return with_parameters_in(model, config.state_precision)
 
     setup = Setup.of(request, ranks, pipeline=True)

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch
-from contenders import Clock, Data, Run, Shape, llama, pretune_trainer, transformers_trainer
+from contenders import Clock, Data, Run, Shape, device, llama, pretune_trainer, transformers_trainer
 
 from tasks.data.tokens.shard_writer import ShardWriter
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE, TokenDataset
@@ -97,7 +97,7 @@ def measure(name: str, contender: str, steps: int, text: Path, small: bool) -> d
         if contender == "pretune":
             if not small:
                 compute_exactly()
-            network.set_attn_implementation(attention_implementation(network, model.length))
+            network.set_attn_implementation(attention_implementation(network, model.length, device()))
             seconds, losses = train_with_pretune(network, run, data, folder)
         else:
             seconds, losses = train_with_transformers(network, run, data, folder, compiled=not small)

@@ -71,7 +71,7 @@ def measure(name: str, folder: Path, steps: int, precision: str) -> dict[str, fl
     model, data, changes = llama(Shape(VOCABULARY), LENGTH), Data.of(train), CONTENDERS[name]
     with tempfile.TemporaryDirectory() as scratch:
         if name.startswith("pretune"):
-            model.set_attn_implementation(attention_implementation(model, LENGTH))
+            model.set_attn_implementation(attention_implementation(model, LENGTH, model.device))
             trainer = pretune_trainer(model, run, data, Path(scratch), **changes)
             for _ in range(steps):
                 trainer.train_step()

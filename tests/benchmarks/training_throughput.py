@@ -47,7 +47,7 @@ def measure_pretune(precision: str, steps: int, optimizer: str = "adamw") -> flo
 
     run = Run(LENGTH, BATCH, steps, precision=precision)
     model = llama(Shape(), LENGTH)
-    model.set_attn_implementation(attention_implementation(model, LENGTH))
+    model.set_attn_implementation(attention_implementation(model, LENGTH, model.device))
     with tempfile.TemporaryDirectory() as folder:
         trainer = pretune_trainer(model, run, Data.random(steps * BATCH, LENGTH, Shape().vocab_size), Path(folder), optimizer)
         return rate(timed(trainer.train_step, steps))

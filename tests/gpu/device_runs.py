@@ -67,7 +67,7 @@ def trainer(
 
     def build() -> PreTrainedModel:
         model = build_model(config, VOCABULARY, 0, 1)
-        model.set_attn_implementation(attention_implementation(model, LENGTH))
+        model.set_attn_implementation(attention_implementation(model, LENGTH, ranks.device))
         return model
 
     partition = random_partition(setup, build, precision, 0)

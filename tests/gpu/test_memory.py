@@ -48,7 +48,8 @@ def planned(asked: SimulationRequest, device: str) -> int:
 def builder(asked: SimulationRequest):
     def build() -> PreTrainedModel:
         model = build_model(asked.model, asked.vocab_rows, 0, 0)
-        model.set_attn_implementation("sdpa" if not torch.cuda.is_available() else attention_implementation(model, LENGTH))
+        on_gpu = torch.cuda.is_available()
+        model.set_attn_implementation(attention_implementation(model, LENGTH, torch.device("cuda")) if on_gpu else "sdpa")
         return with_parameters_in(model, asked.state_precision)
 
     return build

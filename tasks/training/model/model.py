@@ -16,10 +16,9 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoM
 from tasks.config.config import ModelConfig
 from tasks.record.errors import ConfigError
 from tasks.record.manifest import fsync_folder
+from tasks.training.measure.limits import SHORT_SEQUENCE
 from tasks.training.model.objective import causal_loss_from_logits
 
-SHORT_SEQUENCE = 256
-"""Tokens up to which plain attention was faster than the fused kernel on CPU (1.2 to 1.6 times, forward and backward, bf16)."""
 ATTENTION_DROPOUT_NAMES = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 """What architectures call the dropout of attention's probabilities."""
 WIDTH_NAMES = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
@@ -28,15 +27,14 @@ WIDTH_NAMES = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 logger = logging.getLogger("pretune.model")
 
 
-def attention_implementation(model: PreTrainedModel, sequence_length: int) -> str:
+def attention_implementation(model: PreTrainedModel, sequence_length: int, device: torch.device) -> str:
     """Name of the attention kernel: the fused one where the model has it, but plain attention for short sequences on a CPU.
 
     On a GPU it is the one that skips the blocks between packed documents and adds in a fixed order. All keep documents apart.
     """
-    on_cpu = os.environ.get("PRETUNE_DEVICE", "cpu") == "cpu"
-    if on_cpu and sequence_length <= SHORT_SEQUENCE:
-        return "eager"
-    return "flex_attention" if not on_cpu and takes_flex_attention(model) else model.config._attn_implementation
+    if device.type == "cpu":
+        return "eager" if sequence_length <= SHORT_SEQUENCE else model.config._attn_implementation
+    return "flex_attention" if takes_flex_attention(model) else model.config._attn_implementation
 
 
 def takes_flex_attention(model: PreTrainedModel) -> bool:

@@ -9,14 +9,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from tasks.training.measure.limits import CHUNK_LOGITS
 from tasks.training.model.cpu_kernels import product, takes
 
 Batch = dict[str, Tensor]
 
 IGNORED_LABEL = -100
-CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**27}
-"""Logits held at a time: on a CPU the fastest of 2^19 to 2^24, in bf16 and in fp32 (16 MiB). On a GPU (0.25 GiB in bf16) so
-many that the products of a chunk fill it, which was not measured."""
 PROBE_SCALE = 2.0**10
 
 

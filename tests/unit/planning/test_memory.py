@@ -9,8 +9,6 @@ from tasks.config.parallel import Layout
 from tasks.planning import memory
 from tasks.planning.shapes import Shape
 from tasks.planning.work import Work
-from tasks.training.model.objective import CHUNK_LOGITS
-from tasks.training.muon import STACKED_ELEMENTS
 from tests.kit.planned_ranks import formula, measured, request, simulated
 from tests.kit.ranks import run_ranks
 
@@ -57,11 +55,6 @@ def test_the_formula_is_within_5_percent_of_a_simulated_rank(case):
     asked = SIMULATED[case]
     (peak,) = run_ranks(1, partial(simulated, asked=asked))
     assert formula(asked) == pytest.approx(peak.peak_memory_bytes, rel=0.05)
-
-
-def test_the_chunks_are_those_of_training():
-    assert memory.CHUNK_LOGITS == CHUNK_LOGITS
-    assert memory.MUON_STACK == STACKED_ELEMENTS
 
 
 def test_the_state_is_16_bytes_per_parameter_divided_by_the_mesh():

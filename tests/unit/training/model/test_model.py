@@ -125,18 +125,14 @@ def test_the_same_seed_gives_the_same_weights_in_fp32() -> None:
     assert {p.dtype for p in a.parameters()} == {torch.float32}
 
 
-def test_short_sequences_on_a_cpu_use_plain_attention_and_gpus_skip_blocks_between_documents(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = tiny_model()
-    monkeypatch.delenv("PRETUNE_DEVICE", raising=False)
-    assert [attention_implementation(model, n) for n in (1, 256, 257)] == ["eager", "eager", "sdpa"]
-    monkeypatch.setenv("PRETUNE_DEVICE", "gpu")
-    assert attention_implementation(model, 16) == "flex_attention"
-    assert attention_implementation(tiny_model(extra={"attention_dropout": 0.1}), 16) == "sdpa", "flex has no dropout"
-    assert attention_implementation(tiny_model("gpt2"), 16) == "sdpa"
-    capped = tiny_model("gemma2", extra={"head_dim": 16})
-    assert attention_implementation(capped, 4096) == "eager", "it has no fused kernel"
+def test_short_sequences_on_a_cpu_use_plain_attention_and_gpus_skip_blocks_between_documents() -> None:
+    model, capped = tiny_model(), tiny_model("gemma2", extra={"head_dim": 16})
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [attention_implementation(model, n, cpu) for n in (1, 256, 257)] == ["eager", "eager", "sdpa"]
+    assert attention_implementation(model, 16, gpu) == "flex_attention"
+    assert attention_implementation(tiny_model(extra={"attention_dropout": 0.1}), 16, gpu) == "sdpa", "flex has no dropout"
+    assert attention_implementation(tiny_model("gpt2"), 16, gpu) == "sdpa"
+    assert [attention_implementation(capped, 4096, device) for device in (cpu, gpu)] == ["eager"] * 2, "no fused kernel"
 
 
 def test_an_export_loads_alone_and_gives_the_same_logits(tmp_path: Path, tokenizer: Path) -> None:
