@@ -52,7 +52,7 @@ def run_ours(dump: Path, output: Path) -> None:
     wikitext_to_text("")  # What is compiled is loaded at the first call: part of the start.
     with (bz2.open if dump.suffix == ".bz2" else open)(dump, "rb") as stream, output.open("w") as lines:
         for page in read_pages(stream, dump.name, Counter()):
-            text = wikitext_to_text(page.text, page.site.media_names)
+            text = wikitext_to_text(page.text, page.site.media_names, page.site.language)
             lines.write(json.dumps({"title": page.title, "text": text}, ensure_ascii=False) + "\n")
 
 

@@ -7,16 +7,15 @@ that Python keeps for good, so that the hashes are the same with every Python on
 count as letters, and have no lower case.
 
 `data` is uint8 of UTF-8 and `offsets` int64 of shape (documents + 1,), the buffers of a `pyarrow.LargeStringArray`.
-Functions whose names end in `_into` are numba kernels: they write to `out` and return how much they wrote. Compiled kernels
-are kept in `__pycache__`, and numba does not notice that one of another file has changed: whoever changes a kernel here,
-removes the compiled kernels that call it.
+Functions whose names end in `_into` are numba kernels: they write to `out` and return how much they wrote.
 """
 
 import unicodedata
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
+
+from tasks.data.kernels.kernel import kernel
 
 SEPARATOR, LETTER, WORD = 0, 1, 2
 """What a code point is: between words, part of a word, or a word of its own."""
@@ -69,7 +68,7 @@ NGRAM_PRIME = np.uint64(0xD6E8FEB86659FD93)
 half of their bits set would do as well, as `mixed` follows both."""
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def mixed(value: np.uint64) -> np.uint64:
     """The finaliser of splitmix64 (Steele, Lea and Flood 2014; variant 13 of Stafford): each bit depends on all others."""
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -77,7 +76,7 @@ def mixed(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def code_point_at(data: np.ndarray, at: int, stop: int) -> tuple[int, int, np.uint32]:
     """Length in bytes, class and lower case of the code point at `at`; bytes that are not UTF-8 count as letters."""
     lead = np.uint32(data[at])
@@ -94,7 +93,7 @@ def code_point_at(data: np.ndarray, at: int, stop: int) -> tuple[int, int, np.ui
     return length, SEPARATOR if FIRST_SYMBOL <= code <= LAST_SYMBOL else LETTER, code
 
 
-@njit(cache=True)
+@kernel
 def word_hashes_into(data: np.ndarray, start: int, stop: int, seed: np.uint64, out: np.ndarray) -> int:
     """The hash of each word of `data[start:stop]`; `out` must hold `most_words(stop - start)`."""
     fresh = mixed(seed + WORD_PRIME)
@@ -122,7 +121,7 @@ def word_hashes_into(data: np.ndarray, start: int, stop: int, seed: np.uint64, o
     return count
 
 
-@njit(cache=True)
+@kernel
 def ngrams_of_words_into(words: np.ndarray, num_words: int, n: int, out: np.ndarray) -> int:
     """The hash of each n-gram of the first `num_words` word hashes, in order; `out` may be `words` itself.
 
@@ -145,19 +144,19 @@ def ngrams_of_words_into(words: np.ndarray, num_words: int, n: int, out: np.ndar
     return count
 
 
-@njit(cache=True)
+@kernel
 def ngram_hashes_into(data: np.ndarray, start: int, stop: int, n: int, seed: np.uint64, out: np.ndarray) -> int:
     """The hash of each n-gram of the words of `data[start:stop]`; `out` must hold `most_words(stop - start)`."""
     return ngrams_of_words_into(out, word_hashes_into(data, start, stop, seed, out), n, out)
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def most_words(num_bytes: int) -> int:
     """How many words a text can have at most: every second byte one, or every third where characters are words."""
     return (num_bytes + 1) // 2
 
 
-@njit(cache=True)
+@kernel
 def longest(offsets: np.ndarray) -> int:
     """Bytes of the longest document."""
     most = 0
@@ -166,7 +165,7 @@ def longest(offsets: np.ndarray) -> int:
     return most
 
 
-@njit(cache=True)
+@kernel
 def ngram_hashes_of_all(
     data: np.ndarray, offsets: np.ndarray, n: int, seed: np.uint64, out: np.ndarray, starts: np.ndarray
 ) -> None:

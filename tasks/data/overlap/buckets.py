@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from tasks.data.documents.ngrams import distinct
+from tasks.data.kernels.kernel import kernel
 from tasks.data.overlap.array_files import read_row
 from tasks.data.overlap.signatures import NO_KEY
 from tasks.data.overlap.texts import ComparedTexts
@@ -105,7 +105,7 @@ def buckets_of(keys: np.ndarray, numbers: np.ndarray, fresh: np.ndarray) -> Buck
     return Buckets(starts, numbers, np.zeros(len(numbers), dtype=np.bool_), starts[:-1].copy())
 
 
-@njit(cache=True)
+@kernel
 def pairs_into(
     starts: np.ndarray,
     numbers: np.ndarray,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 from tasks.data.documents.ngrams import distinct, longest, most_words, ngrams_of_words_into, text_buffers, word_hashes_into
+from tasks.data.kernels.kernel import kernel
 
 MAX_ITEMS = 10
 MIN_WORDS = 8
@@ -43,20 +43,20 @@ class NgramTable:
         return cls(ngrams, words)
 
 
-@njit(cache=True, inline="always")
+@kernel(inline="always")
 def filter_bits(value: np.uint64) -> np.uint64:
     """Three of the 64 bits, chosen by the lowest 18 bits of a hash; the word is chosen by the next ones."""
     six, one = np.uint64(63), np.uint64(1)
     return (one << (value & six)) | (one << ((value >> np.uint64(6)) & six)) | (one << ((value >> np.uint64(12)) & six))
 
 
-@njit(cache=True)
+@kernel
 def fill_filter(ngrams: np.ndarray, words: np.ndarray) -> None:
     for value in ngrams:
         words[(value >> np.uint64(18)) & np.uint64(len(words) - 1)] |= filter_bits(value)
 
 
-@njit(cache=True)
+@kernel
 def find_ngram(value: np.uint64, ngrams: np.ndarray, words: np.ndarray) -> int:
     """Position of a hash in the table, or -1."""
     bits = filter_bits(value)
@@ -171,7 +171,7 @@ def item_ngrams(data: np.ndarray, offsets: np.ndarray, ngram: int) -> tuple[np.n
     return out[: starts[-1]], starts, short
 
 
-@njit(cache=True)
+@kernel
 def item_ngrams_into(
     data: np.ndarray, offsets: np.ndarray, ngram: int, out: np.ndarray, starts: np.ndarray, short: np.ndarray
 ) -> None:
@@ -183,7 +183,7 @@ def item_ngrams_into(
         starts[item + 1] = starts[item] + count
 
 
-@njit(cache=True)
+@kernel
 def check_into(
     data: np.ndarray,
     offsets: np.ndarray,
@@ -247,7 +247,7 @@ def overlap(table: NgramTable, data: np.ndarray, offsets: np.ndarray, ngram: int
     return seen
 
 
-@njit(cache=True)
+@kernel
 def overlap_into(
     data: np.ndarray, offsets: np.ndarray, ngram: int, ngrams: np.ndarray, filter_words: np.ndarray, seen: np.ndarray
 ) -> None:

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from tasks.data.documents.document import open_documents
+from tasks.data.kernels.kernel import kernel
 from tasks.data.overlap.array_files import write_array
 from tasks.data.overlap.buckets import ENTRY_BYTES, KEPT, MAX_ROUNDS, Buckets, buckets_of_band
 from tasks.data.overlap.signatures import NearDuplicateSettings
@@ -239,7 +239,7 @@ def read_digests(documents: Path) -> np.ndarray:
     return np.concatenate(found)
 
 
-@njit(cache=True)
+@kernel
 def orphans_into(keeper: np.ndarray, equal: np.ndarray, start: int, out: np.ndarray) -> tuple[int, int]:
     """Write the near duplicates from `start` on whose keeper is dropped, but not that one's; how many, and where to go on."""
     count, number = 0, start
@@ -251,7 +251,7 @@ def orphans_into(keeper: np.ndarray, equal: np.ndarray, start: int, out: np.ndar
     return count, number
 
 
-@njit(cache=True)
+@kernel
 def count_keepers(keeper: np.ndarray, counts: np.ndarray) -> None:
     for number in range(len(keeper)):
         if keeper[number] >= 0:

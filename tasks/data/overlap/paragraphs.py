@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 from tasks.data.documents.document import read_batches
 from tasks.data.documents.ngrams import longest, mixed, text_buffers
+from tasks.data.kernels.kernel import kernel
 from tasks.data.overlap.array_files import write_array
 
 FREE_SLOT = np.uint64(0)
@@ -38,7 +38,7 @@ class ParagraphHashes:
     """Where each document's begin, int64 of shape (documents + 1,)."""
 
 
-@njit(cache=True)
+@kernel
 def next_line(data: np.ndarray, at: int, stop: int) -> tuple[int, int, int]:
     """First and last byte + 1 of the line at `at` without white space around it, and where the next line begins."""
     end = at
@@ -52,7 +52,7 @@ def next_line(data: np.ndarray, at: int, stop: int) -> tuple[int, int, int]:
     return at, end, following
 
 
-@njit(cache=True)
+@kernel
 def has_blank_line(data: np.ndarray, start: int, stop: int) -> bool:
     """Whether a line without text stands between two that have some."""
     at, begun, blank = start, False, False
@@ -65,7 +65,7 @@ def has_blank_line(data: np.ndarray, start: int, stop: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@kernel
 def paragraphs_into(data: np.ndarray, start: int, stop: int, firsts: np.ndarray, ends: np.ndarray) -> int:
     """Where each paragraph of a document begins and ends; `firsts` and `ends` must hold (stop - start + 1) // 2."""
     by_line = not has_blank_line(data, start, stop)
@@ -83,7 +83,7 @@ def paragraphs_into(data: np.ndarray, start: int, stop: int, firsts: np.ndarray,
     return count
 
 
-@njit(cache=True)
+@kernel
 def paragraph_hash(data: np.ndarray, first: int, end: int, min_characters: int) -> np.uint64:
     """The hash of a paragraph, or FREE_SLOT if it is too short."""
     value, characters = np.uint64(end - first), 0
@@ -96,7 +96,7 @@ def paragraph_hash(data: np.ndarray, first: int, end: int, min_characters: int) 
     return value if value != FREE_SLOT else np.uint64(1)
 
 
-@njit(cache=True)
+@kernel
 def hashes_into(data: np.ndarray, offsets: np.ndarray, min_characters: int, out: np.ndarray, starts: np.ndarray) -> None:
     firsts = np.empty((longest(offsets) + 1) // 2, dtype=np.int64)
     ends = np.empty_like(firsts)
@@ -163,7 +163,7 @@ class ParagraphTable:
         return found
 
 
-@njit(cache=True)
+@kernel
 def slot_of(value: np.uint64, slots: np.ndarray) -> int:
     """Where the hash is, or the free slot where it belongs."""
     mask = np.uint64(len(slots) - 1)
@@ -173,7 +173,7 @@ def slot_of(value: np.uint64, slots: np.ndarray) -> int:
     return np.int64(place)
 
 
-@njit(cache=True)
+@kernel
 def repeated_into(
     hashes: np.ndarray, starts: np.ndarray, kept: np.ndarray, slots: np.ndarray, room: int, out: np.ndarray
 ) -> tuple[int, int]:
@@ -208,7 +208,7 @@ def cut_paragraphs(texts: pa.LargeStringArray, min_characters: int, repeated: np
     return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(out[: ends[-1]]))
 
 
-@njit(cache=True)
+@kernel
 def cut_into(
     data: np.ndarray, offsets: np.ndarray, min_characters: int, repeated: np.ndarray, out: np.ndarray, out_ends: np.ndarray
 ) -> None:

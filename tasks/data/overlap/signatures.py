@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 from tasks.data.documents.ngrams import longest, mixed, most_words, ngram_hashes_into, text_buffers
+from tasks.data.kernels.kernel import kernel
 from tasks.data.overlap.array_files import write_array
 
 MAX_HASHES = 128
@@ -53,7 +53,7 @@ class NearDuplicateSettings:
         return float(1 - (1 - similarity**rows) ** (MAX_HASHES // rows))
 
 
-@njit(cache=True)
+@kernel
 def smallest_hashes(hashes: np.ndarray, count: int, multipliers: np.ndarray, masks: np.ndarray, smallest: np.ndarray) -> None:
     """Put min over x of (x xor mask) * multiplier mod 2^32 of every function into `smallest`; x: the upper 32 bits.
 
@@ -80,7 +80,7 @@ def smallest_hashes(hashes: np.ndarray, count: int, multipliers: np.ndarray, mas
         at += 1
 
 
-@njit(cache=True)
+@kernel
 def band_keys_into(
     data: np.ndarray, offsets: np.ndarray, n: int, seed: np.uint64, multipliers: np.ndarray, masks: np.ndarray, out: np.ndarray
 ) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from tasks.data.documents.document import open_documents
 from tasks.data.documents.ngrams import longest, most_words, ngram_hashes_into, text_buffers
+from tasks.data.kernels.kernel import kernel
 from tasks.data.overlap.signatures import NearDuplicateSettings
 
 Comparer = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -147,7 +147,7 @@ def mapped(path: Path, length: int, dtype: type) -> np.ndarray:
     return np.asarray(np.memmap(path, dtype=dtype, mode="w+", shape=(max(length, 1),)))[:length]
 
 
-@njit(cache=True)
+@kernel
 def ngram_sets_into(
     data: np.ndarray, offsets: np.ndarray, rows: np.ndarray, n: int, seed: np.uint64, out: np.ndarray, starts: np.ndarray
 ) -> None:
@@ -164,7 +164,7 @@ def ngram_sets_into(
         starts[index + 1] = end
 
 
-@njit(cache=True)
+@kernel
 def jaccard_into(sets: np.ndarray, starts: np.ndarray, firsts: np.ndarray, seconds: np.ndarray, out: np.ndarray) -> None:
     """Intersection over union of pairs of sorted sets; two empty sets are not alike."""
     for pair in range(len(firsts)):

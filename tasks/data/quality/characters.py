@@ -9,7 +9,8 @@ from unicodedata import category
 
 import numpy as np
 import regex
-from numba import njit
+
+from tasks.data.kernels.kernel import kernel
 
 LETTER = 1
 """An alphabetic character (`str.isalpha`)."""
@@ -44,7 +45,7 @@ def character_classes() -> np.ndarray:
     return table
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def character_at(data: np.ndarray, at: int, end: int) -> tuple[int, int]:
     """The code point that starts at byte `at`, and its width in bytes."""
     byte = np.int64(data[at])
@@ -59,6 +60,6 @@ def character_at(data: np.ndarray, at: int, end: int) -> tuple[int, int]:
     return byte, 1
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def class_of(code: int, classes: np.ndarray) -> int:
     return np.int64(classes[code]) if code < len(classes) else LETTER | WORD

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numba import njit
 
+from tasks.data.kernels.kernel import kernel
 from tasks.data.quality.characters import character_classes
 from tasks.data.quality.lines import C4_PHRASES, count_lines, num_newlines
 from tasks.data.quality.repetition import NUM_GRAM_COUNTS, duplicates, gram_repetition
@@ -82,7 +82,7 @@ class QualityRules:
         return codes
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def count_documents(
     data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, vocabulary: np.ndarray,
     following: np.ndarray, found: np.ndarray, short: int, min_words: int, max_characters: int, grams: bool, counts: np.ndarray,
@@ -112,7 +112,7 @@ def count_documents(
         row[GRAM_COLUMN + NUM_GRAM_COUNTS] = row[7] - row[LINE_COLUMN]
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def join_paragraphs(hashes: np.ndarray, lengths: np.ndarray, firsts: np.ndarray, lines: int) -> int:
     """Replaces the hashes and lengths of lines by those of their paragraphs; returns how many there are."""
     number = 0

@@ -12,8 +12,9 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from tasks.data.kernels.kernel import kernel
 
 SAMPLE_CHARACTERS = 2000
 """A longer text is judged by so many characters from its middle."""
@@ -85,7 +86,7 @@ def middle(text: str, max_characters: int) -> bytes:
     return (text.lower() if text.isupper() else text).encode("utf-8", "ignore")
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def add_scores(
     data: np.ndarray, following: np.ndarray, rows: np.ndarray, features: np.ndarray, weights: np.ndarray, scores: np.ndarray
 ) -> int:

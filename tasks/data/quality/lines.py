@@ -4,8 +4,8 @@ A line is what stands between two newlines; blank lines separate paragraphs. Tra
 """
 
 import numpy as np
-from numba import njit
 
+from tasks.data.kernels.kernel import kernel
 from tasks.data.quality.characters import LETTER, SPACE, TERMINAL, WORD, character_at, class_of
 from tasks.data.quality.phrases import phrase_table, phrases_in
 from tasks.data.quality.words import MIX, PRIME, SEED, is_abbreviation
@@ -32,7 +32,7 @@ QUESTION, EXCLAMATION, QUOTE = (ord(c) for c in '?!"')
 CITATIONS = tuple(np.frombuffer(text, dtype=np.uint8) for text in (b"[edit]", b"[citation needed]"))
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def without_citations(data: np.ndarray, start: int, end: int) -> int:
     """Where data[start:end] ends without the "[12]", "[edit]" and "[citation needed]" at its end."""
     while end > start and data[end - 1] == CLOSE:
@@ -53,7 +53,7 @@ def without_citations(data: np.ndarray, start: int, end: int) -> int:
     return end
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def ends_sentence(data: np.ndarray, start: int, end: int, classes: np.ndarray) -> bool:
     """Whether the end is one of C4's `. ? ! "`, or what ends sentences in another script, and no ellipsis."""
     if end <= start or (end - start >= 3 and data[end - 1] == FULL_STOP == data[end - 2] and data[end - 3] == FULL_STOP):
@@ -66,13 +66,13 @@ def ends_sentence(data: np.ndarray, start: int, end: int, classes: np.ndarray) -
     return class_of(character_at(data, at, end)[0], classes) & TERMINAL != 0
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def in_run(data: np.ndarray, at: int, start: int, end: int) -> bool:
     """Whether the byte at `at` stands beside another like it."""
     return (at > start and data[at - 1] == data[at]) or (at + 1 < end and data[at + 1] == data[at])
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def num_sentences(data: np.ndarray, start: int, end: int, classes: np.ndarray, vocabulary: np.ndarray) -> int:
     """Parts of a line that end with terminal punctuation before a space, or with the line; "J.", "Mrs." and "..." end none."""
     number, inside, closing, characters, before, value, at = 0, False, 0, 0, 0, SEED, start
@@ -100,7 +100,7 @@ def num_sentences(data: np.ndarray, start: int, end: int, classes: np.ndarray, v
     return number
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def c4_line(
     data: np.ndarray, start: int, end: int, words: int, longest: int, min_words: int, max_characters: int,
     classes: np.ndarray, following: np.ndarray, found: np.ndarray,
@@ -122,7 +122,7 @@ def c4_line(
     return HAS_CURLY if bits & CURLY else HAS_POLICY
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def scan_line(data: np.ndarray, start: int, end: int, classes: np.ndarray, out: np.ndarray) -> np.uint64:
     """The hash of the line that starts at `start`. Fills `out` (int64, 9).
 
@@ -155,7 +155,7 @@ def scan_line(data: np.ndarray, start: int, end: int, classes: np.ndarray, out: 
     return result * MIX
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def num_newlines(data: np.ndarray, start: int, end: int) -> int:
     number = 0
     for at in range(start, end):
@@ -163,7 +163,7 @@ def num_newlines(data: np.ndarray, start: int, end: int) -> int:
     return number
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def count_lines(
     data: np.ndarray, start: int, end: int, classes: np.ndarray, vocabulary: np.ndarray,
     following: np.ndarray, found: np.ndarray, short: int, min_words: int, max_characters: int,
@@ -206,7 +206,7 @@ def count_lines(
         counts[9] += verdict == HAS_CURLY
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def c4_verdicts(
     data: np.ndarray, classes: np.ndarray, following: np.ndarray, found: np.ndarray, min_words: int, max_characters: int
 ) -> np.ndarray:

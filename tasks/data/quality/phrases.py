@@ -4,7 +4,8 @@ from collections import deque
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from tasks.data.kernels.kernel import kernel
 
 BYTES = 256
 
@@ -49,7 +50,7 @@ def phrase_table(phrases: dict[str, int]) -> PhraseTable:
     return table
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def phrases_in(data: np.ndarray, start: int, end: int, following: np.ndarray, found: np.ndarray) -> int:
     """The bits of all phrases that occur in data[start:end], UTF-8."""
     state, bits = np.int64(0), np.int64(0)

@@ -4,7 +4,8 @@ Equal hashes are taken for equal text: among a million different n-grams the cha
 """
 
 import numpy as np
-from numba import njit
+
+from tasks.data.kernels.kernel import kernel
 
 FACTOR = np.uint64(0xD6E8FEB86659FD93)
 SHIFT = np.uint64(32)
@@ -14,7 +15,7 @@ ENTRY = np.dtype([("key", np.uint64), ("count", np.int32), ("first", np.int32)],
 NUM_GRAM_COUNTS = LAST_GRAM - FIRST_GRAM + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def table_size(number: int) -> int:
     """A power of two, at least one and a half times `number`."""
     size = 4
@@ -23,7 +24,7 @@ def table_size(number: int) -> int:
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def slot_of(key: np.uint64, table: np.ndarray, mask: int) -> int:
     """Where `key` is in the table of ENTRY, or the free slot (count 0) where it belongs."""
     slot = np.int64((key ^ key >> SHIFT) & np.uint64(mask))
@@ -32,7 +33,7 @@ def slot_of(key: np.uint64, table: np.ndarray, mask: int) -> int:
     return slot
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def duplicates(hashes: np.ndarray, characters: np.ndarray, number: int) -> tuple[int, int]:
     """How many of the first `number` pieces are equal to an earlier one, and the characters of those."""
     if number < 2:
@@ -50,7 +51,7 @@ def duplicates(hashes: np.ndarray, characters: np.ndarray, number: int) -> tuple
     return repeated, repeated_characters
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def count_grams(
     n: int, words: np.ndarray, places: np.ndarray, grams: np.ndarray, number: int, table: np.ndarray,
     leaders: np.ndarray, marks: np.ndarray,
@@ -79,7 +80,7 @@ def count_grams(
     return most, earliest
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def covered_by_repeats(
     n: int, places: np.ndarray, number: int, leaders: np.ndarray, marks: np.ndarray, ends: np.ndarray
 ) -> int:
@@ -96,7 +97,7 @@ def covered_by_repeats(
     return characters
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def gram_repetition(words: np.ndarray, lengths: np.ndarray, number: int, out: np.ndarray) -> None:
     """Fills `out` (int64, NUM_GRAM_COUNTS): characters in the most frequent 2-, 3- and 4-gram, then in repeated 5- to 10-grams.
 

@@ -9,8 +9,8 @@ spaCy's English tokenizer, which datatrove's rules use. Words and symbols togeth
 from functools import cache
 
 import numpy as np
-from numba import njit
 
+from tasks.data.kernels.kernel import kernel
 from tasks.data.quality.characters import LETTER, SPACE, UPPER, WORD, character_at, character_classes, class_of
 
 PRIME = np.uint64(0x100000001B3)
@@ -25,7 +25,7 @@ ABBREVIATIONS = ("Mr", "Mrs", "Ms", "Dr", "St", "Prof", "Jr", "Sr", "Gen", "Rev"
 """The most frequent ones that have no full stop inside and are longer than a letter."""
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def joins(data: np.ndarray, at: int, end: int, code: int, before: int, segment: int, classes: np.ndarray) -> bool:
     """Whether the symbol `code` at byte `at` belongs to the word before it, whose last character has the class `before`."""
     if code == FULL_STOP and segment == 1 and before & LETTER:
@@ -47,7 +47,7 @@ def joins(data: np.ndarray, at: int, end: int, code: int, before: int, segment: 
     return not (before & LETTER or after & LETTER)
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def is_abbreviation(value: np.uint64, characters: int, vocabulary: np.ndarray) -> bool:
     if 2 <= characters <= 4:
         for k in range(len(STOP_WORDS), len(vocabulary)):
@@ -56,7 +56,7 @@ def is_abbreviation(value: np.uint64, characters: int, vocabulary: np.ndarray) -
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def scan_word(
     data: np.ndarray, at: int, end: int, classes: np.ndarray, vocabulary: np.ndarray
 ) -> tuple[int, np.uint64, int, int]:
@@ -84,7 +84,7 @@ def scan_word(
     return at, value * MIX, characters, alphabetic
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def starts_word(
     data: np.ndarray, at: int, end: int, kind: int, code: int, width: int, after_word: bool, classes: np.ndarray
 ) -> bool:
@@ -96,7 +96,7 @@ def starts_word(
     return class_of(character_at(data, at + width, end)[0], classes) & LETTER != 0
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def find_words(
     data: np.ndarray, start: int, end: int, classes: np.ndarray, vocabulary: np.ndarray,
     hashes: np.ndarray, lengths: np.ndarray, counts: np.ndarray,

@@ -226,7 +226,7 @@ def read_mediawiki(reading: Reading, dropped: Counter[str]) -> Iterator[RawDocum
             header = read_header(stream)
     with reading.open() as stream:
         for page in read_pages(stream, unit.location, dropped, header=header, ends=unit.last):
-            text = wikitext_to_text(page.text, page.site.media_names)
+            text = wikitext_to_text(page.text, page.site.media_names, page.site.language)
             place = Place(unit.location, unit.name, f"page {page.title!r}")
             if problem := text_problem(text, reading.limits.max_line_bytes):
                 raw = page.text[:EXCERPT_BYTES].encode()

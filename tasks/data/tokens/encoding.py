@@ -4,11 +4,11 @@ import logging
 import re
 from itertools import islice
 
-import numba
 import numpy as np
 import pyarrow as pa
 
 from tasks.data.documents.ngrams import text_buffers
+from tasks.data.kernels.kernel import kernel
 from tasks.data.tokens import engines as encoding_engines
 from tasks.data.tokens.engines import Engine, GigatokenEngine, Rows, TokenizersEngine
 from tasks.data.tokens.shard_writer import token_dtype
@@ -140,7 +140,7 @@ def border(data: np.ndarray, begin: int, end: int) -> int:
     return begin
 
 
-@numba.njit(cache=True)
+@kernel
 def place_documents(ids: np.ndarray, starts: np.ndarray, end_of_text: int, tokens: np.ndarray) -> None:
     """Fill `tokens` with `end_of_text` and `ids[starts[i]:starts[i + 1]]` for every document i."""
     for document in range(len(starts) - 1):
@@ -150,7 +150,7 @@ def place_documents(ids: np.ndarray, starts: np.ndarray, end_of_text: int, token
             tokens[place + document + 1] = ids[place]
 
 
-@numba.njit(cache=True)
+@kernel
 def count_bytes(tokens: np.ndarray, table: np.ndarray) -> int:
     """Bytes of text that `tokens` stand for, by the table of `token_bytes`."""
     total = 0

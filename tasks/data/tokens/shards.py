@@ -6,9 +6,9 @@ Shapes: batch = samples asked for, sequence = sequence_length.
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 
+from tasks.data.kernels.kernel import kernel
 from tasks.data.tokens.shard_writer import index_name
 from tasks.record.manifest import Manifest
 
@@ -96,20 +96,20 @@ class TokenDataset:
         return total
 
 
-@numba.njit(cache=True)
+@kernel
 def copy(source: np.ndarray, target: np.ndarray) -> None:
     # Over whole slices: a loop with offsets is not vectorised, and takes eight times as long.
     for i in range(len(target)):
         target[i] = source[i]
 
 
-@numba.njit(cache=True)
+@kernel
 def count_up(target: np.ndarray) -> None:
     for i in range(len(target)):
         target[i] = i
 
 
-@numba.njit(cache=True)
+@kernel
 def first_from(values: np.ndarray, low: int) -> int:
     """Index of the first of the sorted `values` that is at least `low`."""
     start, end = 0, len(values)
@@ -122,7 +122,7 @@ def first_from(values: np.ndarray, low: int) -> int:
     return start
 
 
-@numba.njit(cache=True)
+@kernel
 def copy_rows(
     firsts: np.ndarray, base: int, shard: np.ndarray, starts: np.ndarray, input_ids: np.ndarray, labels: np.ndarray,
     position_ids: np.ndarray,

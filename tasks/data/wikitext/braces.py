@@ -21,6 +21,7 @@ from tasks.data.wikitext.stack import (
     top_kind,
 )  # fmt: skip
 from tasks.data.wikitext.templates import template_text
+from tasks.data.wikitext.words import Words
 
 MAX_KEPT_DEPTH = 8
 """Deeper inside other templates no text is taken: it would be moved at every level, and is dropped in the end."""
@@ -46,7 +47,7 @@ def open_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.nda
 
 
 @inner
-def close_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray, words: np.ndarray) -> tuple[int, int]:
+def close_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray, words: Words) -> tuple[int, int]:
     """MediaWiki's rule: of the braces that are open and those that close, three by three if both have them, else two by two."""
     closing = run_length(data, i, data.size)
     after = i + closing

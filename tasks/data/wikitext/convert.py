@@ -9,13 +9,9 @@ items (a line each), inline HTML. Character references are decoded; paragraphs a
 lines and sections. All are linear in time and memory for any input.
 """
 
-import zlib
-from collections.abc import Callable
-from pathlib import Path
-
-import numba
 import numpy as np
 
+from tasks.data.kernels.kernel import kernel
 from tasks.data.wikitext.bytes import (
     AMPERSAND,
     CLOSE_BRACE,
@@ -34,7 +30,7 @@ from tasks.data.wikitext.bytes import (
 from tasks.data.wikitext.inline import decode_inline
 from tasks.data.wikitext.lines import write_lines
 from tasks.data.wikitext.markup import resolve_markup
-from tasks.data.wikitext.words import word_table
+from tasks.data.wikitext.words import Words, word_table
 
 
 def bytes_looked_at(others: tuple[int, ...]) -> np.ndarray:
@@ -50,34 +46,22 @@ MARKUP_BYTES = bytes_looked_at((NEWLINE, OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE
 INLINE_BYTES = bytes_looked_at((NEWLINE, QUOTE, AMPERSAND, UNDERSCORE))
 
 
-def compiled(source_digest: int) -> Callable[..., np.ndarray]:
-    """The kernel of all three passes.
-
-    numba's cache looks for changes in the file of the cached function only; the digest of the other files is a constant of this
-    one, and so part of its key.
-    """
-
-    @numba.njit(cache=True)
-    def extract(data: np.ndarray, words: np.ndarray, markup: np.ndarray, inline: np.ndarray) -> np.ndarray:
-        assert source_digest
-        first = np.empty(data.size + 8, np.uint8)
-        second = np.empty(data.size + data.size // 2 + 8, np.uint8)
-        size = resolve_markup(data, first, words, markup)
-        size = decode_inline(first, size, second, words, inline)
-        third = np.empty(size + size // 2 + 8, np.uint8)
-        return third[: write_lines(second, size, third, words)]
-
-    return extract
+@kernel
+def extract(data: np.ndarray, words: Words, markup: np.ndarray, inline: np.ndarray) -> np.ndarray:
+    """All three passes."""
+    first = np.empty(4 * data.size + 8, np.uint8)
+    size = resolve_markup(data, first, words, markup)
+    second = np.empty(size + size // 2 + 8, np.uint8)
+    size = decode_inline(first, size, second, words, inline)
+    third = np.empty(size + size // 2 + 8, np.uint8)
+    return third[: write_lines(second, size, third, words)]
 
 
-EXTRACT = compiled(zlib.crc32(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("wikitext*.py")))) or 1)
-
-
-def wikitext_to_text(wikitext: str, dropped_namespaces: frozenset[str] = frozenset()) -> str:
+def wikitext_to_text(wikitext: str, dropped_namespaces: frozenset[str] = frozenset(), language: str = "") -> str:
     """The prose of a page; empty if there is none. Lone surrogates are left out.
 
     `dropped_namespaces` are lower-cased names, beyond those of the larger Wikipedias, of namespaces whose links show no text
-    (`mediawiki.Site.media_names`).
+    (`mediawiki.Site.media_names`); `language` is the wiki's code, for templates that only its editors use.
     """
     data = np.frombuffer(bytearray(wikitext.encode(errors="ignore")), np.uint8)
-    return EXTRACT(data, word_table(dropped_namespaces), MARKUP_BYTES, INLINE_BYTES).tobytes().decode()
+    return extract(data, word_table(dropped_namespaces, language), MARKUP_BYTES, INLINE_BYTES).tobytes().decode()

@@ -22,14 +22,14 @@ from tasks.data.wikitext.bytes import (
     UNDERSCORE,
     inner,
 )  # fmt: skip
-from tasks.data.wikitext.words import ENTITY, meaning
+from tasks.data.wikitext.words import ENTITY, Words, meaning
 
 LONGEST_ENTITY = 32
 LONGEST_SWITCH = 80
 
 
 @inner
-def decode_inline(data: np.ndarray, n: int, out: np.ndarray, words: np.ndarray, special: np.ndarray) -> int:
+def decode_inline(data: np.ndarray, n: int, out: np.ndarray, words: Words, special: np.ndarray) -> int:
     """Copies data[:n] to `out`, decoded; the number of bytes written. `special` is true for the bytes to look at (256)."""
     i = o = np.int64(0)
     apostrophe = -2
@@ -102,7 +102,7 @@ def stray_apostrophe(data: np.ndarray, i: int, n: int) -> int:
 
 
 @inner
-def decode_entity(data: np.ndarray, i: int, n: int, out: np.ndarray, o: int, words: np.ndarray) -> tuple[int, int]:
+def decode_entity(data: np.ndarray, i: int, n: int, out: np.ndarray, o: int, words: Words) -> tuple[int, int]:
     """The character that `&name;`, `&#number;` or `&#xhex;` at i stands for; what `&amp;` leaves is decoded once more."""
     while i + 4 < n and data[i + 1] == 97 and data[i + 2] == 109 and data[i + 3] == 112 and data[i + 4] == SEMICOLON:
         if i + 5 >= n or not (IS[data[i + 5]] & ALPHA or data[i + 5] == HASH):

@@ -4,7 +4,7 @@ import numpy as np
 
 from tasks.data.wikitext.bytes import BLANK, EQUALS, EXCLAMATION, IS, LIST_SIGN, MINUS, NEWLINE, PIPE, inner
 from tasks.data.wikitext.tidy import put_line
-from tasks.data.wikitext.words import SECTION, meaning
+from tasks.data.wikitext.words import SECTION, Words, meaning
 
 TITLE, BODY, END, LEVEL, CONTENT, LETTERS, LINKED, TEXT_LINES = range(8)
 """Columns of a section: places in the output where title, body and what follows begin, heading level (0: before the first),
@@ -16,7 +16,7 @@ LINK_SHARE = 0.6
 
 
 @inner
-def write_lines(data: np.ndarray, n: int, out: np.ndarray, words: np.ndarray) -> int:
+def write_lines(data: np.ndarray, n: int, out: np.ndarray, words: Words) -> int:
     """Copies data[:n] to `out` (half as large again) as paragraphs separated by blank lines; the number of bytes written."""
     sections = np.zeros((count_headings(data, n) + 1, 8), np.int64)
     number = i = o = np.int64(0)
@@ -106,7 +106,7 @@ def begin_section(section: np.ndarray, data: np.ndarray, begin: int, stop: int, 
 
 
 @inner
-def end_section(section: np.ndarray, out: np.ndarray, o: int, words: np.ndarray) -> int:
+def end_section(section: np.ndarray, out: np.ndarray, o: int, words: Words) -> int:
     """Settle what the section is, and write the blank line after it."""
     section[END] = o
     section[CONTENT] = TEXT if section[LETTERS] else EMPTY

@@ -42,7 +42,7 @@ from tasks.data.wikitext.stack import (
     run_length,
     top_kind,
 )  # fmt: skip
-from tasks.data.wikitext.words import DROPPED_LINK, EXTENSION, INTERWIKI_LINK, NAMESPACE, meaning
+from tasks.data.wikitext.words import DROPPED_LINK, EXTENSION, INTERWIKI_LINK, NAMESPACE, Words, meaning
 
 LONGEST_TARGET = 400
 """Bytes; MediaWiki's titles have at most 255, and a fragment may follow."""
@@ -67,7 +67,7 @@ def open_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.nd
 
 
 @inner
-def close_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray, words: np.ndarray) -> tuple[int, int]:
+def close_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.ndarray, words: Words) -> tuple[int, int]:
     kind, run = top_kind(stack), run_length(data, i, 4)
     if kind == URL:
         count, start = stack[stack[DEPTH] + COUNT], stack[stack[DEPTH] + START]
@@ -91,7 +91,7 @@ def close_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.n
 
 
 @inner
-def link_text(out: np.ndarray, start: int, pipe: int, o: int, words: np.ndarray) -> int:
+def link_text(out: np.ndarray, start: int, pipe: int, o: int, words: Words) -> int:
     """Leave the text of the link that began at `start`, between LINK_START and LINK_END, or nothing of it."""
     end = pipe if pipe >= 0 else o
     if end - start > LONGEST_TARGET:
@@ -143,7 +143,7 @@ def trick_text(out: np.ndarray, begin: int, end: int) -> tuple[int, int]:
 
 
 @inner
-def prefix_kind(out: np.ndarray, begin: int, colon: int, words: np.ndarray) -> int:
+def prefix_kind(out: np.ndarray, begin: int, colon: int, words: Words) -> int:
     while begin < colon and out[begin] == SPACE:
         begin += 1
     while colon > begin and out[colon - 1] == SPACE:
@@ -152,7 +152,7 @@ def prefix_kind(out: np.ndarray, begin: int, colon: int, words: np.ndarray) -> i
 
 
 @inner
-def is_media_file(out: np.ndarray, end: int, words: np.ndarray) -> bool:
+def is_media_file(out: np.ndarray, end: int, words: Words) -> bool:
     dot = end - 1
     while dot > end - 6 and dot > 0 and out[dot] != DOT:
         dot -= 1
@@ -176,7 +176,7 @@ def is_language(out: np.ndarray, begin: int, colon: int) -> bool:
 
 
 @inner
-def drop_unclosed_files(out: np.ndarray, o: int, stack: np.ndarray, words: np.ndarray) -> None:
+def drop_unclosed_files(out: np.ndarray, o: int, stack: np.ndarray, words: Words) -> None:
     """Of links to files that were never closed the line that they begin in is overwritten."""
     while stack[DEPTH] > NO_ENTRY:
         start, pipe = stack[stack[DEPTH] + START], stack[stack[DEPTH] + FIRST_PIPE]

@@ -12,11 +12,12 @@ from tasks.data.wikitext.bytes import CLOSE_BRACE, CLOSE_BRACKET, COLON, LESS, N
 from tasks.data.wikitext.links import close_bracket, drop_bare_url, drop_unclosed_files, open_bracket
 from tasks.data.wikitext.stack import DEPTH, NO_ENTRY, STACK_SIZE, end_line
 from tasks.data.wikitext.tags import MAX_TAGS, comment_end, is_comment, skip_tag
+from tasks.data.wikitext.words import Words
 
 
 @inner
-def resolve_markup(data: np.ndarray, out: np.ndarray, words: np.ndarray, special: np.ndarray) -> int:
-    """Copies wikitext to `out`, of the same size or larger, without what nests or encloses; the number of bytes written.
+def resolve_markup(data: np.ndarray, out: np.ndarray, words: Words, special: np.ndarray) -> int:
+    """Copies wikitext to `out`, four times as large, without what nests or encloses; the number of bytes written.
 
     `special` has 1 for the bytes that are looked at (256).
     """
@@ -30,7 +31,7 @@ def resolve_markup(data: np.ndarray, out: np.ndarray, words: np.ndarray, special
             out[o] = c
             i, o = i + 1, o + 1
         elif c == NEWLINE:
-            end_line(stack)
+            end_line(stack, data, i)
             out[o] = c
             i, o = i + 1, o + 1
         elif c == OPEN_BRACKET:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.data.wikitext.bytes import BLANK, GAP, IS, LIST_SIGN, NEWLINE, inner
+from tasks.data.wikitext.bytes import BLANK, GAP, IS, LIST_SIGN, NEWLINE, PIPE, inner
 
 DEPTH = 0
 BRACES, TABLE, HTML_TABLE, LINK, URL, VARIANT = map(np.int64, range(1, 7))
@@ -18,7 +18,9 @@ MAX_DEPTH = 1000
 ARGUMENTS = NO_ENTRY + ENTRY * (MAX_DEPTH + 1)
 """From here on there is room for begin and end of a template's name and arguments."""
 MAX_ARGUMENTS = 16
-STACK_SIZE = ARGUMENTS + 2 * (MAX_ARGUMENTS + 1)
+UNIT_ROW, EXPONENT_ROW = MAX_ARGUMENTS, MAX_ARGUMENTS + 1
+"""Arguments that have a name of their own come after the unnamed ones."""
+STACK_SIZE = ARGUMENTS + 2 * (MAX_ARGUMENTS + 2)
 
 
 @inner
@@ -65,11 +67,12 @@ def close_through(stack: np.ndarray, kind: int, out: np.ndarray) -> int:
 
 
 @inner
-def end_line(stack: np.ndarray) -> None:
-    """External links and targets of links do not go on in the next line."""
+def end_line(stack: np.ndarray, data: np.ndarray, i: int) -> None:
+    """External links and targets of links do not go on after data[i], unless the next line begins with the text of the link."""
+    goes_on = i + 1 < data.size and data[i + 1] == PIPE
     while stack[DEPTH] > 0:
         kind = top_kind(stack)
-        if kind == URL or (kind == LINK and stack[stack[DEPTH] + FIRST_PIPE] < 0):
+        if kind == URL or (kind == LINK and stack[stack[DEPTH] + FIRST_PIPE] < 0 and not goes_on):
             pop(stack)
         else:
             return

@@ -19,6 +19,7 @@ from tasks.data.wikitext.bytes import (
     PIPE,
     QUOTE,
     SLASH,
+    SPACE,
     inner,
 )  # fmt: skip
 from tasks.data.wikitext.stack import HTML_TABLE, close_through, push
@@ -31,6 +32,7 @@ from tasks.data.wikitext.words import (
     TAG_PARAGRAPH,
     TAG_REFERENCE,
     TAG_TABLE,
+    Words,
     meaning,
 )  # fmt: skip
 
@@ -56,10 +58,10 @@ def is_comment(data: np.ndarray, i: int) -> bool:
 
 
 @inner
-def read_tag(data: np.ndarray, i: int, words: np.ndarray) -> tuple[int, int, int]:
+def read_tag(data: np.ndarray, i: int, words: Words) -> tuple[int, int, int]:
     """Meaning of the tag at i (0: none, the `<` is text), the end of its name, and the byte after its `>`.
 
-    Without a `>` the tag ends with its name.
+    Without a `>` the tag ends with its name. A name ends with `>`, `/` or a space: `a<b.` has no tag.
     """
     begin = i + 1 + (i + 1 < data.size and data[i + 1] == SLASH)
     name_end = begin
@@ -67,7 +69,7 @@ def read_tag(data: np.ndarray, i: int, words: np.ndarray) -> tuple[int, int, int
         IS[data[name_end]] & ALPHA or (name_end > begin and 48 <= data[name_end] <= 57)
     ):
         name_end += 1
-    if name_end == begin:
+    if name_end == begin or not (name_end == data.size or data[name_end] <= SPACE or data[name_end] in (SLASH, GREATER)):
         return 0, i, i
     found = meaning(words, data, begin, name_end, TAG)
     if found == 0:
@@ -114,7 +116,7 @@ def skip_tag(
     out: np.ndarray,
     o: int,
     stack: np.ndarray,
-    words: np.ndarray,
+    words: Words,
     absent: np.ndarray,
 ) -> tuple[int, int]:
     """Go past the tag at i, and past its content if that is no text; `absent` remembers the tags that are not closed any more.

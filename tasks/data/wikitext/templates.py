@@ -1,4 +1,8 @@
-"""The text of the few templates whose arguments are text (`wikitext_words.TEMPLATES`); all others are dropped."""
+"""The text of the few templates whose arguments are text (`wikitext_words.TEMPLATES`); all others are dropped.
+
+A text is put together behind the template and then moved to its place: it may be longer than what it is made of, but is less
+than twice as long as the template with its braces, and none grows with what is nested in it (`wikitext.extract` makes room).
+"""
 
 import numpy as np
 
@@ -13,36 +17,46 @@ from tasks.data.wikitext.bytes import (
     MINUS,
     OPEN_PARENTHESIS,
     PIPE,
+    PLUS,
     SLASH,
     SPACE,
     inner,
 )  # fmt: skip
-from tasks.data.wikitext.stack import ARGUMENTS, MAX_ARGUMENTS, cut_back
+from tasks.data.wikitext.stack import ARGUMENTS, EXPONENT_ROW, MAX_ARGUMENTS, UNIT_ROW, cut_back
 from tasks.data.wikitext.words import (
     ARGUMENT,
     BETWEEN,
+    CENTURY,
     CIRCA,
+    EXPONENT,
     FIRST,
     FIXED,
     FRACTION,
     JOINED,
     LAST,
+    LINK_TEXT,
     NAMED,
     PARENTHESES,
+    POWER,
     QUANTITY,
+    ROMAN,
     TEMPLATE,
     UNIT,
     UNNAMED,
     VALUE,
+    Words,
     meaning,
 )  # fmt: skip
 
 LONGEST_NAME = 48
+TIMES_TEN, DASH, FIRST_ORDINAL, ORDINAL, SIECLE = (
+    np.frombuffer(text.encode(), np.uint8) for text in ("×10^", " – ", "er", "e", " siècle")
+)
 
 
 @inner
-def template_text(out: np.ndarray, start: int, o: int, stack: np.ndarray, words: np.ndarray) -> int:
-    """Replace what is between the braces, out[start:o], by its text, which is never longer; the new end of the output."""
+def template_text(out: np.ndarray, start: int, o: int, stack: np.ndarray, words: Words) -> int:
+    """Replace what is between the braces, out[start:o], by its text, put together behind it; the new end of the output."""
     end = start
     while end < o and end < start + LONGEST_NAME and out[end] != PIPE and (out[end] != COLON or end == start):
         end += 1
@@ -63,19 +77,34 @@ def template_text(out: np.ndarray, start: int, o: int, stack: np.ndarray, words:
     count = read_arguments(out, end, o, arguments, words)
     if count == 0:
         return cut_back(out, start)
+    if style == POWER:
+        end = power_of_ten(out, o, arguments[2], arguments[3])
+    elif style in (ROMAN, CENTURY):
+        end = centuries(out, o, arguments, count, style)
+    else:
+        end = chosen_arguments(out, o, arguments, count, style, words)
+    return move(out, start, o, end) if end > o else cut_back(out, start)
+
+
+@inner
+def chosen_arguments(out: np.ndarray, o: int, arguments: np.ndarray, count: int, style: int, words: Words) -> int:
+    """Appends the arguments that are text in this style; the new end of the output."""
     if style == CIRCA:
-        out[begin + 1], arguments[1] = DOT, begin + 2
-    first = 0 if style in (NAMED, CIRCA) else count if style == LAST else 1
-    if style in (FIRST, VALUE, NAMED, CIRCA):
+        out[arguments[0] + 1], arguments[1] = DOT, arguments[0] + 2
+    if style == LINK_TEXT:
+        count = 2 if count > 1 and arguments[5] > arguments[4] else 1
+    elif style in (FIRST, VALUE, NAMED, CIRCA):
         count = 1
     elif style == QUANTITY:
         count = quantity_length(out, arguments, count, words)
-    start = join(out, start, arguments, first, count, style)
-    unit = 2 * MAX_ARGUMENTS
-    if style == VALUE and arguments[unit]:
-        out[start] = SPACE
-        start = move(out, start + 1, arguments[unit], arguments[unit + 1])
-    return start
+    first = 0 if style in (NAMED, CIRCA) else count if style in (LAST, LINK_TEXT) else 1
+    o = join(out, o, arguments, first, count, style)
+    if style == VALUE:
+        o = power_of_ten(out, o, arguments[2 * EXPONENT_ROW], arguments[2 * EXPONENT_ROW + 1])
+        if arguments[2 * UNIT_ROW]:
+            out[o] = SPACE
+            o = move(out, o + 1, arguments[2 * UNIT_ROW], arguments[2 * UNIT_ROW + 1])
+    return o
 
 
 @inner
@@ -89,13 +118,13 @@ def trimmed(out: np.ndarray, begin: int, end: int) -> tuple[int, int]:
 
 
 @inner
-def read_arguments(out: np.ndarray, i: int, o: int, arguments: np.ndarray, words: np.ndarray) -> int:
-    """Places of the unnamed arguments, begin and end of each, from row 1 on, and of the unit in the last row; their number.
+def read_arguments(out: np.ndarray, i: int, o: int, arguments: np.ndarray, words: Words) -> int:
+    """Places of the unnamed arguments, begin and end of each, from row 1 on, and of unit and exponent (0: none); their number.
 
     out[i] is the `|` after the name (or the `:` of a parser function), out[o] follows the last argument.
     """
     count = 0
-    arguments[2 * MAX_ARGUMENTS] = 0
+    arguments[2 * UNIT_ROW : 2 * EXPONENT_ROW + 2] = 0
     while i < o and count + 1 < MAX_ARGUMENTS:
         i += 1
         begin = i
@@ -109,15 +138,15 @@ def read_arguments(out: np.ndarray, i: int, o: int, arguments: np.ndarray, words
             first, last = trimmed(out, begin, equals)
             kind = meaning(words, out, first, last, ARGUMENT)
             begin = equals + 1
-        if kind in (UNNAMED, UNIT):
+        if kind in (UNNAMED, UNIT, EXPONENT):
             count += kind == UNNAMED
-            row = 2 * (count if kind == UNNAMED else MAX_ARGUMENTS)
+            row = 2 * (count if kind == UNNAMED else UNIT_ROW if kind == UNIT else EXPONENT_ROW)
             arguments[row], arguments[row + 1] = trimmed(out, begin, i)
     return count
 
 
 @inner
-def quantity_length(out: np.ndarray, arguments: np.ndarray, count: int, words: np.ndarray) -> int:
+def quantity_length(out: np.ndarray, arguments: np.ndarray, count: int, words: Words) -> int:
     """How many arguments of {{convert|5|to|10|km|mi|...}} are the quantity: numbers with words between them, and a unit."""
     used = 1
     while used + 2 <= count and meaning(words, out, arguments[2 * used + 2], arguments[2 * used + 3], ARGUMENT) == BETWEEN:
@@ -127,7 +156,7 @@ def quantity_length(out: np.ndarray, arguments: np.ndarray, count: int, words: n
 
 @inner
 def join(out: np.ndarray, start: int, arguments: np.ndarray, first: int, count: int, style: int) -> int:
-    """Write arguments one after the other; the separators take no more room than the name and the `|` that they replace."""
+    """Write arguments one after the other, with what stands between them in this style."""
     for n in range(first, count + 1):
         if n > first and style == PARENTHESES:
             out[start] = SPACE if n == 2 else COMMA
@@ -141,6 +170,53 @@ def join(out: np.ndarray, start: int, arguments: np.ndarray, first: int, count: 
         out[start] = CLOSE_PARENTHESIS
         start += 1
     return start
+
+
+@inner
+def power_of_ten(out: np.ndarray, o: int, begin: int, end: int) -> int:
+    """Appends "×10^24" if out[begin:end] is a whole number."""
+    sign = begin + (begin < end and out[begin] in (MINUS, PLUS))
+    if end - begin > 2 and out[begin] == 0xE2 and out[begin + 1] == 0x88 and out[begin + 2] == 0x92:  # U+2212
+        sign = begin + 3
+    for j in range(sign, end):
+        if not 48 <= out[j] <= 57:
+            return o
+    if sign >= end:
+        return o
+    return move(out, append(out, o, TIMES_TEN), begin, end)
+
+
+@inner
+def centuries(out: np.ndarray, o: int, arguments: np.ndarray, count: int, style: int) -> int:
+    """Appends "XIXe siècle" or "XVIIe – XVIIIe siècle" (ROMAN: "XVII – XVIII") for {{sp|XVII|e|XVIII|e}}, else nothing."""
+    numerals, first = 0, o
+    for n in range(1, min(count, 3) + 1):
+        begin, end = arguments[2 * n], arguments[2 * n + 1]
+        if numerals < 2 and is_roman(out, begin, end):
+            if numerals:
+                o = append(out, o, DASH)
+            o = move(out, o, begin, end)
+            if style == CENTURY:
+                o = append(out, o, FIRST_ORDINAL if end - begin == 1 and out[begin] == 73 else ORDINAL)
+            numerals += 1
+        elif n == 1:
+            return first
+    return append(out, o, SIECLE) if style == CENTURY else o
+
+
+@inner
+def is_roman(out: np.ndarray, begin: int, end: int) -> bool:
+    for j in range(begin, end):
+        if out[j] not in (73, 86, 88, 76, 67):  # I, V, X, L, C
+            return False
+    return begin < end
+
+
+@inner
+def append(out: np.ndarray, o: int, text: np.ndarray) -> int:
+    for j in range(text.size):
+        out[o + j] = text[j]
+    return o + text.size
 
 
 @inner

@@ -1,15 +1,17 @@
-"""The words that mean something in wikitext, in one hash table that the kernels can ask.
+"""The words that mean something in wikitext, in one table that the kernels can ask: exact, whatever the hashes of two words.
 
 Sources: https://www.mediawiki.org/wiki/Help:Formatting, https://en.wikipedia.org/wiki/Help:HTML_in_wikitext,
 https://en.wikipedia.org/wiki/Special:Version (extension tags), and the namespace names of MediaWiki's message files.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from html.entities import html5
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from tasks.data.kernels.kernel import kernel
 from tasks.data.wikitext.bytes import inner
 
 TAG, NAMESPACE, TEMPLATE, ARGUMENT, SECTION, EXTENSION, ENTITY = map(np.int64, range(1, 8))
@@ -55,12 +57,13 @@ INTERWIKI = (
 EXTENSIONS = "jpg jpeg jpe png gif svg tif tiff webp xcf djvu ogg oga ogv webm mp3 mp4 wav flac opus mid stl"
 """A link to such a file shows no text, whatever the wiki calls its file namespace."""
 
-FIRST, LAST, SPACED, JOINED, FRACTION, NAMED, CIRCA, PARENTHESES, QUANTITY, VALUE, FIXED = range(1, 12)
+DROPPED, FIRST, LAST, SPACED, JOINED, FRACTION, NAMED, CIRCA, PARENTHESES, QUANTITY = range(10)
+VALUE, POWER, LINK_TEXT, ROMAN, CENTURY, FIXED = range(10, 16)
 TEMPLATES = {
     FIRST: "nowrap nobr small smaller big larger bold em strong nobold noitalic sic abbr tooltip quote "
     "blockquote cquote quotation poemquote vanchor visible_anchor ill interlanguage_link sc "
     "smallcaps smallcaps2 unicode angbr angle_bracket math mvar var nts number formatnum flag flagu "
-    "flagcountry script underline overline zitat citation_bloc citaat citat sub sup",
+    "flagcountry script underline overline zitat citation_bloc citaat citat sub sup vr",
     LAST: "lang langue transl transliteration lang-x ling wikt-lang",
     SPACED: "date datum keypress key",
     JOINED: "chem chem2 linktext simplenuclide",
@@ -70,13 +73,19 @@ TEMPLATES = {
     PARENTHESES: "nihongo",
     QUANTITY: "convert cvt unité unite nombre unidad",
     VALUE: "val",
+    POWER: "e",
+    LINK_TEXT: "w",
+    ROMAN: "s s- sp sp-",
 }
 """Templates whose text is in their arguments; all others are dropped.
 
 FIRST and LAST name the unnamed argument that is the text (all `lang-xx` count as `lang`); SPACED, JOINED and FRACTION how the
 arguments are put together ("5 km", "H2O", "1/2"); NAMED is name and argument ("As of 2009"), CIRCA "c. 1900", PARENTHESES
-"first (others)", QUANTITY number and unit of `convert` as they were given, VALUE the number and `u=`.
+"first (others)", QUANTITY number and unit of `convert` as they were given, VALUE the number, `e=` and `u=`, POWER "×10^24",
+LINK_TEXT the text or the target of a link, ROMAN one Roman numeral or two, CENTURY the same in French ("XIXe siècle").
 """
+TEMPLATES_OF = {"fr": {CENTURY: TEMPLATES[ROMAN]}, "it": {DROPPED: "w"}}
+"""Templates that mean something else in one language (`{{w|...}}` asks Italians for more links)."""
 FIXED_TEMPLATES = {
     "mdash": "—", "em dash": "—", "ndash": "–", "endash": "–", "en dash": "–", "snd": " – ", "spnd": " – ",
     "spaced ndash": " – ", "spaced en dash": " – ", "nbsp": " ", "spaces": " ", "'": "'", "'s": "'s",
@@ -84,9 +93,14 @@ FIXED_TEMPLATES = {
     "pi": "π", "shy": "", "zwnj": "",
 }  # fmt: skip
 
-UNNAMED, UNIT, BETWEEN = range(1, 4)
-ARGUMENT_NAMES = {UNNAMED: "1 2 3 4 5 6 7 8 9 text", UNIT: "u ul", BETWEEN: "to and or by x - – × + to(-) and(-)"}
-"""Names of arguments that count as unnamed, of the unit of VALUE, and what may be between two numbers of a QUANTITY."""
+UNNAMED, UNIT, EXPONENT, BETWEEN = range(1, 5)
+ARGUMENT_NAMES = {
+    UNNAMED: "1 2 3 4 5 6 7 8 9 text",
+    UNIT: "u ul",
+    EXPONENT: "e",
+    BETWEEN: "to and or by x - – × + to(-) and(-)",
+}
+"""Names of arguments that count as unnamed, of unit and power of ten of VALUE; what may be between two numbers of QUANTITY."""
 
 LINK_SECTIONS = (
     "references|external links|see also|further reading|notes|footnotes|bibliography|sources|citations|"
@@ -112,34 +126,63 @@ LINK_SECTIONS = (
 """Headings of sections that are dropped if they hold nothing but lists."""
 
 
-@numba.njit(cache=True)
-def word_hash(data: np.ndarray, start: int, end: int, category: int) -> int:
-    """FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/) of category and data[start:end], as a signed integer, never 0.
+ENTRY = np.dtype([("key", np.int64), ("value", np.int64), ("begin", np.int64), ("end", np.int64)])
+"""Hash of a word (0: the place is free), what it means, and where its spelling begins and ends."""
 
-    ASCII letters count as lower-case and `_` as a space, but in entities, which keep their case.
-    """
-    value = -3750763034362895579 ^ category
+
+class Words(NamedTuple):
+    """A table that a word is looked up in, by hash and then by its spelling."""
+
+    table: np.ndarray
+    """(a power of two,) ENTRY, open addressing."""
+    spellings: np.ndarray
+    """uint8: of each word its category, and its bytes as `folded` leaves them."""
+
+
+@inner
+def folded(byte: int, category: int) -> int:
+    """ASCII letters count as lower-case and `_` as a space, but in entities, which keep their case."""
+    c = np.int64(byte)
+    if category != ENTITY:
+        if c == 95:
+            c = 32
+        elif c - 65 <= 25 and c >= 65:
+            c += 32
+    return c
+
+
+@kernel
+def word_hash(data: np.ndarray, start: int, end: int, category: int) -> int:
+    """FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/) of category and data[start:end], as a signed integer, never 0."""
+    value = (-3750763034362895579 ^ category) * 1099511628211
     for i in range(start, end):
-        c = np.int64(data[i])
-        if category != ENTITY:
-            if c == 95:
-                c = 32
-            elif c - 65 <= 25 and c >= 65:
-                c += 32
-        value = (value ^ c) * 1099511628211
+        value = (value ^ folded(data[i], category)) * 1099511628211
     return value | 1
 
 
 @inner
-def meaning(words: np.ndarray, data: np.ndarray, start: int, end: int, category: int) -> int:
+def meaning(words: Words, data: np.ndarray, start: int, end: int, category: int) -> int:
     """The value of the word data[start:end], 0 if it has none."""
-    wanted = word_hash(data, start, end, category)
-    place = (wanted >> 20) & (words.size // 2 - 1)
-    while words[2 * place] != 0:
-        if words[2 * place] == wanted:
-            return words[2 * place + 1]
-        place = (place + 1) & (words.size // 2 - 1)
+    table = words.table
+    key = word_hash(data, start, end, category)
+    place = (key >> 20) & (table.size - 1)
+    while table[place].key != 0:
+        if table[place].key == key and is_spelled(words, place, data, start, end, category):
+            return table[place].value
+        place = (place + 1) & (table.size - 1)
     return 0
+
+
+@inner
+def is_spelled(words: Words, place: int, data: np.ndarray, start: int, end: int, category: int) -> bool:
+    """Whether the word at a place of the table is data[start:end] in this category, and no other of the same hash."""
+    spellings, begin = words.spellings, words.table[place].begin
+    if words.table[place].end - begin != 1 + end - start or spellings[begin] != category:
+        return False
+    i = 0
+    while i < end - start and spellings[begin + 1 + i] == folded(data[start + i], category):
+        i += 1
+    return i == end - start
 
 
 def packed(text: str) -> int:
@@ -153,32 +196,44 @@ def entity_meanings() -> dict[str, int]:
     return {name: packed(text) for name, text in names.items() if len(text.encode()) <= min(7, len(name) + 2)}
 
 
-@lru_cache(maxsize=16)
-def word_table(dropped_namespaces: frozenset[str]) -> np.ndarray:
-    """An open-addressing table of all words above, and of more names of namespaces whose links show no text.
-
-    Hash and value alternate; int64, (2 x a power of two).
-    """
-    words: dict[tuple[int, str], int] = {(ENTITY, name): value for name, value in entity_meanings().items()}
+def named_words() -> Iterator[tuple[int, str, int]]:
+    """Category, name and meaning of all words above but those of one language."""
+    yield from ((ENTITY, name, value) for name, value in entity_meanings().items())
     tags = [(kind, name) for kind, names in TAGS.items() for name in names.split()]
-    words.update({(TAG, name): kind | number << 8 for number, (kind, name) in enumerate(tags)})
-    for name in [*DROPPED_NAMESPACES.split(), *dropped_namespaces]:
-        for form in (name, name.capitalize()):
-            words[NAMESPACE, form] = DROPPED_LINK
-    words.update({(NAMESPACE, name): INTERWIKI_LINK for name in INTERWIKI.split()})
-    words.update({(TEMPLATE, name): style for style, names in TEMPLATES.items() for name in names.split()})
-    words.update({(TEMPLATE, name): FIXED | packed(text) << 8 for name, text in FIXED_TEMPLATES.items()})
-    words.update({(ARGUMENT, name): kind for kind, names in ARGUMENT_NAMES.items() for name in names.split()})
-    words.update({(EXTENSION, name): 1 for name in EXTENSIONS.split()})
-    for name in LINK_SECTIONS.split("|"):
-        words[SECTION, name] = words[SECTION, name.capitalize()] = 1
-    size = 1 << (2 * len(words)).bit_length()
-    table = np.zeros((size, 2), np.int64)
-    for (category, name), value in words.items():
-        data = np.frombuffer(bytearray(name.encode()), np.uint8)
-        key = word_hash(data, 0, data.size, category)
-        place = (key >> 20) & (size - 1)
-        while table[place, 0] not in (0, key):
-            place = (place + 1) & (size - 1)
-        table[place] = key, value
-    return table.reshape(-1)
+    yield from ((TAG, name, kind | number << 8) for number, (kind, name) in enumerate(tags))
+    yield from ((NAMESPACE, name, DROPPED_LINK) for name in DROPPED_NAMESPACES.split())
+    yield from ((NAMESPACE, name, INTERWIKI_LINK) for name in INTERWIKI.split())
+    yield from templates(TEMPLATES)
+    yield from ((TEMPLATE, name, FIXED | packed(text) << 8) for name, text in FIXED_TEMPLATES.items())
+    yield from ((ARGUMENT, name, kind) for kind, names in ARGUMENT_NAMES.items() for name in names.split())
+    yield from ((EXTENSION, name, 1) for name in EXTENSIONS.split())
+    yield from ((SECTION, name, 1) for name in LINK_SECTIONS.split("|"))
+
+
+def templates(named: dict[int, str]) -> Iterator[tuple[int, str, int]]:
+    return ((TEMPLATE, name, style) for style, names in named.items() for name in names.split())
+
+
+def spellings(category: int, name: str) -> set[bytes]:
+    """A name as it is, and with a capital first letter: `folded` knows those of ASCII only."""
+    forms = {name, name.capitalize()} if category in (NAMESPACE, SECTION) else {name}
+    return {bytes([category, *(folded.py_func(byte, category) for byte in form.encode())]) for form in forms}
+
+
+@lru_cache(maxsize=16)
+def word_table(dropped_namespaces: frozenset[str], language: str = "") -> Words:
+    """All words above, those of a language, and more names of namespaces whose links show no text."""
+    local = [*templates(TEMPLATES_OF.get(language, {})), *((NAMESPACE, name, DROPPED_LINK) for name in dropped_namespaces)]
+    words = {form: value for category, name, value in [*named_words(), *local] for form in spellings(category, name)}
+    joined = np.frombuffer(b"".join(words), np.uint8)
+    table = np.zeros(1 << (2 * len(words)).bit_length(), ENTRY)
+    begin = 0
+    for form, value in words.items():
+        end = begin + len(form)
+        key = word_hash(joined, begin + 1, end, np.int64(form[0]))
+        place = (key >> 20) & (table.size - 1)
+        while table[place]["key"] != 0:
+            place = (place + 1) & (table.size - 1)
+        table[place] = key, value, begin, end
+        begin = end
+    return Words(table, joined)
