@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_UI_URL
 
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
+from tasks.config.training import FinetuneConfig
 from tasks.record.errors import PretuneError, TrackingError
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout, home

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from tasks.config.config import Config, FinetuneConfig, TokenizerConfig
+from tasks.config.config import Config
 from tasks.config.data import DataConfig
+from tasks.config.model import TokenizerConfig
+from tasks.config.training import FinetuneConfig
 from tasks.data.inputs.sources import located
 from tasks.record.manifest import Input, Request
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.config.config import GateConfig
 from tasks.config.parallel import Layout
+from tasks.config.training import GateConfig
 from tasks.data.tokens.examples import read_examples
 from tasks.record.errors import IntegrityError
 from tasks.record.layout import RunLayout
