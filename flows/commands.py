@@ -212,8 +212,8 @@ def promote(asked: argparse.Namespace) -> int:
 
 
 def rollback(asked: argparse.Namespace) -> int:
-    from tasks.registry.aliases import describe
     from tasks.registry.aliases import rollback as roll_back
+    from tasks.registry.records import describe
 
     with quiet_mlflow():
         print(describe(roll_back(home(), asked.model, by="command line")))

@@ -195,7 +195,8 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
     environment = trainer.environment()
     if ranks.is_first:
         curve = stage.path / "curve.png"
-        curve.write_bytes(loss_curve(state.evaluations, None))
+        unit = "nats/example" if config.kind == "classification" else "nats/token"
+        curve.write_bytes(loss_curve(state.evaluations, None, unit))
         metrics = final | {
             "initial_heldout_loss": state.evaluations[0]["heldout_loss"],
             "train_loss": state.evaluations[-1]["train_loss"],
