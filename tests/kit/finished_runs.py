@@ -126,7 +126,7 @@ def finish_evaluation(home: Path, config: Config, name: str, base: Result, decis
     run, one = RunLayout(home, name), config.finetune[0]
     examples = finish(examples_work(home, one))
     candidate = finish(finetune_work(run, config, one, base, examples))
-    register(home, candidate.stage, {"tiny-animals candidate": 1})
+    register(home, candidate.stage, {"tiny-animals": {"candidate": 1}})
     made = {"base": base, "examples": examples, "candidate": candidate}
     details = {"decision": decision, "reasons": ["✓ accuracy 0.81 is enough"], "champion": None}
     return made | {"decision": finish(evaluate_work(run, config, one, made), SCORES, details)}
