@@ -8,6 +8,7 @@ from tasks.config.presets import parse_config
 from tasks.record.errors import ConfigError, DataError, RequestChangedError
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import write_json
+from tasks.registry.names import finetuned_model
 from tasks.stages.work import prepare_work, pretrain_work, promote_work
 from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, register, tiny_config, tiny_values
 
@@ -65,7 +66,9 @@ def test_a_promoted_candidate_completes_the_run(home, config):
     made = finish_evaluation(home, config, "r", base, "promote")
     assert states_by_name(config, home)["promote animals"] == "to do"
 
-    finish(promote_work(RunLayout(home, "r"), config, config.finetune[0], made["candidate"], made["decision"]))
+    (finetune,) = config.finetune
+    model = finetuned_model(config, finetune)
+    finish(promote_work(RunLayout(home, "r"), finetune, model, made["candidate"], made["decision"]))
 
     assert complete(plan_run(config, "r", home))
 
