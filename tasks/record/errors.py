@@ -23,6 +23,10 @@ class DiskFullError(PretuneError):
     """Nothing more can be written; what is done is kept, and the same command continues when there is space."""
 
 
+class LimitError(PretuneError):
+    """A limit of this machine (open files, size of a file) ended a rank; what is done is kept."""
+
+
 class IntegrityError(PretuneError):
     """A file is not what its manifest says: its size or SHA-256 differs, or it is gone."""
 

@@ -70,6 +70,10 @@ class StageLayout:
     def logs(self, attempt: int) -> Path:
         return self.path / "logs" / f"attempt_{attempt}"
 
+    def failure(self, attempt: int, rank: int) -> Path:
+        """Why this rank ended, if it did so by an error."""
+        return self.logs(attempt) / f"rank_{rank}.failure"
+
 
 @dataclass(frozen=True)
 class RunLayout:
