@@ -63,7 +63,7 @@ def server_command(port: int, temporary: bool = False) -> list[str]:
     command = [
         sys.executable,
         "-m",
-        "prefect",
+        "tasks.services.prefect_server",
         "server",
         "start",
         "--host",

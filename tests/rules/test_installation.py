@@ -43,6 +43,11 @@ def test_fastapi_stays_below_the_release_that_breaks_the_prefect_server():
     assert not fastapi.specifier.contains("0.156.8")
 
 
+def test_sqlalchemy_stays_below_the_release_with_which_no_schedule_fires():
+    sqlalchemy = next(requirement for requirement in REQUIREMENTS if requirement.name == "SQLAlchemy")
+    assert not any(sqlalchemy.specifier.contains(version, prereleases=True) for version in ("2.1.0", "2.1.9", "2.2"))
+
+
 def test_no_file_that_installs_names_a_host():
     for name in ("Makefile", "constraints.txt", "pyproject.toml", ".ci/run", "docker/Dockerfile"):
         assert re.findall(r"https?://\S+", (ROOT / name).read_text()) == [], name
