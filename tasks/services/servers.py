@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.launch.stage import request_stop
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import RunLayout, StageLayout, begun_stages
 from tasks.record.lock import owner
 from tasks.record.manifest import read_json
 from tasks.services.environment import (
@@ -112,14 +112,8 @@ def stop_services(home: Path, keep_training: bool = False) -> list[str]:
     return ended
 
 
-def all_stages(home: Path) -> list[StageLayout]:
-    """Every stage that was ever begun in this home."""
-    requests = [*home.glob("datasets/*/request.json"), *home.glob("runs/*/*/request.json")]
-    return [StageLayout(path.parent) for path in sorted(requests)]
-
-
 def running_stages(home: Path) -> list[StageLayout]:
-    return [stage for stage in all_stages(home) if owner(stage) is not None]
+    return [stage for stage in begun_stages(home) if owner(stage) is not None]
 
 
 def stages_of(run: RunLayout) -> list[StageLayout]:

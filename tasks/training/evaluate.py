@@ -76,7 +76,7 @@ def model_folders(request: Request) -> dict[str, Path]:
             continue
         path = Path(request.inputs[role].path)
         verify(path, input_manifest(request, role))
-        folders[role] = path / "export"
+        folders[role] = StageLayout(path).export
     if champion := request.execution.get("champion"):
         folders["champion"] = Path(champion["path"])
     return folders

@@ -80,9 +80,9 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
         verify(examples, examples_manifest)
     labels = examples_manifest.details.get("labels") or []
     setup = Setup.of(request, ranks, pipeline=False)
-    partition = initial_partition(config, setup, base / "export", labels, request.identity["init"] == "random")
+    partition = initial_partition(config, setup, StageLayout(base).export, labels, request.identity["init"] == "random")
     train, test = (
-        encode(config, base / "export", read_examples(examples, examples_manifest, split), labels)
+        encode(config, StageLayout(base).export, read_examples(examples, examples_manifest, split), labels)
         for split in ("train", "test")
     )
     recipe = finetuning_recipe(config, request, partition, setup, train, test)
@@ -90,7 +90,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     trainer = Trainer(recipe, partition, stage, attempt)
     trainer.resume()
     trainer.train()
-    finish(trainer, config, request, base / "export", test, labels)
+    finish(trainer, config, request, StageLayout(base).export, test, labels)
 
 
 def initial_partition(config: FinetuneConfig, setup: Setup, export: Path, labels: list[str], random_init: bool) -> Partition:

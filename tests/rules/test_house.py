@@ -3,9 +3,19 @@
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tasks.record.layout import (
+    compiled_folder,
+    datasets_folder,
+    digest_cache,
+    mlflow_folder,
+    prefect_folder,
+    runs_folder,
+    services_folder,
+)
 from tests.rules.house import (
     LIBRARIES,
     WORKER,
@@ -99,6 +109,22 @@ def test_mlflow_is_imported_inside_functions_only() -> None:
 def test_no_file_of_flows_is_named_like_a_library() -> None:
     names = {path.stem for path in python_files("flows")}
     assert names & {"datasets", "evaluate", "torch", "transformers", "accelerate", "prefect", "mlflow", "tokenizers"} == set()
+
+
+def test_only_the_layout_names_a_folder_of_the_home() -> None:
+    """Neither joined to a path, `home / "runs"`, nor in a pattern, `glob("runs/*")`."""
+    made = (runs_folder, datasets_folder, services_folder, prefect_folder, mlflow_folder, compiled_folder)
+    names = {place(Path("home")).name for place in made} | {digest_cache(Path("home")).parent.name}
+    found = []
+    for path in python_files("flows", "tasks"):
+        if path != Path("tasks/record/layout.py"):
+            for node in ast.walk(tree(path)):
+                joined = [node.right] if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) else []
+                called = node.args if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else []
+                globbed = called if called and node.func.attr in ("glob", "rglob", "joinpath") else []
+                texts = [one.value for one in (*joined, *globbed) if isinstance(one, ast.Constant)]
+                found += [f"{path}:{node.lineno} {text}" for text in texts if str(text).split("/")[0] in names]
+    assert found == [], "ask tasks/record/layout.py for it"
 
 
 def test_a_folder_holds_no_code_in_its_first_file() -> None:

@@ -130,7 +130,7 @@ def finished_run(home, tmp_path):
     config = parse_config(tiny_values(tmp_path / "in"))
     _, base = finish_pretraining(home, config, "tiny")
     made = finish_evaluation(home, config, "tiny", base, "promote")
-    finish(promote_work(RunLayout(home, "tiny"), config, config.finetune[0], made["candidate"], made["decision"]))
+    finish(promote_work(RunLayout(home, "tiny"), config.finetune[0], "tiny-animals", made["candidate"], made["decision"]))
     write_json(RunLayout(home, "tiny").config, config)
 
 
