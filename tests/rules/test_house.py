@@ -1,6 +1,7 @@
 """The law of the house: a folder imports lower floors only, and loads only the libraries that it names."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from tasks.record.layout import (
 )
 from tests.rules.house import (
     LIBRARIES,
+    README,
+    TABLE,
     WORKER,
     file_arrows,
     floor_of,
@@ -27,6 +30,7 @@ from tests.rules.house import (
     room_of,
     rooms,
     said,
+    table_of_rooms,
 )
 from tests.rules.repository import ROOT, imports, python_files, tree
 
@@ -45,6 +49,14 @@ def test_a_folder_says_its_floor_and_what_it_loads_and_keeps_to_both(room: str) 
         f"{room} loads {sorted(loaded - allowed)}, which the first sentence of its __init__.py does not say"
     )
     assert allowed <= loaded, f"{room} no longer loads {sorted(allowed - loaded)}; take it out of the sentence"
+
+
+def test_the_page_of_the_house_names_every_folder_with_its_floor() -> None:
+    found = TABLE.search(README.read_text(encoding="utf-8"))
+    assert found is not None
+    floors = {re.split(r" *\| *", line)[2]: re.split(r" *\| *", line)[1] for line in found.group().splitlines()[2:]}
+    assert floors == {f"`{room.replace('.', '/')}/`": f"{said(init)[0]:g}" for room, init in rooms().items()}
+    assert found.group() == table_of_rooms(), "run: python -m tests.rules.house --write"
 
 
 def test_the_ranks_entry_point_loads_nothing_and_stands_below_the_verbs() -> None:
