@@ -43,10 +43,10 @@ def check_quality(quality: QualityConfig) -> None:
 
 def earlier_datasets(home: Path, data: DataConfig) -> dict[str, Input]:
     """The finished data sets whose documents are not taken again; raises DataError for one that is not there."""
-    found = {}
+    found: dict[str, Input] = {}
     for number, given in enumerate(data.duplicates.against):
         folders = [Path(given).expanduser(), datasets_folder(home) / given]
-        stage = next((found for f in folders if (found := StageLayout(f.resolve())).manifest.is_file()), None)
+        stage = next((one for f in folders if (one := StageLayout(f.resolve())).manifest.is_file()), None)
         if stage is None or (manifest := Manifest.read(stage.manifest)).kind != "prepare":
             raise DataError(
                 f"data.duplicates.against={given!r} is no finished data set, as a folder or below {datasets_folder(home)}; "
