@@ -31,7 +31,8 @@ def check_consumption(history: History, order: Order) -> Consumption:
     """Recompute every step's samples, link and tokens; `history` begins with step 1."""
     times_seen = np.zeros(sum(order.sizes), dtype=np.int32)
     chains: list[str] = []
-    previous, tokens, broken, miscounted = CHAIN_START, 0, [], []
+    previous: str | None = CHAIN_START
+    tokens, broken, miscounted = 0, [], []
     for step, line in enumerate(history.steps, 1):
         ids = order.sample_ids(step - 1)
         np.add.at(times_seen, ids, 1)
