@@ -63,7 +63,7 @@ def test_a_model_that_is_not_registered_keeps_the_run_from_being_complete(home, 
     base.stage.registration.unlink()
     assert states_by_name(config, home)["register tiny-base"] == "to do"
 
-    register(home, base.stage, {"tiny-base pretrained": 7})
+    register(home, base.stage, {"tiny-base": {"pretrained": 7}})
     state = next(s for s in plan_run(config, "r", home) if s.name == "register tiny-base")
     assert (state.state, state.detail) == ("done", "as version 7")
 
