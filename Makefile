@@ -36,12 +36,13 @@ down:  ## stop them
 test: $(INSTALLED_TEST)  ## run the tests
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
-lint: $(INSTALLED_TEST)  ## check style and import direction
+lint: $(INSTALLED_TEST)  ## check style and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
 
 clean:  ## remove the environment; what was trained stays
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # A stamp is written after its installation succeeded, and taken away before one begins: an interrupted one is begun again,
 # and pip keeps the packages that were complete.

@@ -171,7 +171,7 @@ def last_write(stage: StageLayout) -> float:
 
 def start_mirror(stage: StageLayout) -> subprocess.Popen[bytes]:
     """A child that ships the journal to MLflow while the ranks run. Whatever becomes of it costs no step."""
-    with (stage.path / "logs" / "tracking.log").open("ab") as log:
+    with stage.mirror_log.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "tasks.registry.tracking", str(stage.path), str(os.getpid())],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.record.errors import IntegrityError, RequestChangedError
 from tasks.record.layout import REPOSITORY, StageLayout
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "safetensors", "prefect", "mlflow")
 Kind = Literal["prepare", "examples", "pretrain", "finetune", "evaluate", "promote"]
 
@@ -196,7 +196,7 @@ def read_json(path: Path) -> Any:
 
 def environment() -> dict[str, Any]:
     """Library versions, commit and hardware of this process, for the record only."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.inputs.sources import SAMPLE_DISTRIBUTION, SAMPLE_VERSION
-from tasks.record.layout import REPOSITORY
-from tasks.services.processes import is_free
+from tasks.record.layout import REPOSITORY, prefect_folder, services_folder
+from tasks.services.processes import is_free, log_file
 from tasks.services.records import SERVICES, alive, credentials_file, record_file, recorded
 
 MIN_PYTHON = (3, 11)
@@ -80,8 +80,8 @@ def check_home(home: Path) -> Iterator[str]:
     if free < MIN_FREE_BYTES:
         yield f"{free / 1e9:.1f} GB are free at {existing} and {MIN_FREE_BYTES / 1e9:.0f} GB are needed; make room there"
     secrets = [
-        home / "services" / "credentials.json",
-        home / "prefect" / "prefect.db",
+        services_folder(home) / "credentials.json",
+        prefect_folder(home) / "prefect.db",
         *(record_file(home, n) for n in SERVICES),
     ]
     for path in secrets:
@@ -96,7 +96,7 @@ def check_services(home: Path) -> Iterator[str]:
         if record is None:
             continue
         if alive(home, name) is None:
-            yield f"the {name} service has ended by itself; see {home / 'services' / f'{name}.log'} and run `pretune up` again"
+            yield f"the {name} service has ended by itself; see {log_file(home, name)} and run `pretune up` again"
         elif record.port is not None and is_free(record.port):
             yield f"the {name} service runs and does not listen on port {record.port}; run `pretune down`, then `pretune up`"
     if recorded(home, "prefect") is not None and not credentials_file(home).exists():

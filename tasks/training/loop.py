@@ -305,7 +305,7 @@ class Trainer:
         metrics = self.recipe.evaluate(self)
         self.partition.train()
         train_loss = state.loss_sum / state.loss_steps if state.loss_steps else metrics["heldout_loss"]
-        record = {"step": state.step, "tokens_seen": state.tokens_seen, "train_loss": train_loss} | metrics
+        record: dict[str, Any] = {"step": state.step, "tokens_seen": state.tokens_seen, "train_loss": train_loss} | metrics
         state.evaluations.append(record)
         state.loss_sum, state.loss_steps = 0.0, 0
         self.note("evaluation", **record)

@@ -148,6 +148,7 @@ def load_causal(folder: Path) -> PreTrainedModel:
 
 def like_exported(folder: Path, labels: list[str] | None) -> PreTrainedModel:
     """A model of an exported architecture on the meta device, fp32: causal, or with `labels` a sequence classifier."""
+    kind: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification]
     if labels is None:
         config, kind = AutoConfig.from_pretrained(folder, local_files_only=True), AutoModelForCausalLM
     else:

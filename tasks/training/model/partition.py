@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from types import MethodType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import Shard, distribute_tensor
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts, noop_context_fn
 from transformers import PreTrainedModel
 from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.distributed.pipeline_parallel import PipelineIdentityLayer
@@ -117,7 +117,9 @@ class Partition:
     def tied_copy(self) -> nn.Parameter | None:
         """This rank's copy of that matrix, on the first and the last stage."""
         if self.is_tied_across_stages and self.mesh.coordinate["pipeline"] == 0:
-            return self.parts[0].get_input_embeddings().weight
+            weight = self.parts[0].get_input_embeddings().weight
+            assert isinstance(weight, nn.Parameter)
+            return weight
         return self.tied_head
 
 
@@ -134,14 +136,17 @@ def layers_of(model: PreTrainedModel) -> list[nn.Module]:
 
 def embedding_name(model: PreTrainedModel) -> str:
     """Name of the input embedding's matrix, also where this stage has none."""
-    return f"{model.base_model_prefix}.{next(iter(model.config.base_model_pp_plan))}.weight"
+    plan = model.config.base_model_pp_plan
+    assert plan is not None, "only a model with a plan is cut into stages"
+    return f"{model.base_model_prefix}.{next(iter(plan))}.weight"
 
 
 def tie(model: PreTrainedModel) -> None:
     """Make the head's matrix the embedding's again: moving from the meta device and sharding part them."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if model.config.tie_word_embeddings and isinstance(head, nn.Linear) and hasattr(embedding, "weight"):
-        head.weight = embedding.weight
+    weight = getattr(embedding, "weight", None)
+    if model.config.tie_word_embeddings and isinstance(head, nn.Linear) and isinstance(weight, nn.Parameter):
+        head.weight = weight
 
 
 def check_partition(model: PreTrainedModel, mesh: Mesh) -> None:
@@ -191,7 +196,8 @@ def partitioned(build: Callable[[], PreTrainedModel], mesh: Mesh, precision: str
 def keep_stage(model: PreTrainedModel, stage: int, num_stages: int) -> None:
     """Take out what other pipeline stages hold; layers keep their numbers."""
     body = model.base_model
-    names = list(body.config.base_model_pp_plan)
+    assert isinstance(body, PreTrainedModel)
+    names = list(body.config.base_model_pp_plan or ())
     layers = next(name for name in names if isinstance(getattr(body, name), nn.ModuleList))
     blocks = getattr(body, layers)
     first, last = len(blocks) * stage // num_stages, len(blocks) * (stage + 1) // num_stages
@@ -236,11 +242,11 @@ def shard(model: PreTrainedModel, mesh: Mesh, precision: str) -> None:
     layout = mesh.layout
     over = mesh.device_mesh["replicate", "shard"] if layout.replicate > 1 else mesh.device_mesh["shard"]
     bf16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    policy = {"mp_policy": bf16} if precision == "bf16" else {}
+    policy = bf16 if precision == "bf16" else MixedPrecisionPolicy()
     for layer in layers_of(model):
         # Under a pipeline the gathered weights serve all micro-batches of a step.
-        fully_shard(layer, mesh=over, reshard_after_forward=layout.num_stages == 1, **policy)
-    fully_shard(model, mesh=over, reshard_after_forward=False, **policy)
+        fully_shard(layer, mesh=over, reshard_after_forward=layout.num_stages == 1, mp_policy=policy)
+    fully_shard(model, mesh=over, reshard_after_forward=False, mp_policy=policy)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             # Sums, not means: the loss is divided by the targets of the global batch before. Gloo knows no scaled sum.
@@ -257,7 +263,15 @@ def materialise(partition: Partition, device: torch.device) -> None:
         partition.tied_head = partition.parts[-1].get_output_embeddings().weight
 
 
-def with_methods(partition: Partition, **methods: Callable[[nn.Module, dict[str, Tensor]], Tensor]) -> None:
+class WithLosses(Protocol):
+    """A part after `with_methods`."""
+
+    def summed_loss(self, batch: dict[str, Tensor]) -> Tensor: ...
+
+    def token_losses(self, batch: dict[str, Tensor]) -> Tensor: ...
+
+
+def with_methods(partition: Partition, **methods: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor]) -> None:
     """Give every part these methods of a batch; where they pass by its `forward`, sharded weights are gathered first."""
     for part in partition.parts:
         for name, method in methods.items():
@@ -270,10 +284,10 @@ def save_activations(partition: Partition, kind: str) -> None:
     """Activation checkpointing of every layer: `full`, or `selective`, which keeps matrix products and attention."""
     if kind == "none":
         return
-    contexts = {"context_fn": partial(create_selective_checkpoint_contexts, policy)} if kind == "selective" else {}
+    contexts = partial(create_selective_checkpoint_contexts, policy) if kind == "selective" else noop_context_fn
     for part in partition.parts:
         for layer in layers_of(part):
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, **contexts)
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=contexts)
 
 
 def policy(_context: Any, operation: Any, *_arguments: Any, **_named: Any) -> CheckpointPolicy:
