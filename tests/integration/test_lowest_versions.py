@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tests.kit.environments import pip, variables, without_checkout
 from tests.rules.repository import ROOT
@@ -32,9 +33,9 @@ def test_the_lowest_declared_versions_train(tmp_path: Path) -> None:
     python = without_checkout(tmp_path / "environment")
     pip(python, "install", "--no-compile", *wanted)
     environment = variables(PYTHONPATH=str(ROOT), HF_HUB_OFFLINE="1", PRETUNE_HOME=str(tmp_path / "home"))
-    versions = "import importlib.metadata as m, sys; print(*(f'{name}=={m.version(name)}' for name in sys.argv[1:]))"
+    versions = "import importlib.metadata, sys; print(*map(importlib.metadata.version, sys.argv[1:]))"
     found = subprocess.run([python, "-c", versions, *LIBRARIES], env=environment, capture_output=True, text=True, check=True)
-    assert found.stdout.split() == [one if one.count(".") > 1 else f"{one}.0" for one in wanted]
+    assert list(map(Version, found.stdout.split())) == [Version(one.partition("==")[2]) for one in wanted]
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not soak", *TESTS]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-8000:]
