@@ -8,11 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+"""The checkout, or the folder that a wheel was installed into: in both, `configs` lies beside `tasks`."""
+
+
+def is_checkout() -> bool:
+    """Whether this code runs from its repository, and not from a wheel."""
+    return (REPOSITORY / "pyproject.toml").is_file()
 
 
 def home() -> Path:
-    """$PRETUNE_HOME, or `.pretune` in the checkout."""
-    return Path(os.environ.get("PRETUNE_HOME") or REPOSITORY / ".pretune").resolve()
+    """$PRETUNE_HOME, else `.pretune` in the checkout, else, for a wheel, `pretune` among the user's data.
+
+    Not below the working directory, which differs between a command and the processes that it starts.
+    """
+    if chosen := os.environ.get("PRETUNE_HOME"):
+        return Path(chosen).resolve()
+    if is_checkout():
+        return REPOSITORY / ".pretune"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "pretune"
 
 
 def runs_folder(home: Path) -> Path:

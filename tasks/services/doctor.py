@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.inputs.sources import SAMPLE_DISTRIBUTION, SAMPLE_VERSION
-from tasks.record.layout import REPOSITORY, prefect_folder, services_folder
+from tasks.record.layout import REPOSITORY, is_checkout, prefect_folder, services_folder
 from tasks.services.processes import is_free, log_file
 from tasks.services.records import SERVICES, alive, credentials_file, record_file, recorded
 
@@ -33,7 +33,9 @@ def check_python() -> Iterator[str]:
 
 
 def check_packages() -> Iterator[str]:
-    """Installed versions against constraints.txt, which is the set that was tested together."""
+    """Installed versions against the checkout's constraints.txt, which is the set that was tested together."""
+    if not is_checkout():
+        return  # a wheel has ranges only, to which pip has kept
     constraints = REPOSITORY / "constraints.txt"
     if not constraints.exists():
         yield f"{constraints} is missing; take it from the repository"
@@ -66,7 +68,10 @@ def check_sample() -> Iterator[str]:
     try:
         found = importlib.metadata.version(SAMPLE_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
-        yield f"the embedded sample is not installed, which the demo needs; run: {sys.executable} -m pip install -e '.[sample]'"
+        yield (
+            "the embedded sample is not installed, which the demo needs; "
+            f"run: {sys.executable} -m pip install '{SAMPLE_DISTRIBUTION}=={SAMPLE_VERSION}'"
+        )
         return
     if found != SAMPLE_VERSION:
         yield f"{SAMPLE_DISTRIBUTION} is {found} and must be {SAMPLE_VERSION}; install the project again"

@@ -3,6 +3,7 @@
 Parameters keep the names that they have in the whole model.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,9 +16,8 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import Shard, distribute_tensor
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts, noop_context_fn
 from transformers import PreTrainedModel
-from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.distributed.pipeline_parallel import PipelineIdentityLayer
-from transformers.distributed.tensor_parallel import apply_tensor_parallelism
+from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tasks.config.layouts import PIPELINE_ARCHITECTURES, no_pipeline
@@ -174,14 +174,11 @@ def partitioned(build: Callable[[], PreTrainedModel], mesh: Mesh, precision: str
     for number in range(layout.virtual_stages):
         model = build()
         check_partition(model, mesh)
-        tensor_plan = {}
-        if layout.tensor_parallel > 1:
-            tensor_plan = model._resolve_parallel_plans(DistributedConfig(tp_size=layout.tensor_parallel))[0]
         stage = mesh.coordinate["pipeline"] + number * layout.pipeline_parallel
         if layout.num_stages > 1:
             keep_stage(model, stage, layout.num_stages)
         if layout.tensor_parallel > 1:
-            summed |= divide_matrices(model, tensor_plan, mesh)
+            summed |= divide_matrices(model, mesh)
         tie(model)
         if mesh.device_mesh is not None and layout.is_partitioned and layout.data_parallel > 1:
             shard(model, mesh, precision)
@@ -214,25 +211,47 @@ def keep_stage(model: PreTrainedModel, stage: int, num_stages: int) -> None:
         model.set_output_embeddings(PipelineIdentityLayer())
 
 
-def divide_matrices(model: PreTrainedModel, plan: dict[str, str], mesh: Mesh) -> set[str]:
+def styles_by_name(model: PreTrainedModel) -> dict[str, str]:
+    """Style of each parameter and module that the architecture's tensor-parallel plan names, parameters first.
+
+    The plan has `*` for the number of a layer, and what it says of a module holds for that module's parameters. transformers
+    resolves it too, by functions that change with every other release; the plan and the styles have been the same since 5.17.
+    """
+    plan, found = model.tp_plan, dict[str, str]()
+    modules = {name: module for name, module in model.named_modules() if not isinstance(module, PipelineIdentityLayer)}
+    for name in [*dict(model.named_parameters()), *modules]:
+        rule = re.sub(r"\.\d+(?=\.|$)", ".*", name)
+        style = plan.get(rule) or (None if name in modules else plan.get(rule.rpartition(".")[0]))
+        if style is not None:
+            found[name] = style
+    return found
+
+
+def divide_matrices(model: PreTrainedModel, mesh: Mesh) -> set[str]:
     """Divide matrices over the tensor ranks by the architecture's plan, and embedding and head by rows of the vocabulary.
 
     Returns the names of the parameters whose gradients have to be summed over the tensor ranks.
     """
     assert mesh.device_mesh is not None
     tensor = mesh.device_mesh["tensor"]
-    here = {name for name, module in model.named_modules() if not isinstance(module, PipelineIdentityLayer)}
-    parameters = dict(model.named_parameters())
-    summed = {name for name, style in plan.items() if style == SUMMED_STYLE and name in parameters}
+    modules = dict(model.named_modules())
+    styles = styles_by_name(model)
+    summed = {name for name, style in styles.items() if style == SUMMED_STYLE and name not in modules}
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    named = {module: name for name, module in model.named_modules()}
-    plan = {n: s for n, s in plan.items() if (n in here or n in parameters) and s != SUMMED_STYLE}
+    named = {module: name for name, module in modules.items()}
+    styles = {name: style for name, style in styles.items() if style != SUMMED_STYLE}
     if isinstance(head, nn.Linear):
-        plan = {n: s for n, s in plan.items() if n.removesuffix(".weight") != named[head]}
+        styles = {name: style for name, style in styles.items() if name.removesuffix(".weight") != named[head]}
         head.weight = nn.Parameter(distribute_tensor(head.weight, tensor, [Shard(0)], src_data_rank=None))
     if isinstance(embedding, nn.Embedding):
-        plan |= {f"{named[embedding]}.weight": "embedding_rowwise", named[embedding]: "embedding_rowwise"}
-    apply_tensor_parallelism(model, tensor, plan)
+        styles |= {f"{named[embedding]}.weight": "embedding_rowwise", named[embedding]: "embedding_rowwise"}
+    for name, style in styles.items():
+        layer = ALL_PARALLEL_STYLES[style]
+        if name in modules:
+            layer.install_forward(modules[name], tensor)
+        else:
+            owner, _, parameter = name.rpartition(".")
+            layer.shard_param(modules[owner], parameter, tensor)
     return summed
 
 

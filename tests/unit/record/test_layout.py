@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.record import layout
 from tasks.record.layout import (
     REPOSITORY,
     RunLayout,
@@ -25,6 +26,19 @@ def test_home_is_the_variable_or_a_folder_of_the_checkout(monkeypatch: pytest.Mo
             monkeypatch.setenv("PRETUNE_HOME", unset)
         assert home() == REPOSITORY / ".pretune"
     assert (REPOSITORY / "pyproject.toml").is_file()
+
+
+def test_home_of_a_wheel_is_among_the_users_data_wherever_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(layout, "REPOSITORY", tmp_path / "site-packages")
+    for name in ("PRETUNE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.chdir(tmp_path)
+    assert home() == tmp_path / "user" / ".local" / "share" / "pretune"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert home() == tmp_path / "data" / "pretune"
+    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path / "chosen"))
+    assert home() == tmp_path / "chosen"
 
 
 def test_every_stage_of_a_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
