@@ -42,7 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def noted(start: Callable[..., Any]) -> Callable[..., Any]:
     def start_and_tell(*arguments: Any, **more: Any) -> Any:
-        started.append(f"{start.__qualname__} {arguments[1:2] or more.get('args', '')}")
+        command = more.get("args", arguments[1] if len(arguments) > 1 else start.__name__)
+        if not (isinstance(command, list) and command[0] == "git"):  # Every manifest asks it for the commit.
+            started.append(str(command))
         return start(*arguments, **more)
 
     return start_and_tell
