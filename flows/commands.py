@@ -14,8 +14,9 @@ from typing import Literal
 
 from flows.report import own_command, read_report, text_report
 from flows.states import StageState, complete, observed_states, plan_run, run_names
-from tasks.config.config import NAME_PATTERN, Config
+from tasks.config.config import Config
 from tasks.config.presets import load_config, parse_config, preset_names, read_preset
+from tasks.config.section import NAME_PATTERN
 from tasks.data.inputs.sources import located
 from tasks.record.errors import ConfigError
 from tasks.record.layout import REPOSITORY, RunLayout, home
@@ -211,8 +212,8 @@ def promote(asked: argparse.Namespace) -> int:
 
 
 def rollback(asked: argparse.Namespace) -> int:
-    from tasks.registry.aliases import describe
     from tasks.registry.aliases import rollback as roll_back
+    from tasks.registry.records import describe
 
     with quiet_mlflow():
         print(describe(roll_back(home(), asked.model, by="command line")))

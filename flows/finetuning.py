@@ -5,7 +5,8 @@ from typing import Literal
 from prefect import flow
 
 from flows.parameters import FinetuneName, RunName, open_run, stop_stages
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
+from tasks.config.training import FinetuneConfig
 from tasks.finetune import finetune_model, finetune_random_init, register_candidate
 from tasks.prepare import prepare_examples
 from tasks.record.errors import RequestChangedError

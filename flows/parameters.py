@@ -8,7 +8,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from pydantic import Field
 
 from flows.states import plan_run
-from tasks.config.config import NAME_PATTERN, Config
+from tasks.config.config import Config
+from tasks.config.section import NAME_PATTERN
 from tasks.launch.stage import request_stop
 from tasks.record.layout import RunLayout, home
 from tasks.record.manifest import read_json, write_json

@@ -4,7 +4,8 @@ from prefect import flow
 
 from flows.finetuning import pretrained
 from flows.parameters import FinetuneName, RunName, stop_stages
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
+from tasks.config.training import FinetuneConfig
 from tasks.evaluate import evaluate_candidate
 from tasks.prepare import prepare_examples
 from tasks.promote import promote_candidate

@@ -7,13 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
+from tasks.config.training import FinetuneConfig
 from tasks.planning.plan_text import planned_against_actual
 from tasks.planning.records import Plan
 from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.manifest import Manifest
-from tasks.registry.aliases import history
 from tasks.registry.names import base_model, finetuned_model
+from tasks.registry.records import history
 from tasks.registry.store import read_registration
 from tasks.services.environment import page
 
@@ -55,6 +56,9 @@ class Report(BaseModel):
     """What it was expected to take."""
     performance: dict[str, float | int | None] = {}
     """Last values of tokens_per_second, mfu, peak_memory_bytes, data_loading_share, checkpoint_stall_seconds and goodput."""
+    tokens_seen: int | None = None
+    environment: dict[str, Any] = {}
+    """Where it was trained: `layout` and `device`."""
     sample: str | None = None
     finetunes: tuple[FinetuneReport, ...] = ()
     versions: tuple[VersionLine, ...] = ()
@@ -75,6 +79,8 @@ def read_report(config: Config, name: str, home: Path) -> Report:
         pretraining=base.metrics if base else {},
         plan=Plan.model_validate_json(run.plan.read_bytes()) if run.plan.exists() else None,
         performance=base.environment.get("performance", {}) if base else {},
+        tokens_seen=base.tokens_seen if base else None,
+        environment={key: base.environment.get(key) for key in ("layout", "device")} if base else {},
         sample=details.get("sample"),
         finetunes=tuple(found for one in config.finetune if (found := finetune_report(run, one))),
         versions=tuple(all_versions(config, run)),
@@ -129,7 +135,7 @@ def text_report(report: Report) -> str:
     for one in report.finetunes:
         lines += ["", f"Fine-tune {one.name} ({one.kind})", ""]
         lines += [f"  {title:<14} {value}" for title, value in finetune_rows(one)]
-        lines.append(f"  {'gate':<14} {one.decision} ({'against ' + one.champion if one.champion else 'no champion yet'})")
+        lines.append(f"  {'gate':<14} {one.decision} ({compared(one)})")
         lines += [f"  {'':<14} {reason}" for reason in one.reasons]
     if report.versions:
         lines += ["", "Registered versions", ""]
@@ -191,6 +197,11 @@ def finetune_rows(one: FinetuneReport) -> list[tuple[str, str]]:
     ]
 
 
+def compared(one: FinetuneReport) -> str:
+    """With what, when it was decided; who is champion now is another matter."""
+    return f"against {one.champion}" if one.champion else "there was no champion"
+
+
 def next_lines(report: Report) -> list[str]:
     """What to type, or open, next."""
     if report.mlflow_url and report.prefect_url:
@@ -216,10 +227,10 @@ def markdown_report(report: Report) -> str:
     if report.verdict:
         lines += [f"**{report.verdict}**: {report.reason}", ""]
     lines += [f"- {title}: {value}" for title, value in pretraining_rows(report)]
-    if report.plan is not None and (table := planned_against_actual(report.plan, report.performance)):
+    if report.plan is not None and (table := plan_table(report.plan, report)):
         lines += ["", "## Planned and actual", "", table]
     for one in report.finetunes:
-        lines += ["", f"## Fine-tune {one.name}: {one.decision}", "", "| | |", "|---|---|"]
+        lines += ["", f"## Fine-tune {one.name}: {one.decision}, {compared(one)}", "", "| | |", "|---|---|"]
         lines += [f"| {title} | {value} |" for title, value in finetune_rows(one)]
         lines += ["", *(f"- {reason}" for reason in one.reasons)]
     if report.versions:
@@ -231,6 +242,10 @@ def markdown_report(report: Report) -> str:
         models = sorted({version.model for version in report.versions})
         lines += ["", *(f"- [{m} in MLflow]({report.mlflow_url}/#/models/{m}{MACHINE_LEARNING})" for m in models)]
     return "\n".join(lines)
+
+
+def plan_table(plan: Plan, report: Report) -> str:
+    return planned_against_actual(plan, report.performance, report.tokens_seen, report.environment)
 
 
 def table_report(report: Report) -> list[dict[str, Any]]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
+from tasks.config.training import FinetuneConfig
 from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.lock import owner
 from tasks.record.manifest import Input, Manifest, read_request

@@ -5,11 +5,12 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
+from tasks.config.training import FinetuneConfig
 from tasks.orchestration.stage import run_stage
 from tasks.record.layout import RunLayout, home
 from tasks.registry.names import finetuned_model
-from tasks.registry.publish import mirror
+from tasks.registry.publish import mirror, refresh
 from tasks.stages.work import Result, evaluate_work
 
 
@@ -17,10 +18,11 @@ from tasks.stages.work import Result, evaluate_work
 def evaluate_candidate(config: Config, name: str, finetune: FinetuneConfig, results: dict[str, Result]) -> Result:
     """Decided once per candidate; the champion is the one at that moment."""
     run = RunLayout(home(), name)
-    decided = evaluate_work(run, config, finetune, results).result()
+    decided, model = evaluate_work(run, config, finetune, results).result(), finetuned_model(config, finetune)
     if decided is None:
-        decided = run_stage(evaluate_work(run, config, finetune, results, champion(finetuned_model(config, finetune))))
+        decided = run_stage(evaluate_work(run, config, finetune, results, champion(model)))
     mirror(decided.stage)
+    refresh(model, decided.manifest)
     return decided
 
 

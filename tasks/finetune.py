@@ -3,7 +3,8 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
+from tasks.config.training import FinetuneConfig
 from tasks.orchestration.stage import run_stage
 from tasks.record.layout import RunLayout, home
 from tasks.registry.publish import mirror, mirrored, publish_candidate

@@ -275,7 +275,7 @@ class Search:
 
 def recorded_holders(home: Path, model: str) -> dict[int, tuple[str, ...]]:
     """What all moves of the model's aliases, one after the other, come to."""
-    from tasks.registry.aliases import history
+    from tasks.registry.records import history
 
     held = {move.alias: move.to_version for move in history(home, model)}
     return {version: tuple(sorted(a for a, v in held.items() if v == version)) for version in held.values()}

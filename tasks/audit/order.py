@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.config.config import FinetuneConfig, PretrainConfig
+from tasks.config.training import FinetuneConfig, PretrainConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.data.order.training import mixture_of
 from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples

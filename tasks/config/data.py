@@ -1,10 +1,9 @@
 """What a person can set about the pre-training text: sources, filters, de-duplication, decontamination, limits."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tasks.config.rules import check_mixture, check_source
 from tasks.config.section import NAME_PATTERN, Section
 
 Source = Literal["sample", "text", "jsonl", "parquet", "csv", "mediawiki", "huggingface"]
@@ -182,3 +181,32 @@ class PreparationConfig(Section):
                 f"{self.ray_address!r}, whose cluster knows its own CPUs; remove one of the two"
             )
         return self
+
+
+def check_source(section: str, given: Any) -> None:
+    """Raises ValueError unless `path` is given exactly where the source needs one, and no setting is without effect.
+
+    `given` is any section with `source` and `path`.
+    """
+    if given.source == "sample" and given.path is not None:
+        raise ValueError(f"{section}.path={given.path!r} has no effect with {section}.source='sample'; remove the path")
+    if given.source != "sample" and given.path is None:
+        raise ValueError(f"{section}.path is not set, and {section}.source={given.source!r} needs it; set {section}.path")
+    name = getattr(given, "huggingface_config", None)
+    if name is not None and given.source != "huggingface":
+        raise ValueError(
+            f"{section}.huggingface_config={name!r} has no effect with {section}.source={given.source!r}; "
+            "remove it or set source='huggingface'"
+        )
+
+
+def check_mixture(data: "DataConfig") -> None:
+    """Raises ValueError for sources of one name, weights that only some sources have, and settings of one source alone."""
+    names = data.source_names
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"data.mixture.name={twice!r} is used twice (data.name counts too); choose another name")
+    if not data.mixture and data.weight is not None:
+        raise ValueError(f"data.weight={data.weight} has no effect without data.mixture; remove it or add sources")
+    without = [name for name, source in zip(names, data.sources, strict=True) if source.weight is None]
+    if without and len(without) < len(names):
+        raise ValueError(f"weight is not set for source {without[0]!r} and is for others; give every source a weight, or none")

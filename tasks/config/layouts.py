@@ -1,13 +1,10 @@
 """Which meshes a model can be cut over. Pure arithmetic, asked before anything is started and by the planner."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from tasks.config.model import ModelConfig
+from tasks.config.parallel import Layout
 from tasks.record.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tasks.config.config import ModelConfig
-    from tasks.config.parallel import Layout
 
 PIPELINE_ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 """Whose hidden states go from layer to layer unchanged, so that a stage can begin with those of the stage before."""
@@ -15,7 +12,7 @@ WITHOUT_TENSOR_PLAN = ("gpt2",)
 """Architectures of the closed forms (tasks/planning/shapes.py) for which transformers has no tensor-parallel plan."""
 
 
-def check_layout(model: "ModelConfig", vocab_rows: int, layout: "Layout") -> None:
+def check_layout(model: ModelConfig, vocab_rows: int, layout: Layout) -> None:
     """Raises ConfigError where a part of the model does not divide over the mesh.
 
     `vocab_rows` is the number of rows of the embedding: model.vocab_size or the tokenizer's.
@@ -24,7 +21,7 @@ def check_layout(model: "ModelConfig", vocab_rows: int, layout: "Layout") -> Non
         raise ConfigError(reason)
 
 
-def misfit(model: "ModelConfig", vocab_rows: int, layout: "Layout") -> str | None:
+def misfit(model: ModelConfig, vocab_rows: int, layout: Layout) -> str | None:
     """Why the model does not divide over the mesh, in one sentence; None where it does."""
     layers, tensor = model.num_hidden_layers, layout.tensor_parallel
     if layout.pipeline_parallel > 1 and model.architecture not in PIPELINE_ARCHITECTURES:
@@ -49,7 +46,7 @@ def misfit(model: "ModelConfig", vocab_rows: int, layout: "Layout") -> str | Non
     return None
 
 
-def no_pipeline(architecture: str, layout: "Layout") -> str:
+def no_pipeline(architecture: str, layout: Layout) -> str:
     """Why this architecture has no pipeline."""
     return (
         f"parallel.pipeline_parallel={layout.pipeline_parallel} cannot be had with model.architecture={architecture!r}: stages "
@@ -57,7 +54,7 @@ def no_pipeline(architecture: str, layout: "Layout") -> str:
     )
 
 
-def tensor_dimensions(model: "ModelConfig", vocab_rows: int) -> Iterator[tuple[str, int]]:
+def tensor_dimensions(model: ModelConfig, vocab_rows: int) -> Iterator[tuple[str, int]]:
     """What tensor parallelism cuts: field and size. The feed-forward width where the settings say it."""
     yield "model.num_attention_heads", model.num_attention_heads
     yield "model.num_key_value_heads", model.num_key_value_heads or model.num_attention_heads
@@ -67,7 +64,7 @@ def tensor_dimensions(model: "ModelConfig", vocab_rows: int) -> Iterator[tuple[s
         yield "model.intermediate_size", width
 
 
-def tensor_sizes(model: "ModelConfig", vocab_rows: int) -> list[int]:
+def tensor_sizes(model: ModelConfig, vocab_rows: int) -> list[int]:
     """The sizes of the tensor dimension that divide all that it cuts, from 1 on."""
     if model.architecture in WITHOUT_TENSOR_PLAN:
         return [1]

@@ -12,3 +12,8 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+
+def nearest(value: int, unit: int) -> str:
+    """The multiples of `unit` around `value`, for a message."""
+    return ", ".join(str(n) for n in (value // unit * unit, (value // unit + 1) * unit) if n)

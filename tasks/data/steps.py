@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tasks.config.config import TokenizerConfig
 from tasks.config.data import DataConfig
+from tasks.config.model import TokenizerConfig
 from tasks.data.inputs.request import prepare_settings
 from tasks.record.errors import DiskFullError
 from tasks.record.layout import StageLayout

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from tasks.config.config import LaunchConfig
+from tasks.config.training import LaunchConfig
 from tasks.record.errors import ConfigError
 from tasks.record.layout import REPOSITORY, StageLayout, home
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tasks.config.config import LaunchConfig
+from tasks.config.training import LaunchConfig
 from tasks.launch.local import check_devices
 from tasks.record.errors import StageError, StoppedError, error_named
 from tasks.record.layout import REPOSITORY, StageLayout

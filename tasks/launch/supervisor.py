@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.config.config import LaunchConfig
+from tasks.config.training import LaunchConfig
 from tasks.launch.local import data_command, training_command
 from tasks.launch.orchestrator import CancellationWatch
 from tasks.record.errors import USER_ERROR_EXIT_CODE, LockedError, StageError

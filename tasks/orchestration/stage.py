@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
 from tasks.data.card.card import CARD_FILE, CARD_PLOT, embedded
 from tasks.launch.stage import follow, request_stop, start_or_attach
@@ -56,8 +56,16 @@ def run_stage(work: Work, on_poll: Callable[[], None] | None = None) -> Result:
 
 
 def orchestrator() -> dict[str, Any]:
-    """Which flow run waits: the outermost one, so that a cancel of the pipeline stops the stage of a sub-flow too."""
-    return {"flow_run_id": flow_run.root_flow_run_id, "api_url": PREFECT_API_URL.value(), "run": flow_run.name}
+    """Which flow run waits: the outermost one, so that a cancel of the pipeline stops the stage of a sub-flow too.
+
+    `pages` is where the server shows its runs; None for one that lives as long as a command.
+    """
+    return {
+        "flow_run_id": flow_run.root_flow_run_id,
+        "api_url": PREFECT_API_URL.value(),
+        "pages": PREFECT_UI_URL.value() or None,
+        "run": flow_run.name,
+    }
 
 
 class StageView:
@@ -178,7 +186,7 @@ def loss_chart(stage: StageLayout) -> str | None:
     low, high = min(losses), max(losses)
     margin = max(0.05 * (high - low), 0.01)
     return (
-        f'```mermaid\n{CHART_STYLE}\nxychart-beta\n    title "held-out loss, nats/token"\n'
+        f'```mermaid\n{CHART_STYLE}\nxychart-beta\n    title "held-out loss, nats"\n'
         f'    x-axis "step" {points[0]["step"]} --> {points[-1]["step"]}\n'
         f'    y-axis "loss" {low - margin:.3f} --> {high + margin:.3f}\n'
         f"    line [{', '.join(f'{loss:.4f}' for loss in losses)}]\n```"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from textwrap import wrap
+from typing import Any
 
 from tasks.planning.plan import GIB
 from tasks.planning.records import Candidate, Check, Plan
@@ -128,29 +129,41 @@ def plan_markdown(plan: Plan) -> str:
     return "\n".join([*lines, *(f"Assumed, {line}.  " for line in plan.assumptions)])
 
 
-def planned_against_actual(plan: Plan, metrics: Mapping[str, float | None]) -> str:
-    """A Markdown table of planned, actual and their ratio, for the layout that the settings asked for.
+def planned_against_actual(
+    plan: Plan, metrics: Mapping[str, float | None], tokens_seen: int | None, environment: Mapping[str, Any]
+) -> str:
+    """A Markdown table of planned, actual and their ratio; a sentence instead where something else was run than was planned.
 
-    `metrics` may have tokens_per_second, mfu, peak_memory_bytes and training_seconds; what is missing is left out. Empty where
-    the layout of the settings could not be planned.
+    `metrics` may have tokens_per_second, mfu, peak_memory_bytes and training_seconds; what is missing is left out.
+    `environment` has the layout and the device that it was run on. Empty where the layout of the settings has no plan.
     """
     made = plan.configured.candidate
-    if made is None:
+    if made is None or not metrics:
         return ""
-    actual_days = metrics.get("training_seconds")
-    tokens = metrics.get("tokens_seen") or plan.horizon.train_tokens
+    on_cpu = plan.accelerator == "cpu"
+    planned, ran = (str(made.layout), on_cpu), (environment.get("layout"), environment.get("device") == "cpu")
+    if planned != ran:
+        return f"Planned was {place(*planned)}; run was {place(*ran)}. The two cannot be compared."
+    # A rank on a CPU measures all its resident memory, one on a GPU its allocated tensors, and each has a figure in the plan.
+    memory = ("resident", made.memory_bytes) if on_cpu else ("allocated", made.tensor_bytes)
     compared = [
         ("tokens/s", made.tokens_per_second, metrics.get("tokens_per_second"), ",.0f"),
         ("MFU", made.mfu, metrics.get("mfu"), ".1%"),
-        ("peak memory, GiB", made.tensor_bytes / GIB, scaled(metrics.get("peak_memory_bytes"), 1 / GIB), ",.2f"),
-        ("days", tokens / made.tokens_per_second / 86_400, scaled(actual_days, 1 / 86_400), ",.4f"),
+        (f"peak {memory[0]} memory, GiB", memory[1] / GIB, scaled(metrics.get("peak_memory_bytes"), 1 / GIB), ",.2f"),
     ]
+    if tokens_seen:
+        days = tokens_seen / made.tokens_per_second / 86_400
+        compared.append((f"days for {tokens_seen:,} tokens", days, scaled(metrics.get("training_seconds"), 1 / 86_400), ",.3g"))
     lines = [
         f"| {title} | {planned:{form}} | {actual:{form}} | {actual / planned:.2f} |"
         for title, planned, actual, form in compared
         if actual is not None
     ]
     return "\n".join(["| | planned | actual | actual / planned |", "|---|---:|---:|---:|", *lines]) if lines else ""
+
+
+def place(layout: str | None, on_cpu: bool) -> str:
+    return f"{layout} on {'CPU' if on_cpu else 'GPU'} ranks"
 
 
 def scaled(value: float | None, factor: float) -> float | None:

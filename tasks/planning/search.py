@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.config.config import ModelConfig, PretrainConfig
 from tasks.config.layouts import tensor_sizes
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout
+from tasks.config.training import PretrainConfig
 from tasks.planning.hardware import Accelerator
 from tasks.planning.memory import peak_memory
 from tasks.planning.records import Candidate

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tasks.config.config import Config, ModelConfig
+from tasks.config.config import Config
+from tasks.config.model import ModelConfig
 from tasks.record.errors import UnplannedError
 from tasks.training.measure.flops import flops_per_token
 

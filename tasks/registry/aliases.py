@@ -13,29 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.record.errors import ConfigError, GateError
-from tasks.record.journal import Journal, read_journal
-from tasks.record.manifest import Manifest, Record
-from tasks.registry.store import locked, make_private
+from tasks.record.journal import read_journal
+from tasks.record.manifest import Manifest
+from tasks.registry.records import Move, history, history_file, keep_decision, version_records, version_text, write_history
+from tasks.registry.status import CHAMPION
+from tasks.registry.store import locked
+from tasks.registry.texts import registered_model, write_texts
 from tasks.registry.tracking import answering, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION, PREVIOUS = "champion", "previous"
+PREVIOUS = "previous"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
-MIRRORED_MOVES, MIRRORED_CHARACTERS = 20, 4900
-
-
-class Move(Record):
-    """One alias passed from one version to another."""
-
-    model: str
-    alias: str
-    from_version: int | None
-    to_version: int
-    reason: str
-    by: str
-    time: str
 
 
 @contextmanager
@@ -47,48 +37,47 @@ def model_locked(home: Path, model_name: str) -> Iterator[None]:
         yield
 
 
-def history_file(home: Path) -> Path:
-    return home / "registry" / "aliases.jsonl"
+@contextmanager
+def changing(home: Path, model_name: str, doing: str) -> "Iterator[MlflowClient]":
+    """The model's lock, with what was half done finished before, and every text and tag of its versions right after."""
+    with model_locked(home, model_name):
+        client = connect(home)
+        with answering(home, doing):
+            settle(client, home, model_name)
+            try:
+                yield client
+            except GateError:
+                write_texts(client, home, model_name)
+                raise
+            write_texts(client, home, model_name)
 
 
-def history(home: Path, model_name: str) -> list[Move]:
-    """Every finished move of the model's aliases, oldest first. Reads only the local record."""
-    lines, _ = read_journal(history_file(home))
-    return [
-        Move.model_validate(move)
-        for line in lines
-        if line["kind"] == "done"
-        for move in line["moves"]
-        if move["model"] == model_name
-    ]
+def refresh(home: Path, model_name: str, decision: Manifest | None = None) -> None:
+    """Bring what MLflow says about the model's versions up to date with the records, with a decision that was just made."""
+    if not version_records(home, model_name):
+        return
+    with changing(home, model_name, f"describing the versions of {model_name}"):
+        if decision is not None:
+            keep_decision(home, model_name, decision)
 
 
 def holders(client: "MlflowClient", model_name: str) -> dict[str, int]:
     """Alias to version; empty for a model that does not exist."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return {alias: int(version) for alias, version in client.get_registered_model(model_name).aliases.items()}
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return {}
+    model = registered_model(client, model_name)
+    return {alias: int(version) for alias, version in model.aliases.items()} if model else {}
 
 
 def move_alias(home: Path, model_name: str, alias: str, to_version: int, expected: int | None, reason: str, by: str) -> Move:
     """Give the alias to `to_version` if `expected` holds it now (None: nobody does); otherwise GateError, and nothing moves."""
-    with model_locked(home, model_name):
-        client = connect(home)
-        with answering(home, f"moving {alias} of {model_name}"):
-            settle(client, home, model_name)
-            current = holders(client, model_name).get(alias)
-            if current != expected:
-                raise GateError(
-                    f"{model_name}@{alias} is held by {version_text(current)} and not, as expected, by "
-                    f"{version_text(expected)}; somebody else moved it, look again before moving it"
-                )
-            check_version(client, model_name, to_version)
-            return apply_moves(client, home, [new_move(model_name, alias, current, to_version, reason, by)])[0]
+    with changing(home, model_name, f"moving {alias} of {model_name}") as client:
+        current = holders(client, model_name).get(alias)
+        if current != expected:
+            raise GateError(
+                f"{model_name}@{alias} is held by {version_text(current)} and not, as expected, by "
+                f"{version_text(expected)}; somebody else moved it, look again before moving it"
+            )
+        check_version(client, model_name, to_version)
+        return apply_moves(client, home, [new_move(model_name, alias, current, to_version, reason, by)])[0]
 
 
 def promote(
@@ -99,45 +88,36 @@ def promote(
     Raises GateError unless the decision is positive, was made about these very weights, and compared them with the version
     that is champion now. A promotion that was already carried out is returned again.
     """
-    with model_locked(home, model_name):
-        client = connect(home)
-        with answering(home, f"promoting {model_name} version {version}"):
-            settle(client, home, model_name)
-            current = holders(client, model_name).get(CHAMPION)
-            check_decision(decision, model_name, version, check_version(client, model_name, version))
-            if current == version:
-                earlier = [m for m in history(home, model_name) if m.alias == CHAMPION and m.to_version == version]
-                return (
-                    earlier[-1] if earlier else new_move(model_name, CHAMPION, None, version, "set in MLflow itself", "unknown")
-                )
-            check_champion(decision, model_name, current)
-            why = reason or "; ".join(decision.details.get("reasons", ())) or "positive decision of the gate"
-            moves = [new_move(model_name, CHAMPION, current, version, why, by)]
-            if current is not None:
-                before = holders(client, model_name).get(PREVIOUS)
-                moves.append(new_move(model_name, PREVIOUS, before, current, f"replaced as champion by version {version}", by))
-            return apply_moves(client, home, moves)[0]
+    with changing(home, model_name, f"promoting {model_name} version {version}") as client:
+        current = holders(client, model_name).get(CHAMPION)
+        check_decision(decision, model_name, version, check_version(client, model_name, version))
+        if current == version:
+            earlier = [m for m in history(home, model_name) if m.alias == CHAMPION and m.to_version == version]
+            return earlier[-1] if earlier else new_move(model_name, CHAMPION, None, version, "set in MLflow itself", "unknown")
+        check_champion(decision, model_name, current)
+        keep_decision(home, model_name, decision)
+        why = reason or "; ".join(decision.details.get("reasons", ())) or "positive decision of the gate"
+        moves = [new_move(model_name, CHAMPION, current, version, why, by)]
+        if current is not None:
+            before = holders(client, model_name).get(PREVIOUS)
+            moves.append(new_move(model_name, PREVIOUS, before, current, f"replaced as champion by version {version}", by))
+        return apply_moves(client, home, moves)[0]
 
 
 def rollback(home: Path, model_name: str, *, reason: str = "rollback", by: str = "pretune") -> Move:
     """Give `champion` back to the version that `previous` names, in one move; GateError if there is none to go back to."""
-    with model_locked(home, model_name):
-        client = connect(home)
-        with answering(home, f"rolling {model_name} back"):
-            settle(client, home, model_name)
-            held = holders(client, model_name)
-            if PREVIOUS not in held:
-                raise GateError(
-                    f"{model_name}@{PREVIOUS} is held by no version; there is nothing to roll back to, promote a version"
-                )
-            if held.get(CHAMPION) == held[PREVIOUS]:
-                raise GateError(
-                    f"{model_name}@{CHAMPION} is version {held[PREVIOUS]} and so is {PREVIOUS}; it was rolled back already, "
-                    "promote another version"
-                )
-            return apply_moves(client, home, [new_move(model_name, CHAMPION, held.get(CHAMPION), held[PREVIOUS], reason, by)])[
-                0
-            ]
+    with changing(home, model_name, f"rolling {model_name} back") as client:
+        held = holders(client, model_name)
+        if PREVIOUS not in held:
+            raise GateError(
+                f"{model_name}@{PREVIOUS} is held by no version; there is nothing to roll back to, promote a version"
+            )
+        if held.get(CHAMPION) == held[PREVIOUS]:
+            raise GateError(
+                f"{model_name}@{CHAMPION} is version {held[PREVIOUS]} and so is {PREVIOUS}; it was rolled back already, "
+                "promote another version"
+            )
+        return apply_moves(client, home, [new_move(model_name, CHAMPION, held.get(CHAMPION), held[PREVIOUS], reason, by)])[0]
 
 
 def advance(client: "MlflowClient", home: Path, model_name: str, alias: str, version: int, reason: str, by: str) -> None:
@@ -153,7 +133,7 @@ def new_move(model: str, alias: str, current: int | None, version: int, reason: 
 
 
 def apply_moves(client: "MlflowClient", home: Path, moves: list[Move]) -> list[Move]:
-    """Carry out moves that belong together: intent on disk, aliases, mirror, confirmation. The caller holds the lock."""
+    """Carry out moves that belong together: intent on disk, aliases, confirmation. The caller holds the lock."""
     identity = uuid.uuid4().hex
     write_history(home, "intent", identity, moves)
     if not carry_out(client, home, identity, moves):
@@ -170,7 +150,6 @@ def carry_out(client: "MlflowClient", home: Path, identity: str, moves: Sequence
     for move in moves:
         if held.get(move.alias) != move.to_version:
             client.set_registered_model_alias(move.model, move.alias, str(move.to_version))
-    mirror(client, home, moves)
     write_history(home, "done", identity, moves)
     return True
 
@@ -182,34 +161,6 @@ def settle(client: "MlflowClient", home: Path, model_name: str) -> None:
     for line in lines:
         if line["kind"] == "intent" and line["id"] not in closed and line["moves"][0]["model"] == model_name:
             carry_out(client, home, line["id"], [Move.model_validate(move) for move in line["moves"]])
-
-
-def write_history(home: Path, kind: str, identity: str, moves: Sequence[Move]) -> None:
-    make_private(history_file(home).parent)
-    journal = Journal(history_file(home), attempt=0)
-    try:
-        journal.append(kind, durable=True, id=identity, moves=[move.model_dump(mode="json") for move in moves])
-    finally:
-        journal.close()
-
-
-def mirror(client: "MlflowClient", home: Path, moves: Sequence[Move]) -> None:
-    """Show the last moves of each alias as a tag of the registered model, newest first."""
-    for move in moves:
-        earlier = [m for m in history(home, move.model) if m.alias == move.alias]
-        lines = [describe(m) for m in reversed([*earlier, move][-MIRRORED_MOVES:])]
-        client.set_registered_model_tag(move.model, f"history.{move.alias}", "\n".join(lines)[:MIRRORED_CHARACTERS])
-
-
-def describe(move: Move) -> str:
-    """`2030-01-31T12:00:00+00:00 champion: version 1 -> version 2 by pretune: reason`."""
-    return (
-        f"{move.time} {move.alias}: {version_text(move.from_version)} -> version {move.to_version} by {move.by}: {move.reason}"
-    )
-
-
-def version_text(version: int | None) -> str:
-    return "nobody" if version is None else f"version {version}"
 
 
 def check_version(client: "MlflowClient", model_name: str, version: int) -> dict[str, str]:

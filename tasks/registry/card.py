@@ -1,5 +1,6 @@
-"""The card of a model version, as Markdown: what it is, why it may be called so, what made it, how to load it. Pure.
+"""The card of a model version, as Markdown: why it may be called what it is, what made it, how to load it. Pure.
 
+What can still change about a version (`tasks.registry.status`) is put before these sections, and the links after them.
 MLflow keeps a description of at most 5000 characters, in which a picture of a curve (tens of kilobytes as a data: URI) has no
 room. So the whole card lies as README.md beside the model's files, and the description is the card without its picture.
 """
@@ -8,8 +9,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.data.card.card import source_lines
-from tasks.record.manifest import Manifest
+from tasks.data.card.card import example_changes, source_lines
+from tasks.record.manifest import Manifest, Request
 
 MAX_DESCRIPTION = 5000
 NOTE_ROOM = 200
@@ -17,51 +18,59 @@ EXPENDABLE = ("\n## Training", "\n## Made with")
 BARS = "▁▂▃▄▅▆▇█"
 SPARKLINE_WIDTH = 60
 PICTURE = "![Loss curve](data:image/png;base64,"
-MEANINGS = {
-    "pretraining": "A milestone of a pre-training that goes on.",
-    "converged": "The model at the step where further training was judged not to be worth it.",
-    "pretrained": "A pre-trained model: converged, and its learning rate decayed.",
-    "candidate": "A fine-tuned model that waits for the decision of the gate.",
+LINKS = {
+    "prefect_url": "Prefect flow run",
+    "data_card": "Data card in MLflow",
+    "data_card.pretraining": "Data card of the base model in MLflow",
 }
+"""Tags of a version that lead somewhere, with the titles that they have in the card."""
 LOADING = {
     "classification": ("AutoModelForSequenceClassification", "a text to classify"),
     "causal": ("AutoModelForCausalLM", "a text to continue"),
 }
 
 
-def model_card(
+def card_body(
     *,
-    name: str,
-    label: str,
     manifest: Manifest,
-    dataset_manifest: Manifest | None,
-    verdict: Mapping[str, Any] | None,
-    curve_png: bytes | None,
+    data: str,
     lineage: Sequence[str],
-    links: Mapping[str, str],
     settings: Mapping[str, Any] | None = None,
     curve: Sequence[float | None] = (),
-) -> str:
-    """The whole card.
+    rollback: Mapping[str, Any] | None = None,
+) -> tuple[str, ...]:
+    """What is true of the model for ever: the table at the top, then the sections that are not empty.
 
-    `verdict` has `verdict` and `reason`; `lineage` is one line per ancestor, nearest first; `links` is title to address;
-    `settings` are the training settings, flat; `curve` holds the measured losses in order, drawn as text.
+    `data` is `data_text`; `lineage` is one line per ancestor, nearest first; `settings` are the training settings, flat;
+    `curve` holds the measured losses in order, drawn as text; `rollback` is the journal's line about the last one.
     """
+    verdict = manifest.details.get("verdict")
     sections = [
-        f"# {name}: {label}\n\n{MEANINGS.get(label, 'A model version.')}\n\n" + summary(manifest, verdict),
-        section("Verdict", verdict_text(verdict)),
+        summary(manifest, verdict),
+        section("Verdict", verdict_text(verdict, rollback)),
         section("Metrics", table(("metric", "value"), [(k, number(v)) for k, v in sorted(manifest.metrics.items())])),
         section("Loss", curve_text(curve)),
-        section("Data", data_text(dataset_manifest)),
+        section("Data", data),
         section("Training", table(("setting", "value"), [(k, cell(v)) for k, v in sorted((settings or {}).items())])),
-        section("Lineage", "\n".join(f"- {line}" for line in lineage) or "Trained from scratch; it has no parent."),
+        section("Lineage", "\n".join(f"- {line}" for line in lineage)),
         section("How to load it", loading(manifest)),
-        section("Links", "\n".join(link(title, address) for title, address in links.items())),
         section("Made with", made_with(manifest)),
     ]
-    if curve_png:
-        sections.append(section("Loss curve", f"{PICTURE}{base64.b64encode(curve_png).decode()})"))
-    return "\n".join(text for text in sections if text)
+    return tuple(text for text in sections if text)
+
+
+def with_picture(card: str, curve_png: bytes | None) -> str:
+    if curve_png is None:
+        return card
+    return card + section("Loss curve", f"{PICTURE}{base64.b64encode(curve_png).decode()})")
+
+
+def card_links(tags: Mapping[str, str]) -> str:
+    """A list of the places that the tags name; a flow run without a page is named by its id."""
+    places = [link(title, tags[key]) for key, title in LINKS.items() if key in tags]
+    if "prefect_url" not in tags and "prefect_flow_run_id" in tags:
+        places.insert(0, link(LINKS["prefect_url"], tags["prefect_flow_run_id"]))
+    return "\n".join(places)
 
 
 def card_description(card: str, limit: int = MAX_DESCRIPTION) -> str:
@@ -84,10 +93,10 @@ def summary(manifest: Manifest, verdict: Mapping[str, Any] | None) -> str:
     bits = manifest.metrics.get("bits_per_byte")
     rows = [
         ("digest", f"`{manifest.digest}`"),
-        ("step", count(manifest.step)),
-        ("tokens seen", count(manifest.tokens_seen)),
-        ("parameters", count(manifest.metrics.get("num_parameters"))),
-        ("held-out loss (nats/token)", number(heldout)),
+        ("step", number(manifest.step)),
+        ("tokens seen", number(manifest.tokens_seen)),
+        ("parameters", number(manifest.metrics.get("num_parameters"))),
+        (f"held-out loss (nats/{'example' if classifies(manifest) else 'token'})", number(heldout)),
         ("bits per byte", number(bits)),
         ("verdict", cell((verdict or {}).get("verdict"))),
         ("made at", manifest.created_at),
@@ -95,10 +104,13 @@ def summary(manifest: Manifest, verdict: Mapping[str, Any] | None) -> str:
     return table(("", ""), [row for row in rows if row[1]])
 
 
-def verdict_text(verdict: Mapping[str, Any] | None) -> str:
+def verdict_text(verdict: Mapping[str, Any] | None, rollback: Mapping[str, Any] | None) -> str:
     if not verdict:
         return ""
-    return f"**{verdict.get('verdict', 'none')}**: {verdict.get('reason', 'no reason was recorded')}"
+    text = f"**{verdict.get('verdict', 'none')}**: {verdict.get('reason', 'no reason was recorded')}"
+    if rollback is None:
+        return text
+    return f"{text}\n\nTraining went back from step {rollback['from_step']} to the checkpoint of step {rollback['step']}."
 
 
 def curve_text(curve: Sequence[float | None]) -> str:
@@ -108,29 +120,34 @@ def curve_text(curve: Sequence[float | None]) -> str:
     return f"`{sparkline(curve)}`\n\nfrom {number(known[0])} to {number(known[-1])}, lowest {number(min(known))}"
 
 
-def data_text(dataset: Manifest | None) -> str:
-    """Sources, licences and sizes from the data set's manifest."""
-    if dataset is None:
-        return ""
+def data_text(dataset: Manifest, request: Request) -> str:
+    """Sources, licences and sizes of a data set, from its manifest and what it was asked for."""
     identity = dataset.details.get("source") or {}
     sources = identity.get("sources", [identity] if identity else [])
-    names = [f"`{source['name']}`: " for source in dataset.details.get("sources", ())]
-    texts = [" ".join(source_lines(kind_of(one), one, "cleaned and tokenised")[2:]) for one in sources]
+    named, changes = named_sources(request)
+    texts = [" ".join(source_lines(kind, one, changes)[2:]) for (_, kind), one in zip(named, sources, strict=False)]
     if len(texts) > 1:
-        texts = [f"- {name}{text}" for name, text in zip(names + [""] * (len(texts) - len(names)), texts, strict=True)]
-    numbers = [(key, count(value)) for key, value in sorted(dataset.metrics.items()) if value is not None]
+        texts = [f"- `{name}`: {text}" for (name, _), text in zip(named, texts, strict=True)]
+    numbers = [(key, number(value)) for key, value in sorted(dataset.metrics.items()) if value is not None]
     text = "\n".join(texts)
     return f"{text}\n\n".lstrip() + table(("", ""), [("digest", f"`{dataset.digest}`"), *numbers])
 
 
-def kind_of(identity: Mapping[str, Any]) -> str:
-    return "sample" if "sample" in identity else "local"
+def named_sources(request: Request) -> tuple[list[tuple[str, str]], str]:
+    """Name and kind of each source of the data, and what was done to the text."""
+    if request.kind == "examples":
+        return [("", request.identity["examples"]["source"])], example_changes(request.identity["kind"])
+    data = request.identity["data"]
+    return [(one["name"], one["source"]) for one in (data, *data["mixture"])], "cleaned and tokenised"
+
+
+def classifies(manifest: Manifest) -> bool:
+    return manifest.details.get("kind") == "classification" or "labels" in manifest.details
 
 
 def loading(manifest: Manifest) -> str:
     """Python that loads the model with transformers alone."""
-    kind = "classification" if manifest.details.get("kind") == "classification" or "labels" in manifest.details else "causal"
-    model_class, text = LOADING[kind]
+    model_class, text = LOADING["classification" if classifies(manifest) else "causal"]
     return (
         "```python\n"
         f"from transformers import AutoTokenizer, {model_class}\n\n"
@@ -188,12 +205,7 @@ def cell(value: Any) -> str:
 
 
 def number(value: float | None) -> str:
+    """Whole numbers in full, others to five digits; empty for None."""
     if value is None:
         return ""
-    return count(value) if isinstance(value, int) else f"{value:.5g}"
-
-
-def count(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.5g}"
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:.5g}"

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from tasks.record.errors import GateError
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import StageLayout
 from tasks.record.manifest import Manifest
-
-FINETUNE_PREFIX = "03-finetune-"
+from tasks.registry.records import decision_about, describe
 
 
 def promote_version(home: Path, model: str, version: int) -> str:
@@ -14,7 +13,7 @@ def promote_version(home: Path, model: str, version: int) -> str:
 
     Raises GateError if there is no such version, no positive decision about it, or a newer champion than it was compared with.
     """
-    from tasks.registry.aliases import describe, promote
+    from tasks.registry.aliases import promote
     from tasks.registry.versions import versions
 
     found = {candidate.version: candidate for candidate in versions(home, model)}
@@ -25,12 +24,3 @@ def promote_version(home: Path, model: str, version: int) -> str:
     if decision is None:
         raise GateError(f"{model} version {version} was never evaluated; run its pipeline to the end first")
     return describe(promote(home, model, version, Manifest.read(decision.manifest), by="command line"))
-
-
-def decision_about(home: Path, candidate: StageLayout) -> StageLayout | None:
-    """The evaluation of a fine-tune, which lies beside it in the same run."""
-    name = candidate.path.name
-    if not name.startswith(FINETUNE_PREFIX):
-        return None
-    decision = RunLayout(home, candidate.path.parent.name).evaluate(name.removeprefix(FINETUNE_PREFIX))
-    return decision if decision.manifest.exists() else None

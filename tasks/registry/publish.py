@@ -6,15 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect.runtime import flow_run
-from prefect.settings import PREFECT_UI_URL
-
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
+from tasks.config.training import FinetuneConfig
 from tasks.record.errors import PretuneError, TrackingError
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout, home
-from tasks.record.manifest import Input, Manifest, flatten, read_request
-from tasks.registry.card import model_card
+from tasks.record.manifest import Manifest, Request, flatten, read_request
+from tasks.registry.card import card_body, data_text
 from tasks.registry.datasets import card_links, data_of
 from tasks.registry.names import CANDIDATE, PRETRAINED, base_model, finetuned_model, registered_version
 from tasks.registry.store import read_registration
@@ -32,26 +30,33 @@ def mirror(stage: StageLayout) -> None:
 
     run_name, experiment = default_names(home(), stage)
     try:
-        sync(home(), stage, run_name=run_name, experiment=experiment, tags=prefect_links() if is_new(stage) else None)
+        sync(home(), stage, run_name=run_name, experiment=experiment)
+    except TrackingError as error:
+        logger.warning("%s", error)
+
+
+def refresh(model: str, decision: Manifest | None = None) -> None:
+    """Bring cards and tags of the model's versions up to date; where MLflow is away, the next change of the model does it."""
+    from tasks.registry import aliases
+
+    try:
+        aliases.refresh(home(), model, decision)
     except TrackingError as error:
         logger.warning("%s", error)
 
 
 @contextmanager
 def mirrored(stage: StageLayout) -> Iterator[None]:
-    """Around a stage that is done: where it fails or is stopped, its MLflow run says so."""
+    """Around a stage that is done: where it fails or is stopped, its MLflow run and the versions that it registered say so."""
     try:
         yield
     except PretuneError:
         if stage.journal.exists():
             mirror(stage)
+        known = read_registration(home(), stage)
+        for model in sorted({key.split(" ", 1)[0] for key in known.versions} if known else ()):
+            refresh(model)
         raise
-
-
-def is_new(stage: StageLayout) -> bool:
-    """Whether the stage's end has not been mirrored yet."""
-    known = read_registration(home(), stage)
-    return known is None or known.finished is None
 
 
 def publish_milestone(config: Config, stage: StageLayout, folder: Path) -> None:
@@ -61,15 +66,16 @@ def publish_milestone(config: Config, stage: StageLayout, folder: Path) -> None:
     label = f"{kind} step {manifest.step}"
     if registered_version(home(), stage, base_model(config), label) is None:
         aliases = tuple(sorted({kind, "pretraining"}))
-        publish(stage, base_model(config), folder, manifest, label, kind, aliases, settings=pretrain_settings(config))
+        publish(stage, base_model(config), folder, manifest, label, aliases, settings=pretrain_settings(config))
 
 
-def publish_pretrained(config: Config, base: Result) -> "Version | None":
-    """Register the finished pre-training as `pretrained`; None if that was done before."""
+def publish_pretrained(config: Config, base: Result) -> None:
+    """Register the finished pre-training as `pretrained`."""
     if registered_version(home(), base.stage, base_model(config), PRETRAINED) is not None:
-        return None
-    return publish(
-        base.stage, base_model(config), base.stage.path, base.manifest, PRETRAINED, PRETRAINED, (PRETRAINED,),
+        refresh(base_model(config))
+        return
+    publish(
+        base.stage, base_model(config), base.stage.path, base.manifest, PRETRAINED, (PRETRAINED,),
         settings=pretrain_settings(config),
     )  # fmt: skip
 
@@ -78,12 +84,11 @@ def publish_candidate(config: Config, finetune: FinetuneConfig, candidate: Resul
     """Register a fine-tuned model as `candidate`, with its parent."""
     model = finetuned_model(config, finetune)
     if registered_version(home(), candidate.stage, model, CANDIDATE) is not None:
+        refresh(model)
         return
     settings = flatten({"finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule"})})
     parent = find_version(base_model(config), base.manifest.digest)
-    publish(
-        candidate.stage, model, candidate.stage.path, candidate.manifest, CANDIDATE, CANDIDATE, (CANDIDATE,), settings, parent
-    )
+    publish(candidate.stage, model, candidate.stage.path, candidate.manifest, CANDIDATE, (CANDIDATE,), settings, parent)
 
 
 def find_version(model: str, digest: str) -> "Version | None":
@@ -94,38 +99,44 @@ def find_version(model: str, digest: str) -> "Version | None":
 
 
 def publish(
-    stage: StageLayout, model: str, root: Path, manifest: Manifest, label: str, kind: str, aliases: tuple[str, ...],
+    stage: StageLayout, model: str, root: Path, manifest: Manifest, label: str, aliases: tuple[str, ...],
     settings: dict[str, Any], parent: "Version | None" = None,
 ) -> "Version":  # fmt: skip
-    """Register `root`/export under the label; `kind` is what the card says that the version is."""
+    """Register `root`/export under the label."""
     from tasks.registry.tracking import default_names
     from tasks.registry.versions import register
 
     picture = root / "curve.png"
-    curve = picture.read_bytes() if picture.exists() else None
-    verdict = manifest.details.get("verdict")
     mirror_data(stage)
-    links, cards = prefect_links(), card_links(home(), read_request(stage))
-    card = model_card(
-        name=model, label=kind, manifest=manifest, dataset_manifest=read_data(stage), verdict=verdict, curve_png=curve,
-        lineage=[f"{parent.name} version {parent.version} ({parent.digest[:12]})"] if parent else [],
-        links=({"Prefect flow run": links["prefect_url"]} if links else {}) | card_titles(cards), settings=settings,
-        curve=heldout_losses(stage),
+    lines, _ = read_journal(stage.journal)
+    until = [line for line in lines if line.get("step") is not None and line["step"] <= (manifest.step or 0)]
+    body = card_body(
+        manifest=manifest, data=data_section(stage), lineage=[lineage_line(read_request(stage), parent)], settings=settings,
+        curve=[line.get("heldout_loss") for line in latest_by_step(until, "evaluation")],
+        rollback=last_rollback(lines) if manifest.kind == "pretrain" else None,
     )  # fmt: skip
     run_name, experiment = default_names(home(), stage)
     version = register(
         home(), model_name=model, folder=root / "export", manifest=manifest, root=root, stage=stage, label=label,
-        aliases=aliases, parent=parent, card=card, links=links | cards, run_name=run_name, experiment=experiment,
-        attachments={"curve.png": curve} if curve else None,
+        aliases=aliases, parent=parent, body=body, links=card_links(home(), read_request(stage)), run_name=run_name,
+        experiment=experiment, attachments={"curve.png": picture.read_bytes()} if picture.exists() else None,
     )  # fmt: skip
     logger.info("%-24s registered %s version %d (%s)", stage.path.name, model, version.version, ", ".join(version.aliases))
     return version
 
 
-def prefect_links() -> dict[str, str]:
-    """Which flow run did this, as tags; empty outside of one."""
-    run_id = flow_run.id
-    return {"prefect_flow_run_id": run_id, "prefect_url": f"{PREFECT_UI_URL.value()}/runs/flow-run/{run_id}"} if run_id else {}
+def last_rollback(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return next((line for line in reversed(lines) if line.get("event") == "rollback"), None)
+
+
+def lineage_line(request: Request, parent: "Version | None") -> str:
+    """What the weights were made from."""
+    if parent is not None:
+        return f"{parent.name} version {parent.version} ({parent.digest[:12]})"
+    base = request.inputs.get("base")
+    if base is None:
+        return "Trained from scratch; it has no parent."
+    return f"A model that is not registered here: {base.path} ({base.digest[:12]})"
 
 
 def mirror_data(stage: StageLayout) -> None:
@@ -136,26 +147,17 @@ def mirror_data(stage: StageLayout) -> None:
             mirror(data)
 
 
-def card_titles(cards: dict[str, str]) -> dict[str, str]:
-    """The same links under the titles that the model card gives them."""
-    titles = {
-        "data_card": "Data card in MLflow",
-        "data_card.pretraining": "Data card of the base model in MLflow",
-    }
-    return {titles[key]: address for key, address in cards.items()}
-
-
 def pretrain_settings(config: Config) -> dict[str, Any]:
     return flatten(config.model_dump(mode="json", include={"model", "pretrain", "convergence"}))
 
 
-def read_data(stage: StageLayout) -> Manifest | None:
-    """The manifest of the text or examples that the stage was given."""
-    inputs: dict[str, Input] = read_request(stage).inputs
+def data_section(stage: StageLayout) -> str:
+    """What the card says of the text or the examples that the stage was given; only their digest where they are gone."""
+    inputs = read_request(stage).inputs
     entry = inputs.get("dataset") or inputs.get("examples")
-    return Manifest.read(Path(entry.path) / "manifest.json") if entry else None
-
-
-def heldout_losses(stage: StageLayout) -> list[float | None]:
-    lines, _ = read_journal(stage.journal)
-    return [line.get("heldout_loss") for line in latest_by_step(lines, "evaluation")]
+    if entry is None:
+        return ""
+    data = StageLayout(Path(entry.path))
+    if not data.manifest.exists():
+        return f"No longer there; its digest is `{entry.digest}`."
+    return data_text(Manifest.read(data.manifest), read_request(data))

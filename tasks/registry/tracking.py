@@ -25,6 +25,7 @@ from tasks.record.layout import StageLayout
 from tasks.record.layout import home as pretune_home
 from tasks.record.manifest import Manifest, Request, flatten, read_request, write_json
 from tasks.registry.datasets import card_note, log_card, log_data
+from tasks.registry.flow_links import FLOW_TAGS, flow_run_of, flow_tags
 from tasks.registry.store import (
     Registration,
     artifact_folder,
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 STAGE_KEY = "pretune.stage_key"
+EXECUTION = "execution."
 STEP_METRICS = (
     *("loss", "learning_rate", "grad_norm", "tokens_seen", "tokens_per_second", "mfu", "peak_memory_bytes"),
     *("data_loading_share", "checkpoint_stall_seconds", "goodput"),
@@ -168,13 +170,11 @@ def sync(
     run_name: str,
     experiment: str,
     status: Status | None = None,
-    tags: dict[str, str] | None = None,
 ) -> str:
     """Bring the stage's MLflow run up to date with its folder and return the run's id.
 
     The status is FINISHED once the manifest is there, else `status`, else what the folder says. A stage that was shipped to
-    its end answers without importing MLflow, and keeps the tags of the attempt that ended it. Raises TrackingError if
-    MLflow does not answer; the next call ships the rest.
+    its end answers without importing MLflow. Raises TrackingError if MLflow does not answer; the next call ships the rest.
     """
     with stage_locked(home, stage):
         manifest = Manifest.read(stage.manifest) if stage.manifest.exists() else None
@@ -184,7 +184,7 @@ def sync(
         client = connect(home)
         with answering(home, f"shipping {stage_name(home, stage)}"):
             run, known = ensure_run(client, home, stage, run_name, experiment)
-            set_tags(client, run, tags or {})
+            describe_execution(client, home, run, stage)
             known = ship_journal(client, stage, known)
             if manifest:
                 ship_manifest(client, run, manifest)
@@ -241,7 +241,7 @@ def create_run(client: "MlflowClient", home: Path, stage: StageLayout, run_name:
 
 
 def describe_run(client: "MlflowClient", run: "Run", request: Request) -> None:
-    """Parameters (the identity, which never changes), tags (how it was executed, which may) and data sets of the run."""
+    """Parameters (the identity, which never changes) and data sets of the run."""
     from mlflow.entities import Param
 
     identity = flatten({"kind": request.kind} | request.identity)
@@ -250,8 +250,18 @@ def describe_run(client: "MlflowClient", run: "Run", request: Request) -> None:
     missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
     for batch in in_batches(missing, PARAMS_PER_BATCH):
         client.log_batch(run.info.run_id, params=batch)
-    set_tags(client, run, {f"execution.{key}": plain(value) for key, value in flatten(request.execution).items()})
     log_data(client, run.info.run_id, request)
+
+
+def describe_execution(client: "MlflowClient", home: Path, run: "Run", stage: StageLayout) -> None:
+    """Tags: how the stage is executed and for which flow run, which may change; what is not known, or no more, has no tag."""
+    values = {f"{EXECUTION}{key}": value for key, value in flatten(read_request(stage).execution).items()}
+    tags = {clean_key(key): plain(value) for key, value in values.items() if value is not None}
+    tags |= flow_tags(home, flow_run_of(stage))
+    for key in run.data.tags:
+        if key not in tags and (key.startswith(EXECUTION) or key in FLOW_TAGS):
+            client.delete_tag(run.info.run_id, key)
+    set_tags(client, run, tags)
 
 
 def set_tags(client: "MlflowClient", run: "Run", tags: dict[str, str]) -> None:

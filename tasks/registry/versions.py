@@ -18,17 +18,17 @@ from tasks.record.manifest import (
     Manifest,
     Record,
     fsync_folder,
-    read_json,
     read_request,
     verify,
     write_atomically,
     write_json,
 )
 from tasks.registry import aliases as alias_moves
-from tasks.registry.card import card_description
 from tasks.registry.files import local_folder, place_file
+from tasks.registry.flow_links import flow_run_of
+from tasks.registry.records import VersionRecord, read_record, record_file, write_record
 from tasks.registry.store import make_private, read_registration, stage_locked, store_identity
-from tasks.registry.tracking import answering, connect, ensure_run, in_batches, manifest_metrics, plain
+from tasks.registry.tracking import MAX_TAG, answering, connect, ensure_run, in_batches, manifest_metrics, plain
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,10 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEY = "pretune.key"
-CARD, MANIFEST = "README.md", "manifest.json"
+MANIFEST = "manifest.json"
 REQUIRED_FILES = ("config.json", "model.safetensors")
-MAX_TAG = 5000
-PRIVATE_FILE = 0o600
 
 
 class Version(Record):
@@ -72,7 +70,7 @@ class Order:
     label: str
     aliases: tuple[str, ...]
     parent: Version | None
-    card: str
+    body: tuple[str, ...]
     links: Mapping[str, str]
     run_name: str
     experiment: str
@@ -84,7 +82,7 @@ class Order:
 
     @property
     def intent(self) -> Path:
-        return self.home / "registry" / "intents" / f"{self.key}.json"
+        return record_file(self.home, self.key)
 
 
 def register(
@@ -98,7 +96,7 @@ def register(
     label: str,
     aliases: tuple[str, ...],
     parent: Version | None,
-    card: str,
+    body: tuple[str, ...],
     links: Mapping[str, str],
     run_name: str,
     experiment: str,
@@ -107,26 +105,24 @@ def register(
     """Register the model in `folder`, which `manifest` lists relative to `root`, without copying a byte of it.
 
     May be called again at any time, after any failure, by any number of processes: one manifest gives one version of a
-    model. Aliases go to the version unless a later one holds them, and once only: what moved them later stays. `links` become
-    tags; `attachments` are small files to lie beside the model, such as the picture of its loss curve. Raises IntegrityError
-    where a file is not what the manifest says, TrackingError where MLflow does not answer.
+    model. Aliases go to the version unless a later one holds them, and once only: what moved them later stays. `body` are the
+    sections of the card that never change; `links` become tags; `attachments` are small files to lie beside the model, such as
+    the picture of its loss curve. Raises IntegrityError where a file is not what the manifest says, TrackingError where MLflow
+    does not answer.
     """
-    order = Order(home, model_name, folder.resolve(), manifest, root.resolve(), stage, label, aliases, parent, card, links,
+    order = Order(home, model_name, folder.resolve(), manifest, root.resolve(), stage, label, aliases, parent, body, links,
                   run_name, experiment, attachments or {})  # fmt: skip
-    with alias_moves.model_locked(home, model_name):
-        client = connect(home)
-        with answering(home, f"registering {model_name}"):
-            alias_moves.settle(client, home, model_name)
-            done = read_done(client, order)
-            if done is None:
-                version = carry_out(client, order)
-                placed: list[str] = []
-            else:
-                version, placed = done
-            for alias in [alias for alias in aliases if alias not in placed]:
-                alias_moves.advance(client, home, model_name, alias, version.version, f"registered as {label}", "register")
-            write_done(order, version, sorted({*placed, *aliases}))
-            return read_version(client, model_name, version.version)
+    with alias_moves.changing(home, model_name, f"registering {model_name}") as client:
+        done = read_done(client, order)
+        if done is None:
+            done = made_record(order, carry_out(client, order))
+        else:
+            find_run(client, order)  # of another stage, where that made the same model
+        for alias in [alias for alias in aliases if alias not in done.aliases]:
+            alias_moves.advance(client, home, model_name, alias, done.version or 0, f"registered as {label}", "register")
+        write_done(order, done)
+    with answering(home, f"reading {model_name}"):
+        return read_version(client, model_name, done.version or 0)
 
 
 def carry_out(client: "MlflowClient", order: Order) -> Version:
@@ -141,19 +137,17 @@ def carry_out(client: "MlflowClient", order: Order) -> Version:
     return read_back(client, order, model, number)
 
 
-def read_done(client: "MlflowClient", order: Order) -> tuple[Version, list[str]] | None:
-    """The version and the aliases of an earlier call that came to its end in this store, if its files are still there."""
-    if not order.intent.exists():
-        return None
-    record = read_json(order.intent)
-    if record["state"] != "done" or record["store"] != store_identity(order.home):
+def read_done(client: "MlflowClient", order: Order) -> VersionRecord | None:
+    """The record of an earlier call that came to its end in this store, if its version and its files are still there."""
+    record = read_record(order.intent)
+    if record is None or record.state != "done" or record.store != store_identity(order.home):
         return None
     number = search_version(client, order)
     if number is None:
         return None
     version = read_version(client, order.model_name, number)
     complete = all((Path(version.path) / name).is_file() for name in REQUIRED_FILES)
-    return (version, record["aliases"]) if complete else None
+    return record.model_copy(update={"version": number}) if complete else None
 
 
 def check_files(order: Order) -> None:
@@ -175,19 +169,37 @@ def model_files(order: Order) -> dict[str, Path]:
 
 def write_intent(order: Order) -> None:
     make_private(order.intent.parent)
-    record = {"state": "intent", "store": store_identity(order.home), "key": order.key, "folder": str(order.folder)}
-    write_json(order.intent, record, PRIVATE_FILE)
+    store = store_identity(order.home)
+    write_record(order.home, VersionRecord(state="intent", store=store, key=order.key, folder=str(order.folder)))
 
 
-def write_done(order: Order, version: Version, placed: list[str]) -> None:
+def made_record(order: Order, version: Version) -> VersionRecord:
+    """What there is to say of a version that was just made."""
+    return VersionRecord(
+        state="done",
+        store=store_identity(order.home),
+        key=order.key,
+        folder=str(order.folder),
+        model=order.model_name,
+        label=order.label,
+        stage=str(order.stage.path),
+        version=version.version,
+        model_id=version.model_id,
+        run_id=version.run_id,
+        tags=version_tags(order, Path(version.path)),
+        body=order.body,
+        flow_run=flow_run_of(order.stage),
+    )
+
+
+def write_done(order: Order, record: VersionRecord) -> None:
     """Record the end of the transaction, at the intent and in the stage's `registration.json`."""
-    record = {"state": "done", "store": store_identity(order.home), "key": order.key, "folder": str(order.folder)}
-    record |= {"version": version.version, "model_id": version.model_id, "run_id": version.run_id, "aliases": placed}
-    write_json(order.intent, record, PRIVATE_FILE)
+    placed = tuple(sorted({*record.aliases, *order.aliases}))
+    write_record(order.home, record.model_copy(update={"aliases": placed}))
     with stage_locked(order.home, order.stage):
         known = read_registration(order.home, order.stage)
         if known is not None:
-            versions = known.versions | {f"{order.model_name} {order.label}": version.version}
+            versions = known.versions | {f"{order.model_name} {order.label}": record.version}
             write_json(order.stage.registration, known.model_copy(update={"versions": versions}))
 
 
@@ -211,11 +223,11 @@ def find_logged_model(client: "MlflowClient", order: Order, run_id: str) -> "Log
 
 
 def place_files(client: "MlflowClient", order: Order, model: "LoggedModel") -> None:
-    """Hard-link the model's files into the logged model's folder; write card, attachments and manifest beside them."""
+    """Hard-link the model's files into the logged model's folder; write attachments and manifest beside them."""
     target = make_private(local_folder(model.artifact_location))
     for name, source in model_files(order).items():
         place_file(source, target / name)
-    for name, content in {**order.attachments, CARD: order.card.encode()}.items():
+    for name, content in order.attachments.items():
         write_atomically(target / name, content)
     write_json(target / MANIFEST, order.manifest)
     fsync_folder(target)
@@ -240,7 +252,7 @@ def search_version(client: "MlflowClient", order: Order) -> int | None:
 
 
 def find_version(client: "MlflowClient", order: Order, model: "LoggedModel", run_id: str) -> int:
-    """The version of this key, made with its tags and its card in one call if there is none."""
+    """The version of this key, made with its tags in one call if there is none."""
     from mlflow.exceptions import MlflowException
 
     if (number := search_version(client, order)) is not None:
@@ -252,9 +264,7 @@ def find_version(client: "MlflowClient", order: Order, model: "LoggedModel", run
             raise
     tags = version_tags(order, local_folder(model.artifact_location))
     source = f"models:/{model.model_id}"
-    made = client.create_model_version(
-        order.model_name, source, run_id, tags, description=card_description(order.card), model_id=model.model_id
-    )
+    made = client.create_model_version(order.model_name, source, run_id, tags, model_id=model.model_id)
     return int(made.version)
 
 

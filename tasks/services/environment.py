@@ -28,13 +28,16 @@ def prefect_home(home: Path) -> Path:
     return folder
 
 
-def client_environment(home: Path, port: int) -> dict[str, str]:
-    """What a process needs to talk to the Prefect server of this home, and to have `pretune`'s log lines kept there."""
+def client_environment(home: Path, port: int, pages: bool = True) -> dict[str, str]:
+    """What a process needs to talk to the Prefect server of this home, and to have `pretune`'s log lines kept there.
+
+    `pages`: whether the server shows its runs in a browser, so that links may lead there.
+    """
     return QUIET | {
         "PRETUNE_HOME": str(home),
         "PREFECT_HOME": str(prefect_home(home)),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_UI_URL": f"http://127.0.0.1:{port}/v2",
+        "PREFECT_UI_URL": f"http://127.0.0.1:{port}/v2" if pages else "",
         "PREFECT_API_AUTH_STRING": credentials(home).prefect_auth,
         "PREFECT_LOGGING_EXTRA_LOGGERS": "pretune",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -118,9 +121,9 @@ def mlflow_command(home: Path, port: int) -> list[str]:
     ]
 
 
-def use_server(home: Path, port: int) -> None:
+def use_server(home: Path, port: int, pages: bool = True) -> None:
     """Point this process at a Prefect server of this home. To be called before prefect is imported."""
-    os.environ.update(client_environment(home, port))
+    os.environ.update(client_environment(home, port, pages))
 
 
 def page(home: Path, name: ServiceName) -> str | None:

@@ -72,7 +72,7 @@ def use_running_server(home: Path) -> bool:
 def temporary_server(home: Path) -> Iterator["TemporaryServer"]:
     """A Prefect server for one run of the command line, on the same database as that of `pretune up`."""
     port = free_port(None, 0, "")
-    use_server(home, port)
+    use_server(home, port, pages=False)
     process = spawn_temporary(home, server_command(port, temporary=True), server_environment(home, port))
     try:
         yield TemporaryServer(home, port, process)

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
 from tasks.config.data import DataConfig
 from tasks.config.layouts import check_layout
+from tasks.config.training import FinetuneConfig
 from tasks.record.errors import ConfigError
 from tasks.record.manifest import Input, Manifest, Request
 

@@ -5,8 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
 from tasks.config.data import PreparationConfig
+from tasks.config.training import FinetuneConfig
 from tasks.data.inputs.request import examples_request, prepare_request
 from tasks.data.inputs.sources import examples_identity, tokenizer_identity
 from tasks.data.inputs.text import earlier_datasets, text_identity

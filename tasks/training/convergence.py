@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.config.config import ConvergenceConfig
+from tasks.config.training import ConvergenceConfig
 
 VerdictName = Literal["improving", "converged", "diverged", "overfitting"]
 EXPONENTS = tuple(0.05 * 1.03**i for i in range(139))

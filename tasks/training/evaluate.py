@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from tasks.config.config import FinetuneConfig, GateConfig
 from tasks.config.parallel import Layout
+from tasks.config.training import FinetuneConfig, GateConfig
 from tasks.data.tokens.examples import read_examples
 from tasks.record.journal import Journal
 from tasks.record.layout import StageLayout

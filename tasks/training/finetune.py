@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config.config import FinetuneConfig
+from tasks.config.training import FinetuneConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples
 from tasks.data.tokens.packing import pack
@@ -195,7 +195,8 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
     environment = trainer.environment()
     if ranks.is_first:
         curve = stage.path / "curve.png"
-        curve.write_bytes(loss_curve(state.evaluations, None))
+        unit = "nats/example" if config.kind == "classification" else "nats/token"
+        curve.write_bytes(loss_curve(state.evaluations, None, unit))
         metrics = final | {
             "initial_heldout_loss": state.evaluations[0]["heldout_loss"],
             "train_loss": state.evaluations[-1]["train_loss"],

@@ -327,7 +327,8 @@ class Trainer:
         peak = int(self.ranks.largest(peak_memory_bytes(self.ranks.device)))
         seconds = round(self.state.training_seconds, 1)
         performance = self.meter.latest | {"peak_memory_bytes": peak, "training_seconds": seconds}
-        return {"performance": performance, "layout": str(self.mesh.layout), "world_size": self.ranks.world_size}
+        layout, device = str(self.mesh.layout), self.ranks.device.type
+        return {"performance": performance, "layout": layout, "world_size": self.ranks.world_size, "device": device}
 
     def note(self, kind: str, durable: bool = False, **values: Any) -> None:
         """A journal line, on rank 0."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from tasks.config.config import ConvergenceConfig, ModelConfig, PretrainConfig
+from tasks.config.model import ModelConfig
+from tasks.config.training import ConvergenceConfig, PretrainConfig
 from tasks.data.order.training import mixture_of
 from tasks.data.tokens.shards import TokenDataset
 from tasks.data.tokens.tokenizer import load_tokenizer

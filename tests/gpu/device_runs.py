@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout, ParallelConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.record.journal import latest_by_step, read_journal

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout, ParallelConfig
 from tasks.planning.memory import peak_memory
 from tasks.planning.shapes import shape_of

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import REPOSITORY, StageLayout

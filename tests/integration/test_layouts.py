@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout, ParallelConfig
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout, ParallelConfig
 from tasks.record.layout import StageLayout, step_folder
 from tasks.training.loop import Trainer

@@ -18,7 +18,9 @@ def prepared(
 ) -> Input:
     """A data set with these documents, made from these files, one source for each; `data` is what its request says more."""
     inputs = data.pop("inputs", {})
-    request = Request(kind="prepare", identity={"data": {"name": name, "quality": {}} | data}, inputs=inputs)
+    request = Request(
+        kind="prepare", identity={"data": {"name": name, "source": "text", "mixture": [], "quality": {}} | data}, inputs=inputs
+    )
     stage = dataset_stage(home, name, request.digest)
     shards: dict[str, list[str]] = {"train": [], "heldout": []}
     stage.path.mkdir(parents=True)
@@ -40,7 +42,7 @@ def prepared(
 
 def labelled(home: Path, name: str, train: list[str], test: list[str], file: Path) -> Input:
     """Examples for a classification."""
-    request = Request(kind="examples", identity={"kind": "classification", "name": name})
+    request = Request(kind="examples", identity={"kind": "classification", "name": name, "examples": {"source": "text"}})
     stage = dataset_stage(home, name, request.digest)
     stage.path.mkdir(parents=True)
     for split, texts in (("train", train), ("test", test)):

@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout
 from tasks.planning.plan import formula_of
 from tasks.planning.shapes import shape_of

@@ -95,8 +95,8 @@ def order(home: Path, stage: StageLayout, manifest: Manifest, **changes: Any) ->
     """The arguments of `registry.register` for a finished stage."""
     return {
         "home": home, "model_name": "demo-base", "folder": stage.export, "manifest": manifest, "root": stage.path,
-        "stage": stage, "label": "pretrained", "aliases": ("pretrained",), "parent": None, "card": "# demo-base\n\nA card.\n",
-        "links": {"flow_run_id": "f-1", "flow_run_url": "http://127.0.0.1:4200/v2/runs/flow-run/f-1"},
+        "stage": stage, "label": "pretrained", "aliases": ("pretrained",), "parent": None, "body": ("| numbers |",),
+        "links": {"data_card": "runs:/r-1/data_card.md"},
         "run_name": "demo/02-pretrain", "experiment": "demo",
     } | changes  # fmt: skip
 

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.config.config import Config, FinetuneConfig
+from tasks.config.config import Config
+from tasks.config.training import FinetuneConfig
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Manifest, write_json
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work

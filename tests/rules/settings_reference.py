@@ -9,7 +9,8 @@ import typing
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tasks.config.config import Config, Section
+from tasks.config.config import Config
+from tasks.config.section import Section
 from tests.rules.repository import ROOT
 
 README = ROOT / "configs" / "README.md"

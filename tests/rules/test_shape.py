@@ -6,7 +6,8 @@ import re
 import pytest
 from pydantic import BaseModel
 
-from tasks.config.config import Config, Section
+from tasks.config.config import Config
+from tasks.config.section import Section
 from tests.rules.repository import ROOT, python_files, tracked, tree
 
 TOP_LEVEL = {"pyproject.toml", "README.md", "flows", "tasks", "configs", "tests", "docker"}

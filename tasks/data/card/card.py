@@ -266,11 +266,10 @@ def length_range(digits: int) -> str:
 
 def examples_card(request: Request, metrics: Metrics, details: dict[str, Any]) -> str:
     examples, kind = request.identity["examples"], request.identity["kind"]
-    changes = "cleaned" if kind == "classification" else "cleaned, and shortened to their first sentences"
     lines = [
         f"# Examples for {kind}",
         "",
-        *source_lines(examples["source"], details["source"], changes),
+        *source_lines(examples["source"], details["source"], example_changes(kind)),
         "",
         table(["split", "examples"], [[split, f"{metrics[f'{split}_examples']:,}"] for split in ("train", "test")]),
         "",
@@ -290,6 +289,10 @@ def examples_card(request: Request, metrics: Metrics, details: dict[str, Any]) -
         majority = f"Always answering `{details['majority_label']}`, the most frequent label of the train set, is right for "
         lines += [majority + f"{metrics['majority_share']:.2%} of the test set."]
     return "\n".join([*lines, ""])
+
+
+def example_changes(kind: str) -> str:
+    return "cleaned" if kind == "classification" else "cleaned, and shortened to their first sentences"
 
 
 def source_lines(source: str, identity: dict[str, Any], changes: str = "cleaned") -> list[str]:

@@ -1,1 +1,1 @@
-"""Floor 3, loads numba, pyarrow: a document: its text, made clean, its digest, its words as hashed n-grams."""
+"""Floor 3.1, loads pyarrow: a document: its text, made clean, its digest, its words as hashed n-grams."""

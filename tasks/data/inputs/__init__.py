@@ -1,1 +1,1 @@
-"""Floor 3.1, loads no library: which bytes a configuration means: files, their digests, and the request made of both."""
+"""Floor 3.2, loads no library: which bytes a configuration means: files, their digests, and the request made of both."""

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from tasks.config.config import Config, FinetuneConfig, TokenizerConfig
+from tasks.config.config import Config
 from tasks.config.data import DataConfig
+from tasks.config.model import TokenizerConfig
+from tasks.config.training import FinetuneConfig
 from tasks.data.inputs.sources import located
 from tasks.record.manifest import Input, Request
 
-PREPARE_FORMAT = 2
+PREPARE_FORMAT = 3
 """Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
 PLACES = {"path": True, "weight": True, "max_epochs": True}
 """Of a source: where it lies is execution, and how often it is drawn from is the training's business, not the data set's."""

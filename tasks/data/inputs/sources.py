@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tasks.config.config import ExamplesConfig, TokenizerConfig
 from tasks.config.data import TextSource
+from tasks.config.model import TokenizerConfig
+from tasks.config.training import ExamplesConfig
 from tasks.data.inputs.files import (
     InputFile,
     check_allowed,

@@ -20,11 +20,9 @@ from typing import Any
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 
-import tasks
-
-ROOT = Path(tasks.__path__[0])
+ROOT = Path(__file__).resolve().parents[2]
 HAS_KERNELS = re.compile(rf"^(from {re.escape(__name__)} import|import numba|from numba|@inner\n)".encode(), re.MULTILINE)
-"""In the source of a file with kernels; `inner` is the decorator of `wikitext_bytes`."""
+"""In the source of a file with kernels; `inner` is the decorator of `wikitext.bytes`."""
 PREFIX = "kernels-"
 FOLDERS_KEPT = 4
 """Digests whose compiled code is kept, those used last: another version may still be running, or a checkout share the place."""

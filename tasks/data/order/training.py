@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks.config.config import PretrainConfig
+from tasks.config.training import PretrainConfig
 from tasks.data.order.mixture import Mixture
 from tasks.record.errors import ConfigError
 

@@ -1,1 +1,1 @@
-"""Floor 3, loads numba: what a text's words, lines and characters say about it, and which published rules it breaks."""
+"""Floor 3.1, loads no library: what a text's words, lines and characters say about it, and which published rules it breaks."""

@@ -1,1 +1,1 @@
-"""Floor 3.2, loads datasets, pyarrow: from files of any kind to raw documents, and what could not be read."""
+"""Floor 3.3, loads datasets, pyarrow: from files of any kind to raw documents, and what could not be read."""

@@ -1,1 +1,1 @@
-"""Floor 3.2, loads numba, pyarrow, tokenizers: from text to memory-mapped tokens."""
+"""Floor 3.3, loads pyarrow, tokenizers: from text to memory-mapped tokens."""

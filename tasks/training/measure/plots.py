@@ -4,8 +4,8 @@ import io
 from typing import Any
 
 
-def loss_curve(evaluations: list[dict[str, Any]], verdict: dict[str, Any] | None) -> bytes:
-    """Held-out and training loss over tokens, with the fitted power law and the verdict as title; 800 x 450 pixels."""
+def loss_curve(evaluations: list[dict[str, Any]], verdict: dict[str, Any] | None, unit: str = "nats/token") -> bytes:
+    """Held-out and training loss over tokens, with the fitted power law; the title is the verdict, if any; 800 x 450 pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -24,8 +24,9 @@ def loss_curve(evaluations: list[dict[str, Any]], verdict: dict[str, Any] | None
         losses = [e["heldout_loss"] for e in later] + [e["train_loss"] for e in later]
         axes.set_ylim(min(losses) - 0.2, max(losses) + 0.2)
     axes.set_xlabel("tokens seen (millions)")
-    axes.set_ylabel("loss (nats/token)")
-    axes.set_title(f"{verdict['verdict']}: {verdict['reason']}" if verdict else "improving", fontsize=8, wrap=True)
+    axes.set_ylabel(f"loss ({unit})")
+    if verdict:
+        axes.set_title(f"{verdict['verdict']}: {verdict['reason']}", fontsize=8, wrap=True)
     axes.grid(alpha=0.3)
     axes.legend()
     buffer = io.BytesIO()

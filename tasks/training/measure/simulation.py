@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout
 
 Attention = Literal["eager", "fused"]

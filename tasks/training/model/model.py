@@ -13,7 +13,7 @@ from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.record.errors import ConfigError
 from tasks.record.manifest import fsync_folder
 from tasks.training.measure.limits import SHORT_SEQUENCE

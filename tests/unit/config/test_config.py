@@ -6,8 +6,9 @@ import re
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from tasks.config.config import Config, FinetuneConfig, PretrainConfig
+from tasks.config.config import Config
 from tasks.config.presets import parse_config
+from tasks.config.training import FinetuneConfig, PretrainConfig
 from tasks.record.errors import ConfigError
 
 

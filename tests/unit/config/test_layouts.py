@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.config.config import ModelConfig
 from tasks.config.layouts import check_layout, tensor_sizes
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout
 from tasks.record.errors import ConfigError
 

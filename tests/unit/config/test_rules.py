@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks.config.data import DataConfig, TextSource
+from tasks.config.data import DataConfig, TextSource, check_mixture, check_source
 from tasks.config.presets import parse_config
-from tasks.config.rules import check_mixture, check_source, nearest
+from tasks.config.section import nearest
 from tasks.record.errors import ConfigError
 
 OTHER = {"name": "other", "source": "text", "path": "x.txt"}

@@ -40,7 +40,7 @@ def test_the_report_says_all_that_the_run_came_to(finished, config):
         "random init accuracy 0.7000",
     ):
         assert line in lines
-    assert "gate promote (no champion yet)" in lines
+    assert "gate promote (there was no champion)" in lines
     assert "tiny-base 2 pretrained pretrained" in lines
     assert "tiny-animals 1 candidate champion" in lines
     assert "Once upon a time" in lines
@@ -76,7 +76,7 @@ def test_a_run_that_has_only_begun_has_a_short_report(home, config):
 def test_prefect_gets_the_same_numbers(finished, config):
     report = read_report(config, "r", finished)
 
-    assert "## Fine-tune animals: promote" in markdown_report(report)
+    assert "## Fine-tune animals: promote, there was no champion" in markdown_report(report)
     assert "| tiny-animals | 1 | candidate | champion |" in markdown_report(report)
     assert {"stage": "animals", "metric": "candidate_accuracy", "value": 0.81} in table_report(report)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.config.config import LaunchConfig
+from tasks.config.training import LaunchConfig
 from tasks.launch.local import ACCELERATE, available_cpus, check_devices, data_command, num_gpus, training_command, uses_gpu
 from tasks.record.errors import ConfigError
 from tasks.record.layout import StageLayout

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout
 from tasks.planning.activations import layer_activations
 from tasks.planning.shapes import shape_of

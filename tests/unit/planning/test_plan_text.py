@@ -5,7 +5,7 @@ import pytest
 from tasks.config.presets import load_config
 from tasks.planning.plan import plan_for
 from tasks.planning.plan_text import plan_markdown, plan_text, planned_against_actual
-from tasks.planning.records import Check
+from tasks.planning.records import Candidate, Check, Plan
 from tests.kit.plans import SEVENTY_BILLION, large
 
 CHECK = Check(
@@ -42,17 +42,43 @@ def test_a_page_has_a_table_and_the_settings():
     assert f"```text\n{plan.settings_line}\n```" in page
 
 
-def test_planned_stands_against_actual_where_there_is_an_actual():
-    plan = plan_for(load_config(["demo"]), "cpu", 2)
+def planned(gpu: str) -> tuple[Plan, Candidate, dict[str, str]]:
+    """A plan, its candidate, and the environment of a run that was made as planned."""
+    plan = plan_for(load_config(["demo"]), gpu, 2)
     made = plan.configured.candidate
-    table = planned_against_actual(
-        plan, {"tokens_per_second": made.tokens_per_second / 2, "mfu": None, "training_seconds": 864.0, "tokens_seen": 4096}
-    )
+    return plan, made, {"layout": str(made.layout), "device": "cpu" if gpu == "cpu" else "cuda"}
+
+
+def test_planned_stands_against_actual_where_there_is_an_actual():
+    plan, made, ran = planned("cpu")
+    metrics = {"tokens_per_second": made.tokens_per_second / 2, "mfu": None, "training_seconds": 864.0}
+    table = planned_against_actual(plan, metrics, 4096, ran)
     assert f"| tokens/s | {made.tokens_per_second:,.0f} | {made.tokens_per_second / 2:,.0f} | 0.50 |" in table
-    assert "MFU" not in table and "peak memory" not in table
-    planned_days = 4096 / made.tokens_per_second / 86_400
-    assert f"| days | {planned_days:,.4f} | 0.0100 | {0.01 / planned_days:.2f} |" in table
-    assert planned_against_actual(plan, {}) == ""
+    assert "MFU" not in table and "memory" not in table
+    days = 4096 / made.tokens_per_second / 86_400
+    assert f"| days for 4,096 tokens | {days:,.3g} | 0.01 | {0.01 / days:.2f} |" in table, "of the tokens that were seen"
+    assert "days" not in planned_against_actual(plan, metrics, None, ran)
+    assert planned_against_actual(plan, {}, 4096, ran) == ""
+
+
+@pytest.mark.parametrize(
+    ("gpu", "title", "figure"),
+    [("cpu", "peak resident memory", "memory_bytes"), ("h100", "peak allocated memory", "tensor_bytes")],
+)
+def test_measured_memory_stands_against_the_figure_of_its_own_meaning(gpu, title, figure):
+    plan, made, ran = planned(gpu)
+    assert made.memory_bytes > 1.05 * made.tensor_bytes
+    expected = getattr(made, figure)
+    table = planned_against_actual(plan, {"peak_memory_bytes": expected}, None, ran)
+    assert f"| {title}, GiB | {expected / 2**30:,.2f} | {expected / 2**30:,.2f} | 1.00 |" in table.splitlines()
+
+
+def test_another_layout_or_device_than_planned_is_not_compared():
+    plan, _, ran = planned("cpu")
+    metrics = {"tokens_per_second": 1.0}
+    for change in ({"layout": "pipeline 1, replicate 1, shard 4, tensor 1"}, {"device": "cuda"}, {"layout": None}):
+        text = planned_against_actual(plan, metrics, None, ran | change)
+        assert "The two cannot be compared." in text and "|" not in text
 
 
 def test_what_failed_in_the_check_is_said():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.presets import parse_config
 from tasks.planning.shapes import FAMILIES, Shape, shape_of, vocab_rows
 from tasks.record.errors import ConfigError

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout
 from tasks.planning.hardware import ACCELERATORS
 from tasks.planning.shapes import Shape, shape_of

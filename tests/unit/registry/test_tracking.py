@@ -7,13 +7,14 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.record.errors import TrackingError
 from tasks.record.journal import Journal
-from tasks.record.layout import REPOSITORY, RunLayout, dataset_stage
-from tasks.record.manifest import Input, Request, write_json
+from tasks.record.layout import REPOSITORY, RunLayout, StageLayout, dataset_stage
+from tasks.record.manifest import Input, Request, read_request, write_json
 from tasks.registry import tracking
 from tasks.registry import versions as registry
 from tasks.registry.store import artifact_folder, database_file, default_names, read_registration, tracking_uri
@@ -38,7 +39,7 @@ def stage(home):
 
 def test_run_has_the_journals_points_identity_tags_and_data(home, stage):
     write_json(dataset_manifest_folder(home) / "manifest.json", dataset_manifest())
-    run_id = sync(home, stage, **NAMES, tags={"flow_run_id": "f-1"})
+    run_id = sync(home, stage, **NAMES)
     run = run_of(home, run_id)
     assert points(home, run_id, "loss") == [(step, pytest.approx(4.0 - step / 10)) for step in range(1, 11)]
     assert points(home, run_id, "heldout_loss") == [(5, 3.75), (10, 3.5)]
@@ -53,7 +54,6 @@ def test_run_has_the_journals_points_identity_tags_and_data(home, stage):
         "kind": "pretrain", "model.hidden_size": "64", "model.extra": "{}", "pretrain.seed": "0",
         "pretrain.milestone_every_steps": "null", "input.dataset": "d" * 64,
     }  # fmt: skip
-    assert run.data.tags["flow_run_id"] == "f-1"
     assert run.data.tags["execution.launch.num_processes"] == "2"
     assert run.data.tags["pretune.stage"] == "runs/demo/02-pretrain"
     assert (run.info.run_name, run.info.status) == ("demo/02-pretrain", "RUNNING")
@@ -142,9 +142,8 @@ def test_failed_run_is_set_running_by_a_resume_and_finished_by_the_manifest(home
     run_id = sync(home, stage, **NAMES, status="FAILED")
     assert run_of(home, run_id).info.status == "FAILED"
     assert run_of(home, run_id).info.end_time is not None
-    assert sync(home, stage, **NAMES, tags={"execution.launch.num_processes": "4"}) == run_id
+    assert sync(home, stage, **NAMES) == run_id
     assert run_of(home, run_id).info.status == "RUNNING"
-    assert run_of(home, run_id).data.tags["execution.launch.num_processes"] == "4"
     manifest = finish(stage, {"heldout_loss": 3.25, "num_parameters": 12, "sharpness": None}, markdown="# Page")
     assert sync(home, stage, **NAMES, status="KILLED") == run_id
     run = run_of(home, run_id)
@@ -160,6 +159,35 @@ def test_status_of_an_unfinished_stage_is_what_its_folder_says(home, stage, left
     if left:
         getattr(stage, left).write_text("{}")
     assert run_of(home, sync(home, stage, **NAMES)).info.status == status
+
+
+def executed(stage: StageLayout, **execution: Any) -> None:
+    """Ask for the same as before, to be executed in another way."""
+    write_json(stage.request, read_request(stage).model_copy(update={"execution": execution}))
+
+
+def test_a_tag_says_how_the_stage_is_executed_now_and_what_is_not_known_has_none(home, stage):
+    executed(stage, launch={"num_processes": 2, "profile_step": None}, parallel={"replicate": 2}, champion=None)
+    found = run_of(home, sync(home, stage, **NAMES)).data.tags
+    assert execution(found) == {"launch.num_processes": "2", "parallel.replicate": "2"}
+    executed(stage, launch={"num_processes": 4, "profile_step": None}, parallel={"replicate": None})
+    found = run_of(home, sync(home, stage, **NAMES)).data.tags
+    assert execution(found) == {"launch.num_processes": "4"}
+    assert not {"null", "None", "NaN"} & set(found.values())
+
+
+def execution(tags: dict[str, str]) -> dict[str, str]:
+    return {key.removeprefix("execution."): value for key, value in tags.items() if key.startswith("execution.")}
+
+
+def test_a_run_leads_to_the_flow_run_that_it_was_trained_for_whoever_made_it_in_mlflow(home, stage):
+    tags = run_of(home, sync(home, stage, **NAMES)).data.tags
+    assert not [key for key in tags if key.startswith("prefect")], "no flow ever waited for it"
+    write_json(stage.orchestrator, {"flow_run_id": "f-1", "api_url": "http://p/api", "pages": "http://p/v2", "run": "demo"})
+    finish(stage)
+    assert tracking.follow(home, stage, os.getppid()) == 0, "as the supervisor's child does"
+    tags = run_of(home, sync(home, stage, **NAMES)).data.tags
+    assert (tags["prefect_flow_run_id"], tags["prefect_url"]) == ("f-1", "http://p/v2/runs/flow-run/f-1")
 
 
 def test_verdict_of_the_journal_becomes_tags(home, stage):

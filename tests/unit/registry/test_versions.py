@@ -1,6 +1,7 @@
 """A model is registered by reference, once, whatever happens on the way."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from tasks.record.errors import ConfigError, IntegrityError
 from tasks.registry import versions as registry
+from tasks.registry.store import read_registration
 from tasks.registry.tracking import connect
 from tests.kit.registered_stages import begun_stage, die, export_tiny_llama, finish, forget, order, run_in_child
 
@@ -38,7 +40,7 @@ def test_registers_by_reference_and_reads_back(home, stage):
     version = registry.register(**order(home, stage, manifest))
     assert (version.name, version.version, version.digest) == ("demo-base", 1, manifest.digest)
     assert version.aliases == ("pretrained",)
-    assert version.tags["flow_run_id"] == "f-1"
+    assert version.tags["data_card"] == "runs:/r-1/data_card.md"
     assert version.tags["step"] == "10"
     assert version.tags["tokens_seen"] == "1000"
     assert version.tags["verdict"] == "converged"
@@ -70,7 +72,7 @@ def test_mlflow_shows_files_card_metrics_and_run(home, stage):
     model = client.get_logged_model(version.model_id)
     assert str(model.status) == "READY"
     assert {metric.key: metric.value for metric in model.metrics} == {"heldout_loss": 3.5, "parameters": 12345.0}
-    assert client.get_model_version("demo-base", "1").description == "# demo-base\n\nA card."
+    assert client.get_model_version("demo-base", "1").description.startswith("# demo-base: pretrained\n\nA pre-trained model")
     run = client.get_run(version.run_id)
     assert [output.model_id for output in run.outputs.model_outputs] == [version.model_id]
 
@@ -100,6 +102,18 @@ def test_registering_twice_gives_one_version_and_leaves_moved_aliases_alone(home
     assert (again.version, again.aliases) == (1, ())
     assert registry.version_by_alias(home, "demo-base", "pretrained").version == 2
     assert len(registry.versions(home, "demo-base")) == 2
+
+
+def test_a_model_that_two_runs_made_is_one_version_and_both_stages_know_it(home, stage):
+    manifest = finish(stage)
+    registry.register(**order(home, stage, manifest))
+    other = begun_stage(home, "other")
+    shutil.copytree(stage.export, other.export)
+    assert finish(other).digest == manifest.digest
+    again = registry.register(**order(home, other, finish(other), run_name="other/02-pretrain"))
+    assert again.version == 1
+    assert read_registration(home, other).versions == {"demo-base pretrained": 1}
+    assert again.tags["stage"] == str(stage.path)
 
 
 def test_second_label_of_the_same_model_adds_its_alias_to_the_version(home, stage):

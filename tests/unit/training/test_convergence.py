@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tasks.config.config import ConvergenceConfig
+from tasks.config.training import ConvergenceConfig
 from tasks.training.convergence import Evaluation, expected_gain, judge
 
 ROUND = 500_000

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.config.config import ConvergenceConfig, ModelConfig, PretrainConfig
+from tasks.config.model import ModelConfig
+from tasks.config.training import ConvergenceConfig, PretrainConfig
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE, TokenDataset
 from tasks.record.errors import ConfigError, DivergedError, IntegrityError
 from tasks.record.journal import read_journal

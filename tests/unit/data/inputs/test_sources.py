@@ -12,8 +12,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tasks.config.config import ExamplesConfig, TokenizerConfig
 from tasks.config.data import TextSource
+from tasks.config.model import TokenizerConfig
+from tasks.config.training import ExamplesConfig
 from tasks.data.inputs import sources as source_identity
 from tasks.data.inputs.files import resolve_files
 from tasks.data.inputs.sources import (

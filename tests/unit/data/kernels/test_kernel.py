@@ -30,10 +30,10 @@ SLOWLY = (
 def tree(root: Path) -> Path:
     """A small package with a kernel in one file that calls one of another."""
     folder = root / "tasks" / "data"
-    folder.mkdir(parents=True)
-    for package in (folder.parent, folder):
+    (folder / "kernels").mkdir(parents=True)
+    for package in (folder.parent, folder, folder / "kernels"):
         (package / "__init__.py").touch()
-    shutil.copy(kernels.__file__, folder / "kernels.py")
+    shutil.copy(kernels.__file__, folder / "kernels" / "kernel.py")
     (folder / "called.py").write_text(CALLED)
     (folder / "caller.py").write_text(CALLER)
     return root
@@ -104,13 +104,13 @@ def test_only_the_folders_used_last_are_kept(tmp_path):
     assert len(folders(place)) == kernels.FOLDERS_KEPT
     assert not (place / "kernels-0").exists()
     assert (place / "other").exists()
-    assert folders(tmp_path / "tasks/data/__pycache__") == []
+    assert folders(tmp_path / "tasks/data/kernels/__pycache__") == []
 
 
 def test_a_source_that_cannot_be_written_to_is_compiled_elsewhere_or_anew(tmp_path):
     """A file in place of the folder cannot be written to, even by root."""
     tree(tmp_path)
-    (tmp_path / "tasks/data/__pycache__").touch()
+    (tmp_path / "tasks/data/kernels/__pycache__").touch()
     cache = tmp_path / "cache"
     assert run(tmp_path, XDG_CACHE_HOME=str(cache)) == "4 0"
     assert len(list(folders(cache / "pretune")[0].rglob("*.nbc"))) == 2

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.config.config import PretrainConfig
+from tasks.config.training import PretrainConfig
 from tasks.data.order.training import mixture_of
 from tasks.record.errors import ConfigError
 

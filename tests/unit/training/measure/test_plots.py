@@ -32,3 +32,20 @@ def test_fit_and_points_are_drawn() -> None:
     base = loss_curve(evaluations(10), None)
     assert loss_curve(evaluations(10), VERDICT.model_dump(mode="json")) != base
     assert loss_curve(evaluations(11), None) != base
+
+
+def drawn(monkeypatch, verdict: dict | None, unit: str) -> tuple[str, str]:
+    """Title and vertical axis of the picture."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    axes = []
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", lambda canvas, _: axes.append(canvas.figure.axes[0]))
+    loss_curve(evaluations(10), verdict, unit)
+    return axes[0].get_title(), axes[0].get_ylabel()
+
+
+def test_a_picture_without_a_verdict_claims_none(monkeypatch):
+    assert drawn(monkeypatch, None, "nats/example") == ("", "loss (nats/example)")
+    title, axis = drawn(monkeypatch, VERDICT.model_dump(mode="json"), "nats/token")
+    assert title == f"{VERDICT.verdict}: {VERDICT.reason}"
+    assert axis == "loss (nats/token)"

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tasks.config.config import ModelConfig
+from tasks.config.model import ModelConfig
 from tasks.record.errors import ConfigError
 from tasks.training.model.model import (
     attention_implementation,
