@@ -26,7 +26,18 @@ STARTERS = {"Popen", "Process", "fork", "multiprocessing", "start_or_attach", "s
 """Names whose use means that a process is started; functions of `tests` are followed to what they use."""
 ONE_STACK = ("tests/browser/test_ui.py", "tests/integration/test_services.py")
 """Files that share the servers of a session, in the order in which they use them: one worker runs them all."""
-SECONDS: dict[str, float] = {}
+SECONDS = {
+    "tests/integration/test_layouts.py": 300,
+    "tests/browser/test_ui.py": 240,
+    "tests/integration/test_divided_training.py": 180,
+    "tests/integration/test_training.py": 180,
+    "tests/gpu/test_training.py": 120,
+    "tests/integration/test_preparation.py": 100,
+    "tests/integration/test_resume.py": 90,
+    "tests/unit/training/checkpoint/test_saver.py": 70,
+    "tests/faults/test_preparation.py": 60,
+    "tests/integration/test_verify.py": 50,
+}
 """Files that take long, by the seconds that they take on a quiet machine. The longest begin first, so that no worker waits at
 the end; a file that is not named here comes after them."""
 
