@@ -1,8 +1,8 @@
 """Which tests `make check`, `make test` and `make soak` run, in which order, and which of two workers runs them.
 
 - `soak`: written at a test that shows for longer, or in more ways, what another shows without the mark. For `make soak`.
-- `process`: a test that starts a process, which `make check` leaves out. It is set here, by what a test and its fixtures call;
-  a test that starts one in a way that is not seen here fails, and asks for the mark.
+- `process`: a test that starts a process, or trains whole stages in its own, which `make check` leaves out. It is set here, by
+  what a test and its fixtures call; a test that starts one in a way that is not seen here fails, and asks for the mark.
 
 What says nothing is run by all three.
 """
@@ -22,8 +22,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(variable, "1")
 
 PROCESS_FOLDERS = ("benchmarks", "browser", "faults", "gpu", "integration")
-STARTERS = {"Popen", "Process", "fork", "multiprocessing", "start_or_attach", "subprocess"}
-"""Names whose use means that a process is started; functions of `tests` are followed to what they use."""
+STARTERS = {"Popen", "Process", "fork", "multiprocessing", "pretrained_base", "start_or_attach", "subprocess"}
+"""Names whose use sets the mark; functions of `tests` are followed to what they use."""
 ONE_STACK = ("tests/browser/test_ui.py", "tests/integration/test_services.py")
 """Files that share the servers of a session, in the order in which they use them: one worker runs them all."""
 SECONDS = {

@@ -9,6 +9,7 @@ import pytest
 
 from tests.rules.repository import ROOT
 
+pytestmark = pytest.mark.process  # It imports what most tests do, for 20 s: too long for `make check`.
 PROMISES: dict[str, dict[str, object]] = tomllib.loads((ROOT / "tests" / "promises.toml").read_text(encoding="utf-8"))
 
 
