@@ -120,9 +120,9 @@ def version_lines(home: Path, stage: StageLayout, model: str) -> list[VersionLin
     known = read_registration(home, stage)
     held = {move.alias: move.to_version for move in history(home, model)}
     lines = []
-    for label, version in sorted((known.versions if known else {}).items(), key=lambda item: item[1]):
+    for label, version in sorted((known.versions.get(model, {}) if known else {}).items(), key=lambda item: item[1]):
         aliases = tuple(sorted(alias for alias, holder in held.items() if holder == version))
-        lines.append(VersionLine(model=model, version=version, label=label.removeprefix(f"{model} "), aliases=aliases))
+        lines.append(VersionLine(model=model, version=version, label=label, aliases=aliases))
     return lines
 
 

@@ -77,7 +77,10 @@ def finetune_states(
         return
     both = {"candidate": found["candidate"], "decision": decision}
     yield from planned(
-        f"promote {name}", after_all(both, lambda f: promote_work(run, config, finetune, f["candidate"], f["decision"]))
+        f"promote {name}",
+        after_all(
+            both, lambda f: promote_work(run, finetune, finetuned_model(config, finetune), f["candidate"], f["decision"])
+        ),
     )
 
 

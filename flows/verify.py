@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from tasks.audit.verify import RunProof
 
 LIMITS = (
-    "Not proved: that the losses are those of these weights (nothing was computed again); held-out losses and gradient norms,\n"
-    "which are not in the chain; and that nobody who may write this folder has made a whole new chain (it has no key)."
+    "Not proved: that the losses are those of these weights (nothing was computed again); held-out losses, what they were\n"
+    "measured on, and gradient norms, which are not in the chain; and that nobody who may write this folder has made a whole\n"
+    "new chain (it has no key)."
 )
 
 
@@ -37,13 +38,15 @@ def text_proof(proof: "RunProof") -> str:
 def what_holds(stage: "StageProof") -> Iterator[str]:
     """Only what was proved: a sentence that did not come out is left to the failures."""
     if not stage.consumption_failures:
-        what = f"{steps_text(stage.steps)} consumed exactly the {stage.unit} that (seed, step) name"
+        what = (
+            f"{steps_text(stage.steps)} consumed exactly the {stage.unit} that (seed, step) name, with the tokens of the files"
+        )
         yield f"{what}: {stage.tokens_seen:,} tokens, {', '.join(use_text(use, stage.unit) for use in stage.uses)}"
         yield f"{attempts_text(stage)}, and each step counts once"
     saved = counted(stage.checkpoints, "checkpoint")
     if not stage.consumption_failures and not stage.record_failures:
         where = f"{saved} and the manifest" if stage.done else saved
-        yield f"the hash chain over (step, samples, loss) is the same in the journal, {where}: {stage.chain[:16]}..."
+        yield f"the hash chain over (step, samples, tokens, loss) is the same in the journal, {where}: {stage.chain[:16]}..."
     if not stage.file_failures:
         what = f"{saved}, {counted(stage.milestones, 'milestone')}" + (" and the finished model" if stage.done else "")
         size = f"{stage.size_bytes / 2**20:,.1f} MiB"

@@ -17,6 +17,8 @@ class StepLine:
 
     loss: float | None
     chain: str | None
+    token_digest: str | None
+    """Of the tokens that the step read."""
     tokens_seen: int | None
 
 
@@ -44,7 +46,7 @@ class History:
                 self._stand_at(step)
             elif line["kind"] == "step":
                 self._stand_at(step - 1)
-                self.steps.append(StepLine(line.get("loss"), line.get("chain"), line.get("tokens_seen")))
+                self.steps.append(StepLine(*(line.get(name) for name in ("loss", "chain", "token_digest", "tokens_seen"))))
             elif line["kind"] == "event" and line.get("event") == "rollback":
                 self._stand_at(step)
 

@@ -255,10 +255,10 @@ class Search:
                 f"{stage.registration} is of another MLflow than the one here, or of one that is gone: versions of this stage "
                 "are not shown; set MLFLOW_TRACKING_URI to it"
             )
-        for key, version in sorted((known.versions if known else {}).items(), key=lambda item: item[1]):
-            model, label = key.split(" ", 1)
-            aliases = self.holders(model).get(version, ())
-            yield VersionUse(model=model, version=version, label=label, aliases=aliases)
+        for model, labels in (known.versions if known else {}).items():
+            for label, version in sorted(labels.items(), key=lambda item: item[1]):
+                aliases = self.holders(model).get(version, ())
+                yield VersionUse(model=model, version=version, label=label, aliases=aliases)
 
     def holders(self, model: str) -> dict[int, tuple[str, ...]]:
         """Version to aliases as MLflow has them, or, where it does not answer, as the local record of their moves does."""

@@ -1,4 +1,4 @@
-"""Which samples each step of a stage has to see, from its request and the data set alone. Needs no torch."""
+"""Which samples each step of a stage has to see, and their tokens, from its request and the data set alone. Needs no torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import numpy as np
 from tasks.config.training import FinetuneConfig, PretrainConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.data.order.training import mixture_of
+from tasks.data.tokens.digest import rows_digest, samples_digest
 from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples
 from tasks.data.tokens.shards import TokenDataset
 from tasks.data.tokens.tokenizer import load_tokenizer
@@ -24,6 +25,8 @@ class Order:
     """Step, counted from 0 -> ids of its global batch, (global_batch_size,)."""
     num_tokens: Callable[[np.ndarray], int]
     """Ids -> tokens that the model reads."""
+    token_digest: Callable[[np.ndarray], int]
+    """Ids of a global batch -> digest of its samples as they are now (`tasks.data.tokens.digest`)."""
     sizes: tuple[int, ...]
     """Samples of each source; ids count through them one after the other."""
     sources: tuple[str, ...]
@@ -42,11 +45,18 @@ def pretraining_order(request: Request) -> Order:
     shares = request.identity.get("mixture") or []
     manifest = input_manifest(request, "dataset")
     folder = Path(request.inputs["dataset"].path)
-    sizes = TokenDataset(folder, manifest, "train", config.sequence_length, by_source=bool(shares)).sizes
+    dataset = TokenDataset(folder, manifest, "train", config.sequence_length, by_source=bool(shares))
+    sizes = dataset.sizes
     mixture = mixture_of(config, shares, sizes)
+
+    def token_digest(ids: np.ndarray) -> int:
+        batch = dataset.read(ids)
+        return rows_digest(np.arange(len(ids)), [batch.input_ids, batch.labels, batch.position_ids])
+
     return Order(
         sample_ids=partial(mixture.sample_ids, global_batch_size=config.global_batch_size),
         num_tokens=lambda ids: len(ids) * config.sequence_length,
+        token_digest=token_digest,
         sizes=tuple(sizes),
         sources=tuple(share["name"] for share in shares)[: len(sizes)],
         unit="sequences",
@@ -60,13 +70,14 @@ def finetuning_order(request: Request) -> Order:
     examples = read_examples(Path(request.inputs["examples"].path), manifest, "train")
     tokenizer = load_tokenizer(Path(request.inputs["base"].path) / "export")
     if config.kind == "classification":
-        rows, _ = encode_classification(tokenizer, examples, manifest.details.get("labels") or [], config.max_length)
+        rows, labels = encode_classification(tokenizer, examples, manifest.details.get("labels") or [], config.max_length)
     else:
-        rows, _ = encode_instruction(tokenizer, examples, config.max_length)
+        rows, labels = encode_instruction(tokenizer, examples, config.max_length)
     lengths = np.array([len(row) for row in rows])
     return Order(
         sample_ids=partial(samples_of_step, global_batch_size=config.batch_size, num_samples=len(examples), seed=config.seed),
         num_tokens=lambda ids: int(lengths[ids].sum()),
+        token_digest=lambda ids: samples_digest(range(len(ids)), ((rows[i], np.atleast_1d(labels[i])) for i in ids)),
         sizes=(len(examples),),
         sources=(),
         unit="examples",

@@ -99,8 +99,8 @@ def consumption_of(request: Request, history: History) -> tuple[Order | None, Co
     try:
         order = order_of(request)
         return order, check_consumption(history, order), ()
-    except (IntegrityError, ConfigError, OSError, IndexError) as error:
-        return None, None, (f"the order of the samples cannot be known: {error}",)
+    except (IntegrityError, ConfigError, OSError, ValueError, LookupError) as error:
+        return None, None, (f"what the steps should have read cannot be known: {error}",)
 
 
 def record_failures(

@@ -75,6 +75,6 @@ def latest_by_step(lines: Iterable[dict[str, Any]], kind: str) -> list[dict[str,
     return [by_step[step] for step in sorted(by_step)]
 
 
-def chain(previous: str, step: int, sample_digest: str, loss: float) -> str:
-    """Next link of the hash chain over (step, digest of the step's sample ids, loss)."""
-    return hashlib.sha256(f"{previous}:{step}:{sample_digest}:{float(loss).hex()}".encode()).hexdigest()
+def chain(previous: str, step: int, sample_digest: str, token_digest: str, loss: float) -> str:
+    """Next link of the hash chain over (step, digest of the step's sample ids, digest of the tokens that it read, loss)."""
+    return hashlib.sha256(f"{previous}:{step}:{sample_digest}:{token_digest}:{float(loss).hex()}".encode()).hexdigest()

@@ -124,18 +124,26 @@ def sha256_of(manifest: Manifest, path: str) -> str | None:
     return next((entry.sha256 for entry in manifest.files if entry.path == path), None)
 
 
+def check_size(path: Path, entry: FileEntry) -> None:
+    """Raises IntegrityError if the file is not there or not as long as its manifest says."""
+    if not path.is_file():
+        raise IntegrityError(f"{path} is listed in the manifest and does not exist; restore it or make it again")
+    if (size := path.stat().st_size) != entry.size_bytes:
+        raise IntegrityError(
+            f"{path} has {size} bytes and its manifest says {entry.size_bytes}; it is damaged, restore it or make it again"
+        )
+
+
 def verify(folder: Path, manifest: Manifest) -> None:
     """Read every file that the manifest lists; raises IntegrityError for the first that is not what it says."""
     for entry in manifest.files:
         path = folder / entry.path
-        if not path.is_file():
-            raise IntegrityError(f"{path} is listed in the manifest and does not exist; restore it or make it again")
-        if path.stat().st_size != entry.size_bytes:
-            raise IntegrityError(
-                f"{path} has {path.stat().st_size} bytes and its manifest says {entry.size_bytes}; it is damaged, "
-                "restore it or make it again"
-            )
-        if (found := file_sha256(path)) != entry.sha256:
+        check_size(path, entry)
+        try:
+            found = file_sha256(path)
+        except OSError as error:
+            raise IntegrityError(f"{path} cannot be read ({error.strerror}); restore it or make it again") from None
+        if found != entry.sha256:
             raise IntegrityError(
                 f"{path} has SHA-256 {found[:12]}... and its manifest says {entry.sha256[:12]}...; it is damaged, "
                 "restore it or make it again"

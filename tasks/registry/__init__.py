@@ -1,1 +1,1 @@
-"""Floor 5, loads mlflow, prefect: MLflow, which nobody else imports: runs, versions, aliases, cards."""
+"""Floor 5, loads mlflow: MLflow, which nobody else imports: runs, versions, aliases, cards."""

@@ -23,4 +23,4 @@ def finetuned_model(config: Config, finetune: FinetuneConfig) -> str:
 def registered_version(home: Path, stage: StageLayout, model: str, label: str) -> int | None:
     """The version that this stage's `registration.json` records; read without MLflow."""
     known = read_registration(home, stage)
-    return known.versions.get(f"{model} {label}") if known else None
+    return known.versions.get(model, {}).get(label) if known else None

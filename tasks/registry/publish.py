@@ -54,7 +54,7 @@ def mirrored(stage: StageLayout) -> Iterator[None]:
         if stage.journal.exists():
             mirror(stage)
         known = read_registration(home(), stage)
-        for model in sorted({key.split(" ", 1)[0] for key in known.versions} if known else ()):
+        for model in sorted(known.versions if known else ()):
             refresh(model)
         raise
 

@@ -25,8 +25,8 @@ class Registration(Record):
     shipped_bytes: int = 0
     finished: str | None = None
     """Digest of the manifest whose metrics and final status have been shipped."""
-    versions: dict[str, int] = Field(default_factory=dict)
-    """Registered versions: `MODEL label` to version."""
+    versions: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Registered versions: model to label to version."""
 
 
 def database_file(home: Path) -> Path:

@@ -199,7 +199,8 @@ def write_done(order: Order, record: VersionRecord) -> None:
     with stage_locked(order.home, order.stage):
         known = read_registration(order.home, order.stage)
         if known is not None:
-            versions = known.versions | {f"{order.model_name} {order.label}": record.version}
+            labels = known.versions.get(order.model_name, {}) | {order.label: record.version}
+            versions = known.versions | {order.model_name: labels}
             write_json(order.stage.registration, known.model_copy(update={"versions": versions}))
 
 

@@ -1,39 +1,60 @@
-"""Micro-batches of the next step, read in a thread while this step computes."""
+"""Micro-batches of the next step, read and digested in a thread while this step computes."""
 
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.data.tokens.digest import rows_digest
+
 Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a rank reads for a step."""
+
+    batches: list[Batch]
+    token_digest: int
+    """Of all their samples (`tasks.data.tokens.digest`)."""
 
 
 class Feed:
     """Reads one step ahead. What a step reads is a function of the step, so that nothing is lost by throwing it away."""
 
-    def __init__(self, read: Callable[[int], list[Batch]]) -> None:
-        """`read` gives the micro-batches of a step."""
+    def __init__(self, read: Callable[[int], Reading]) -> None:
+        """`read` gives what belongs to a step."""
         self._read = read
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
-        self._ahead: tuple[int, Future[list[Batch]]] | None = None
+        self._ahead: tuple[int, Future[Reading]] | None = None
 
-    def take(self, step: int, prepare_next: bool) -> tuple[list[Batch], float]:
-        """The micro-batches of `step`, and the seconds that had to be waited for them."""
+    def take(self, step: int, prepare_next: bool) -> tuple[Reading, float]:
+        """What belongs to `step`, and the seconds that had to be waited for it."""
         began = time.perf_counter()
         ahead, self._ahead = self._ahead, None
-        batches = ahead[1].result() if ahead is not None and ahead[0] == step else self._read(step)
+        reading = ahead[1].result() if ahead is not None and ahead[0] == step else self._read(step)
         waited = time.perf_counter() - began
         if prepare_next:
             self._ahead = (step + 1, self._thread.submit(self._read, step + 1))
-        return batches, waited
+        return reading, waited
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
+    return {name: on_device(tensor, device) for name, tensor in batch.items()}
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device, which this does not wait for."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def digest_of_rows(places: np.ndarray, _ids: np.ndarray, batch: Batch) -> int:
+    """Of a micro-batch in which every row is a sample of text, by its tokens, targets and positions."""
+    return rows_digest(places, [batch[name].numpy() for name in ("input_ids", "labels", "position_ids")])
 
 
 class HostNumbers:

@@ -13,11 +13,12 @@ from transformers import PreTrainedModel
 
 from tasks.config.training import FinetuneConfig
 from tasks.data.order.permutation import samples_of_step
+from tasks.data.tokens.digest import samples_digest
 from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples
 from tasks.data.tokens.packing import pack
 from tasks.data.tokens.tokenizer import load_tokenizer
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, Request, file_entries, input_manifest, sha256_of, verify, write_manifest
+from tasks.record.manifest import Manifest, Request, file_entries, input_manifest, sha256_of, write_manifest
 from tasks.training.evaluation import (
     Batch,
     answer_losses,
@@ -29,6 +30,7 @@ from tasks.training.evaluation import (
 )
 from tasks.training.export.export import export_partition
 from tasks.training.generate import sample_of
+from tasks.training.input_check import InputCheck
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.measure.plots import loss_curve
 from tasks.training.model.model import attention_implementation, autocast, classifier_from, like_exported, load_causal
@@ -57,6 +59,10 @@ class Encoded:
     def batch(self, ids: np.ndarray) -> Batch:
         return self.make([self.rows[i] for i in ids], [self.labels[i] for i in ids], self.pad_id)
 
+    def token_digest(self, places: np.ndarray, ids: np.ndarray, _batch: Batch) -> int:
+        """Of some training examples: packed or padded, it is the same."""
+        return samples_digest(places.tolist(), ((self.rows[i], np.atleast_1d(self.labels[i])) for i in ids))
+
     def batches(self, size: int) -> list[Batch]:
         """All examples in order, `size` at a time."""
         return [self.batch(np.arange(s, min(s + size, len(self.rows)))) for s in range(0, len(self.rows), size)]
@@ -75,9 +81,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     config = FinetuneConfig.model_validate(request.identity["finetune"])
     base, examples = (Path(request.inputs[role].path) for role in ("base", "examples"))
     base_manifest, examples_manifest = input_manifest(request, "base"), input_manifest(request, "examples")
-    if attempt == 1 and ranks.is_first:
-        verify(base, base_manifest)
-        verify(examples, examples_manifest)
+    InputCheck(ranks, [(base, base_manifest), (examples, examples_manifest)]).conclude()
     labels = examples_manifest.details.get("labels") or []
     setup = Setup.of(request, ranks, pipeline=False)
     partition = initial_partition(config, setup, base / "export", labels, request.identity["init"] == "random")
@@ -161,6 +165,7 @@ def finetuning_recipe(
         num_tokens=train.num_tokens,
         evaluate=lambda trainer: measure(trainer, test, test_batches, config.precision),
         on_evaluation=partial(start_decay, warmup=warmup),
+        token_digest=train.token_digest,
     )
 
 

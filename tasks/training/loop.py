@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tasks.record.errors import DivergedError, PretuneError, StoppedError
+from tasks.data.tokens.digest import MODULUS, digest_text
+from tasks.record.errors import DivergedError, IntegrityError, PretuneError, StoppedError
 from tasks.record.journal import Journal, chain
 from tasks.record.layout import StageLayout
 from tasks.training.checkpoint.checkpoint import TrainState, clear_leftovers, load_newest
 from tasks.training.checkpoint.saver import CheckpointSaver, SaveRecord
-from tasks.training.feed import Batch, Feed, HostNumbers, to_device
+from tasks.training.feed import Batch, Feed, HostNumbers, Reading, digest_of_rows, on_device, to_device
 from tasks.training.gradients import FlatGradients, ShardedGradients
+from tasks.training.input_check import InputCheck
 from tasks.training.measure.profile import StepProfile
 from tasks.training.measure.throughput import Meter, device_peak_flops, first_start, model_flops_per_token, peak_memory_bytes
 from tasks.training.model.partition import Partition
@@ -28,6 +30,7 @@ from tasks.training.model.pieces import pieces_of
 from tasks.training.optimizer import OptimizerKind, build_optimizer, optimizer_tensors, set_learning_rate
 from tasks.training.passes import passes_of
 from tasks.training.schedule import Schedule
+from tasks.training.step_words import StepWords
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Recipe:
     on_evaluation: Callable[["Trainer"], None] | None = None
     """Called after each evaluation on all ranks; may start the decay."""
     optimizer: OptimizerKind = "adamw"
+    token_digest: Callable[[np.ndarray, np.ndarray, Batch], int] = digest_of_rows
+    """Places in the global batch, ids and tensors of a micro-batch -> digest of what was read (`tasks.data.tokens.digest`)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Unsettled:
     step: int
     tokens_seen: int
     numbers: HostNumbers
-    """Summed loss over all ranks, whether a stop was asked for, norm of the gradients."""
+    """Summed loss over all ranks, their words (`StepWords`), norm of the gradients."""
     sample_digest: str
     num_targets: int
     tokens: int
@@ -86,8 +91,10 @@ class Unsettled:
 class Trainer:
     """State of one run on one rank. All public methods are called by all ranks."""
 
-    def __init__(self, recipe: Recipe, partition: Partition, stage: StageLayout, attempt: int) -> None:
-        """`partition` has its values and its loss; parameters are given their optimizer here."""
+    def __init__(
+        self, recipe: Recipe, partition: Partition, stage: StageLayout, attempt: int, inputs: InputCheck | None = None
+    ) -> None:
+        """`partition` has its values and its loss; parameters are given their optimizer here. `inputs` go on being verified."""
         self.recipe, self.partition, self.stage, self.attempt = recipe, partition, stage, attempt
         self.mesh, self.ranks = partition.mesh, partition.mesh.ranks
         self.optimizer = build_optimizer(
@@ -103,6 +110,7 @@ class Trainer:
         self._noted: SaveRecord | None = None
         self._stalled_seconds = 0.0
         self.state = TrainState()
+        self.inputs = inputs or InputCheck(self.ranks)
         self.feed = Feed(self.read_step)
         self._stop_asked = False
         self._unsettled: Unsettled | None = None
@@ -162,6 +170,7 @@ class Trainer:
         """Run to the last step. Raises StoppedError after a checkpoint if a stop was asked for, DivergedError on NaN."""
         try:
             self.train_to_the_end()
+            self.conclude_inputs()
         except PretuneError:
             # All ranks come to the same decision in the same step.
             self.finish_saving()
@@ -199,10 +208,10 @@ class Trainer:
         """One optimizer step over the global batch, whatever the layout. On a GPU its numbers are read a step later."""
         began, recipe, state = time.perf_counter(), self.recipe, self.state
         ids = recipe.sample_ids(state.step)
-        batches, waited = self.feed.take(state.step, prepare_next=state.step + 1 < self.last_step)
+        reading, waited = self.feed.take(state.step, prepare_next=state.step + 1 < self.last_step)
         num_targets = recipe.num_targets(ids)
         self.gradients.zero()
-        loss_sum = self.passes.train(batches, self.seed_of(state.step), num_targets)
+        loss_sum = self.passes.train(reading.batches, self.seed_of(state.step), num_targets)
         self.gradients.reduce()
         grad_norm = self.gradients.clip(recipe.max_grad_norm)
         learning_rate = recipe.schedule.learning_rate(state.step, state.decay_start)
@@ -210,9 +219,9 @@ class Trainer:
         self.saver.wait_until_staged()
         self.optimizer.step()
         self.note_saved()
-        stop = torch.tensor(float(self.ranks.is_first and self.stage.stop.exists()))
-        numbers = torch.stack([loss_sum.double(), stop.to(loss_sum.device).double()])
-        self.ranks.sum_(numbers)
+        stop = self.ranks.is_first and self.stage.stop.exists()
+        words = StepWords(stop, self.inputs.found_damage, reading.token_digest).numbers(self.mesh)
+        numbers = self.ranks.sum_(torch.cat([loss_sum.double().reshape(1), on_device(words, loss_sum.device)]))
         state.step += 1
         state.tokens_seen += recipe.num_tokens(ids)
         previous, self._unsettled = self._unsettled, Unsettled(
@@ -234,12 +243,20 @@ class Trainer:
 
     def settle_one(self, step: "Unsettled") -> None:
         state = self.state
-        loss_sum, stop, grad_norm = step.numbers.get()
-        loss = loss_sum / step.num_targets
-        state.chain = chain(state.chain, step.step, step.sample_digest, loss)
+        loss_sum, *said, grad_norm = step.numbers.get()
+        words = StepWords.heard(said, self.mesh)
+        if words.damaged:
+            self.inputs.raise_damage()
+        if not words.agree:
+            raise IntegrityError(
+                f"ranks that share the samples of step {step.step} read different tokens of them: the data set's files differ "
+                "between machines or were changed meanwhile; restore them and run the same command again"
+            )
+        loss, token_digest = loss_sum / step.num_targets, digest_text(words.token_digest)
+        state.chain = chain(state.chain, step.step, step.sample_digest, token_digest, loss)
         state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
-        self._stop_asked = self._stop_asked or stop > 0
-        self.log_step(step, loss, grad_norm)
+        self._stop_asked = self._stop_asked or words.stop
+        self.log_step(step, loss, grad_norm, token_digest)
         for name, value in (("training loss", loss), ("norm of the gradients", grad_norm)):
             if not math.isfinite(value):
                 raise DivergedError(f"the {name} at step {step.step} is {value}; lower the learning rate or raise warmup_steps")
@@ -249,13 +266,18 @@ class Trainer:
         place, width = self.mesh.data_rank, self.mesh.layout.data_parallel
         return lambda number: random_seed(self.recipe.seed, step, place + number * width)
 
-    def read_step(self, step: int) -> list[Batch]:
+    def read_step(self, step: int) -> Reading:
         """This rank's micro-batches of a step, on the device; micro-batch j holds the same samples on every layout."""
-        micro_batches = self.recipe.sample_ids(step).reshape(-1, self.recipe.micro_batch_size)
-        mine = micro_batches[self.mesh.data_rank :: self.mesh.layout.data_parallel]
-        return [to_device(self.recipe.read(ids), self.ranks.device) for ids in mine]
+        ids = self.recipe.sample_ids(step)
+        mine = slice(self.mesh.data_rank, None, self.mesh.layout.data_parallel)
+        batches, digest = [], 0
+        for places in np.arange(len(ids)).reshape(-1, self.recipe.micro_batch_size)[mine]:
+            batch = self.recipe.read(ids[places])
+            digest += self.recipe.token_digest(places, ids[places], batch)
+            batches.append(to_device(batch, self.ranks.device))
+        return Reading(batches, digest % MODULUS)
 
-    def log_step(self, step: "Unsettled", loss: float, grad_norm: float) -> None:
+    def log_step(self, step: "Unsettled", loss: float, grad_norm: float, token_digest: str) -> None:
         """One journal line with the numbers of the step and of the last steps (`Meter`)."""
         now = time.perf_counter()
         seconds, self._settled_at = now - max(step.began, self._settled_at), now
@@ -266,7 +288,8 @@ class Trainer:
         self.note(
             "step", step=step.step, max_steps=self.last_step, phase=self.phase, tokens_seen=step.tokens_seen,
             loss=loss, grad_norm=grad_norm, learning_rate=step.learning_rate, **performance,
-            seconds_left=round((self.last_step - step.step) * self.meter.typical_step_seconds, 1), chain=self.state.chain,
+            seconds_left=round((self.last_step - step.step) * self.meter.typical_step_seconds, 1),
+            token_digest=token_digest, chain=self.state.chain,
         )  # fmt: skip
 
     def evaluate(self) -> None:
@@ -287,8 +310,13 @@ class Trainer:
         """All values of this rank's training state by name, as they are saved: weights, buffers, the optimizer's state."""
         return self.partition.weights() | optimizer_tensors(self.partition.parameters(), self.optimizer)
 
+    def conclude_inputs(self) -> None:
+        """Wait until the inputs are verified, before anything is committed that was learned from them."""
+        self.inputs.conclude(lambda: self.note("event", event="verifying_inputs", step=self.state.step))
+
     def save(self) -> None:
         """Begin a checkpoint, which is written while training goes on."""
+        self.conclude_inputs()
         best = min(
             (e for e in self.state.evaluations if e["step"] % self.recipe.checkpoint_every_steps == 0 and e["step"] > 0),
             key=lambda e: e["heldout_loss"],

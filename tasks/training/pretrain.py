@@ -29,6 +29,7 @@ from tasks.training.evaluation import as_metrics, heldout_batches, heldout_metri
 from tasks.training.export.export import export_partition
 from tasks.training.feed import to_device
 from tasks.training.generate import sample_of
+from tasks.training.input_check import InputCheck
 from tasks.training.loop import Recipe, Trainer, relative
 from tasks.training.measure.plots import loss_curve
 from tasks.training.model.model import attention_implementation, build_model, with_parameters_in
@@ -42,8 +43,9 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     config = PretrainConfig.model_validate(request.identity["pretrain"])
     folder = Path(request.inputs["dataset"].path)
     dataset = input_manifest(request, "dataset")
-    if attempt == 1 and ranks.is_first:
-        verify(folder, dataset)
+    inputs = InputCheck(ranks, [(folder, dataset)])
+    # Read at once and small; the shards are read while they are verified.
+    verify(folder, dataset.model_copy(update={"files": tuple(e for e in dataset.files if e.path.startswith("tokenizer/"))}))
     tokenizer = load_tokenizer(folder / "tokenizer")
 
     def build() -> PreTrainedModel:
@@ -59,7 +61,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     partition = random_partition(setup, build, config.precision, config.seed)
     make_trainable(partition, setup, loss)
     heldout = TokenDataset(folder, dataset, "heldout", config.sequence_length)
-    trainer = Trainer(pretraining_recipe(config, request, folder, dataset, heldout), partition, stage, attempt)
+    trainer = Trainer(pretraining_recipe(config, request, folder, dataset, heldout), partition, stage, attempt, inputs)
     trainer.resume()
     trainer.train()
     finish(trainer, config, request, folder, heldout)
@@ -180,6 +182,7 @@ def write_milestone(trainer: Trainer, label: str, tokenizer: Path, verdict: Verd
     target = stage.milestones / step_folder(state.step)
     if target.exists():
         return
+    trainer.conclude_inputs()
     temporary = target.with_name(f".{target.name}")
     files = export_partition(trainer.partition, tokenizer, temporary / "export")
     if trainer.ranks.is_first:

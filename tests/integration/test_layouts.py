@@ -6,12 +6,14 @@ import tempfile
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedModel
 
 from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout, ParallelConfig
+from tasks.data.tokens.digest import digest_text, samples_digest
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout
 from tasks.training.loop import Trainer
@@ -104,6 +106,18 @@ def evaluations(folder: Path) -> list[float]:
     return [e["heldout_loss"] for e in latest_by_step(read_journal(StageLayout(folder).journal)[0], "evaluation")]
 
 
+def tokens_read(folder: Path) -> list[str]:
+    return [line["token_digest"] for line in latest_by_step(read_journal(StageLayout(folder).journal)[0], "step")]
+
+
+def tokens_of_steps() -> list[str]:
+    """What every layout must have read, from the rows alone."""
+    places = np.arange(16)
+    rows = [read((places * 7 + step * 16) % 40) for step in range(STEPS)]
+    arrays = [[batch[name].numpy() for name in ("input_ids", "labels", "position_ids")] for batch in rows]
+    return [digest_text(samples_digest(places.tolist(), zip(*one, strict=True))) for one in arrays]
+
+
 @cache
 def alone(model: str, **changes: object) -> tuple[list[tuple[float, float]], list[float]]:
     with tempfile.TemporaryDirectory() as folder:
@@ -137,6 +151,7 @@ def test_every_mesh_has_the_curve_of_one_process_and_its_share_of_the_bytes(tmp_
     sizes = run_ranks(layout.world_size, partial(trained, folder=tmp_path, layout=layout, model=model), 300)
     assert_same(curve(tmp_path), expected)
     assert evaluations(tmp_path) == pytest.approx(measured, rel=1e-5)
+    assert tokens_read(tmp_path) == tokens_of_steps()
     assert all(norm > 0.3 for _, norm in expected[:5]), "gradients were clipped"
     for rank, (weights, moments, shapes) in enumerate(sizes):
         assert weights == pytest.approx(expected_share(layout, rank, shapes), rel=0.05)
@@ -208,7 +223,7 @@ def continued(ranks: Ranks, folder: Path, layout: Layout, model: str) -> None:
 
 @pytest.mark.parametrize("first", ["pipeline 2 x shard 2", pytest.param("shard 2 x tensor 2", marks=pytest.mark.soak)])
 def test_a_checkpoint_goes_on_on_any_other_mesh(tmp_path: Path, first: str) -> None:
-    """Same samples (the chain holds their digests), the loss of one process."""
+    """Same samples and tokens, the loss of one process."""
     model = "llama, tied"
     whole = tmp_path / "whole"
     run_ranks(LAYOUTS[first].world_size, partial(trained, folder=whole, layout=LAYOUTS[first], model=model), 300)
@@ -221,3 +236,4 @@ def test_a_checkpoint_goes_on_on_any_other_mesh(tmp_path: Path, first: str) -> N
         lines = read_journal(StageLayout(folder).journal)[0]
         assert [line["step"] for line in lines if line["kind"] == "step" and line["attempt"] == 2] == [*range(11, 21)]
         assert_same(curve(folder), alone(model)[0])
+        assert tokens_read(folder) == tokens_of_steps()

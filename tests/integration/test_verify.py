@@ -113,7 +113,7 @@ def test_a_killed_and_a_fine_tuned_run_are_proved(home: Path) -> None:
 def test_a_changed_loss_is_named(stage: StageLayout) -> None:
     rewrite(stage, lambda line: line | {"loss": line["loss"] * (1 + 1e-12)} if is_step(line, 20) else line)
     (sentence,) = found_in(stage)
-    assert sentence.startswith("the hash chain breaks at step 20: the loss, the samples or the chain")
+    assert sentence.startswith("the hash chain breaks at step 20: the samples, or the loss, the token_digest or the chain")
 
 
 def test_a_removed_step_is_named(stage: StageLayout) -> None:

@@ -106,7 +106,7 @@ def finish(work: Work, metrics: dict[str, Any] | None = None, details: dict[str,
     return Result(work.stage, write_manifest(work.stage.path, manifest))
 
 
-def register(home: Path, stage: StageLayout, versions: dict[str, int]) -> None:
+def register(home: Path, stage: StageLayout, versions: dict[str, dict[str, int]]) -> None:
     """Record versions as the registry does, in a store that exists."""
     database_file(home).parent.mkdir(parents=True, exist_ok=True)
     database_file(home).touch()
@@ -117,7 +117,7 @@ def finish_pretraining(home: Path, config: Config, name: str) -> tuple[Result, R
     """Data set and pre-trained, registered model of a run."""
     dataset = finish(prepare_work(home, config), DATASET_METRICS)
     base = finish(pretrain_work(RunLayout(home, name), config, dataset), PRETRAIN_METRICS, PRETRAIN_DETAILS)
-    register(home, base.stage, {"tiny-base pretraining step 8": 1, "tiny-base pretrained": 2})
+    register(home, base.stage, {"tiny-base": {"pretraining step 8": 1, "pretrained": 2}})
     return dataset, base
 
 
@@ -126,7 +126,7 @@ def finish_evaluation(home: Path, config: Config, name: str, base: Result, decis
     run, one = RunLayout(home, name), config.finetune[0]
     examples = finish(examples_work(home, one))
     candidate = finish(finetune_work(run, config, one, base, examples))
-    register(home, candidate.stage, {"tiny-animals candidate": 1})
+    register(home, candidate.stage, {"tiny-animals": {"candidate": 1}})
     made = {"base": base, "examples": examples, "candidate": candidate}
     details = {"decision": decision, "reasons": ["✓ accuracy 0.81 is enough"], "champion": None}
     return made | {"decision": finish(evaluate_work(run, config, one, made), SCORES, details)}

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.audit.order import order_of
+from tasks.audit.order import Order, order_of
+from tasks.data.tokens.digest import digest_text
 from tasks.record.journal import CHAIN_START, Journal, chain
 from tasks.record.layout import RunLayout, StageLayout, step_folder
 from tasks.record.manifest import Manifest, Request, file_entries, read_request, write_json, write_manifest
@@ -46,15 +47,24 @@ def chains_of(request: Request, steps: int = STEPS, loss: Callable[[int], float]
     order, chains = order_of(request), [CHAIN_START]
     for step in range(1, steps + 1):
         digest = hashlib.sha256(order.sample_ids(step - 1).astype("<i8").tobytes()).hexdigest()
-        chains.append(chain(chains[-1], step, digest, loss(step)))
+        chains.append(chain(chains[-1], step, digest, read_by(order, step), loss(step)))
     return chains
+
+
+def read_by(order: Order, step: int) -> str:
+    """What the journal says of the tokens of a step."""
+    return digest_text(order.token_digest(order.sample_ids(step - 1)))
 
 
 def write_attempt(stage: StageLayout, attempt: int, begins: int, steps: range, chains: list[str]) -> None:
     journal = Journal(stage.journal, attempt)
     journal.append("start", step=begins, max_steps=STEPS)
+    order = order_of(read_request(stage))
     for step in steps:
-        journal.append("step", step=step, tokens_seen=step * TOKENS, loss=loss_of(step), chain=chains[step])
+        journal.append(
+            "step", step=step, tokens_seen=step * TOKENS, loss=loss_of(step), token_digest=read_by(order, step),
+            chain=chains[step],
+        )  # fmt: skip
     journal.close()
 
 

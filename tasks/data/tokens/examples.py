@@ -22,9 +22,17 @@ def examples_file(folder: Path, split: str) -> Path:
 
 
 def read_examples(folder: Path, manifest: Manifest, split: str) -> list[Example]:
-    """The examples of `train` or `test`, sorted by id; raises IntegrityError if there are not as many as the manifest says."""
-    with examples_file(folder, split).open(encoding="utf-8") as file:
-        examples = [json.loads(line) for line in file]
+    """The examples of `train` or `test`, sorted by id.
+
+    Raises IntegrityError if there are not as many as the manifest says, or one cannot be read.
+    """
+    path, examples = examples_file(folder, split), []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                examples.append(json.loads(line))
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"{path} cannot be read after line {len(examples)} ({error}); prepare it again") from None
     expected = manifest.metrics[f"{split}_examples"]
     if len(examples) != expected:
         raise IntegrityError(

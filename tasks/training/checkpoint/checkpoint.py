@@ -32,7 +32,7 @@ class TrainState:
     """Optimizer steps completed."""
     tokens_seen: int = 0
     chain: str = CHAIN_START
-    """Hash chain over (step, sample ids, loss)."""
+    """Hash chain over (step, sample ids, tokens read, loss)."""
     decay_start: int | None = None
     """Step at which the decay phase starts, once it is known."""
     verdict: dict[str, Any] | None = None

@@ -28,3 +28,12 @@ class Mesh:
     def data_rank(self) -> int:
         """Which share of the global batch this rank reads."""
         return self.coordinate["replicate"] * self.layout.shard + self.coordinate["shard"]
+
+    @property
+    def num_readers(self) -> int:
+        """Ranks that read the same share of the global batch."""
+        return self.layout.pipeline_parallel * self.layout.tensor_parallel
+
+    @property
+    def is_first_reader(self) -> bool:
+        return self.coordinate["pipeline"] == self.coordinate["tensor"] == 0

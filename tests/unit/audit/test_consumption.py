@@ -7,23 +7,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.audit.consumption import check_consumption
+from tasks.audit.consumption import check_consumption, ranges_text
 from tasks.audit.history import History, StepLine
 from tasks.audit.order import Order
 from tasks.data.order.permutation import samples_of_step
+from tasks.data.tokens.digest import digest_text
 from tasks.record.journal import CHAIN_START, chain
 
 
 def order(seed: int = 0) -> Order:
-    return Order(lambda step: samples_of_step(step, 4, 10, seed), lambda ids: 8 * len(ids), (10,), (), "sequences")
+    return Order(
+        lambda step: samples_of_step(step, 4, 10, seed), lambda ids: 8 * len(ids), lambda ids: 7 * int(ids.sum()), (10,), (),
+        "sequences",
+    )  # fmt: skip
 
 
-def trained(losses: list[float], seed: int = 0) -> History:
+def trained(losses: list[float], seed: int = 0, read_others: tuple[int, ...] = ()) -> History:
     history, link = History(), CHAIN_START
     for step, loss in enumerate(losses, 1):
         ids = order(seed).sample_ids(step - 1)
-        link = chain(link, step, hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(), loss)
-        history.steps.append(StepLine(loss if math.isfinite(loss) else None, link, 32 * step))
+        tokens = digest_text(7 * int(ids.sum()) + (step in read_others))
+        link = chain(link, step, hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(), tokens, loss)
+        history.steps.append(StepLine(loss if math.isfinite(loss) else None, link, tokens, 32 * step))
     return history
 
 
@@ -50,7 +55,8 @@ def test_a_loss_that_was_no_number_is_part_of_the_chain_too() -> None:
 @pytest.mark.parametrize(
     ("values", "steps"),
     [({"loss": 5.0}, "at step 3:"), ({"loss": LOSSES[2] + 1e-15}, "at step 3:"), ({"loss": "5"}, "at step 3:"),
-     ({"chain": "0" * 64}, "at step 3 (and at 1 more):"), ({"chain": None}, "at step 3:")],
+     ({"chain": "0" * 64}, "at step 3 (and at 1 more):"), ({"chain": None}, "at step 3:"),
+     ({"token_digest": "0" * 32}, "at step 3:"), ({"token_digest": 7}, "at step 3:")],
 )  # fmt: skip
 def test_a_changed_line_breaks_the_chain_there(values: dict, steps: str) -> None:
     found = check_consumption(changed(trained(LOSSES), 3, **values), order())
@@ -64,6 +70,32 @@ def test_other_samples_break_every_link() -> None:
     assert sentence == (
         "no step consumed the samples that (seed, step) name: not one link of the hash chain holds, from step 1 on"
     )
+
+
+def test_steps_that_read_other_tokens_are_named_and_nothing_else_fails() -> None:
+    found = check_consumption(trained(LOSSES, read_others=(3,)), order())
+    (sentence,) = found.failures
+    digest = digest_text(7 * int(order().sample_ids(2).sum()))
+    assert sentence.startswith("step 3 read other tokens than the data set has now: the digest of step 3 is ")
+    assert " by the files; train again from before step 3, or restore the files" in sentence and digest[:12] in sentence
+    assert len(found.chains) == 5, "the chain is that of training"
+    (sentence,) = check_consumption(trained(LOSSES, read_others=(2, 3, 5)), order()).failures
+    assert sentence.startswith("steps 2 to 3, 5 read other tokens than the data set has now: the digest of step 2 is ")
+
+
+def test_of_many_steps_ten_ranges_are_named() -> None:
+    assert ranges_text([1]) == "1"
+    assert ranges_text([*range(1, 40, 2), 40]) == "1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and 11 more"
+
+
+def test_a_line_without_a_digest_of_its_tokens_proves_nothing_about_them() -> None:
+    (sentence,) = check_consumption(changed(trained(LOSSES), 3, token_digest=None), order()).failures
+    assert sentence == "what step 3 read is unknown: its line of the journal has no token_digest"
+    history = trained(LOSSES)
+    for step in (2, 3, 4):
+        changed(history, step, token_digest=None)
+    (sentence,) = check_consumption(history, order()).failures
+    assert sentence == "what step 2 (and 2 more) read is unknown: its line of the journal has no token_digest"
 
 
 def test_a_missing_step_is_named() -> None:

@@ -52,8 +52,8 @@ def test_a_changed_loss_is_found(stage: StageLayout) -> None:
         stage, lambda line: line | {"loss": line["loss"] - 0.5} if line["kind"] == "step" and line["step"] == 9 else line
     )
     assert failures(stage) == [
-        "the hash chain breaks at step 9: the loss, the samples or the chain in its line of the journal are not what training "
-        "computed"
+        "the hash chain breaks at step 9: the samples, or the loss, the token_digest or the chain in its line of the journal, "
+        "are not what training computed"
     ]
 
 
@@ -121,7 +121,8 @@ def test_a_data_set_that_is_gone_leaves_the_order_unknown(stage: StageLayout, tm
     proof = prove_stage(stage)
     (sentence,) = proof.consumption_failures
     assert (
-        sentence.startswith("the order of the samples cannot be known: ") and "nowhere/manifest.json does not exist" in sentence
+        sentence.startswith("what the steps should have read cannot be known: ")
+        and "nowhere/manifest.json does not exist" in sentence
     )
     assert proof.record_failures == (), "the chain is still that of the checkpoints"
     assert "nowhere/manifest.json does not exist" in proof.file_failures[0]

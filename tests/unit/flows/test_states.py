@@ -8,6 +8,7 @@ from tasks.config.presets import parse_config
 from tasks.record.errors import ConfigError, DataError, RequestChangedError
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import write_json
+from tasks.registry.names import finetuned_model
 from tasks.stages.work import prepare_work, pretrain_work, promote_work
 from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, register, tiny_config, tiny_values
 
@@ -49,7 +50,7 @@ def test_a_model_that_is_not_registered_keeps_the_run_from_being_complete(home, 
     base.stage.registration.unlink()
     assert states_by_name(config, home)["register tiny-base"] == "to do"
 
-    register(home, base.stage, {"tiny-base pretrained": 7})
+    register(home, base.stage, {"tiny-base": {"pretrained": 7}})
     state = next(s for s in plan_run(config, "r", home) if s.name == "register tiny-base")
     assert (state.state, state.detail) == ("done", "as version 7")
 
@@ -59,7 +60,9 @@ def test_a_promoted_candidate_completes_the_run(home, config):
     made = finish_evaluation(home, config, "r", base, "promote")
     assert states_by_name(config, home)["promote animals"] == "to do"
 
-    finish(promote_work(RunLayout(home, "r"), config, config.finetune[0], made["candidate"], made["decision"]))
+    (finetune,) = config.finetune
+    model = finetuned_model(config, finetune)
+    finish(promote_work(RunLayout(home, "r"), finetune, model, made["candidate"], made["decision"]))
 
     assert complete(plan_run(config, "r", home))
 

@@ -28,11 +28,13 @@ def test_what_was_proved_is_said_in_sentences(stage: StageLayout, capsys: pytest
     assert lines[0] == "Run run: everything holds"
     assert lines[2] == "02-pretrain"
     assert lines[3].startswith(
-        "  holds: steps 1 to 12 consumed exactly the sequences that (seed, step) name: 6,144 tokens, each of the "
+        "  holds: steps 1 to 12 consumed exactly the sequences that (seed, step) name, with the tokens of the files: "
+        "6,144 tokens, each of the "
     )
     assert lines[4] == "  holds: 2 attempts, 2 steps undone by an interruption or a rollback, and each step counts once"
     assert lines[5].startswith(
-        "  holds: the hash chain over (step, samples, loss) is the same in the journal, 2 checkpoints and the manifest: "
+        "  holds: the hash chain over (step, samples, tokens, loss) is the same in the journal, 2 checkpoints and the "
+        "manifest: "
     )
     assert lines[6].endswith(
         "of inputs, 2 checkpoints, 0 milestones and the finished model have the SHA-256 that they were made with"

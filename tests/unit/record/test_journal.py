@@ -97,15 +97,15 @@ def test_a_step_repeated_after_a_resume_counts_as_it_was_last_written(path: Path
 
 
 def test_the_chain_depends_on_every_link_and_on_every_bit_of_the_loss() -> None:
-    base = chain(CHAIN_START, 1, "ab", 2.5)
-    assert base == chain(CHAIN_START, 1, "ab", 2.5)
+    base = chain(CHAIN_START, 1, "ab", "cd", 2.5)
+    assert base == chain(CHAIN_START, 1, "ab", "cd", 2.5)
     others = [
-        chain(base, 1, "ab", 2.5), chain(CHAIN_START, 2, "ab", 2.5), chain(CHAIN_START, 1, "ac", 2.5),
-        chain(CHAIN_START, 1, "ab", math.nextafter(2.5, 3)),
+        chain(base, 1, "ab", "cd", 2.5), chain(CHAIN_START, 2, "ab", "cd", 2.5), chain(CHAIN_START, 1, "ac", "cd", 2.5),
+        chain(CHAIN_START, 1, "ab", "ce", 2.5), chain(CHAIN_START, 1, "ab", "cd", math.nextafter(2.5, 3)),
     ]  # fmt: skip
-    assert len({base, *others}) == 5
+    assert len({base, *others}) == 6
     assert len(base) == 64 and int(base, 16) >= 0
-    assert chain(CHAIN_START, 1, "ab", math.nan) != base
+    assert chain(CHAIN_START, 1, "ab", "cd", math.nan) != base
 
 
 def test_one_append_is_one_line_whatever_the_text(path: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_model_that_two_runs_made_is_one_version_and_both_stages_know_it(home,
     assert finish(other).digest == manifest.digest
     again = registry.register(**order(home, other, finish(other), run_name="other/02-pretrain"))
     assert again.version == 1
-    assert read_registration(home, other).versions == {"demo-base pretrained": 1}
+    assert read_registration(home, other).versions == {"demo-base": {"pretrained": 1}}
     assert again.tags["stage"] == str(stage.path)
 
 

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from tasks.config.parallel import Layout, ParallelConfig
 from tasks.config.training import FinetuneConfig
 from tasks.data.order.permutation import samples_of_step
+from tasks.data.tokens.digest import MODULUS, samples_digest
 from tasks.record.errors import IntegrityError
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import RunLayout
@@ -176,12 +177,15 @@ def test_packed_examples_have_the_loss_and_the_gradients_of_padded_ones(
     found = {}
     for packed in (False, True):
         step = partial(step_on_answers, folder=tmp_path, architecture=architecture, attention=attention, packed=packed)
-        losses, gradients, rows = zip(*run_ranks(world_size, step), strict=True)
-        found[packed] = (sum(losses), torch.stack(gradients).sum(0), rows[0])
+        losses, gradients, rows, digests = zip(*run_ranks(world_size, step), strict=True)
+        found[packed] = (sum(losses), torch.stack(gradients).sum(0), rows[0], sum(digests) % MODULUS)
     assert found[True][0] == pytest.approx(found[False][0], rel=1e-6)
     assert found[False][1].norm() > 0.1
     assert (found[True][1] - found[False][1]).norm() / found[False][1].norm() < 2e-6
     assert found[True][2] < found[False][2] == 8, "fewer rows"
+    ids, data = np.random.default_rng(1).permutation(16), answers()
+    expected = samples_digest(range(16), ((data.rows[i], data.labels[i]) for i in ids))
+    assert found[True][3] == found[False][3] == expected, "the same tokens were read, on any number of ranks"
 
 
 def step_on_answers(ranks: Ranks, folder: Path, architecture: str, attention: str, packed: bool) -> tuple:
@@ -190,12 +194,13 @@ def step_on_answers(ranks: Ranks, folder: Path, architecture: str, attention: st
     run = trainer(
         folder / f"{packed}-{ranks.rank}", scaled(tiny_model(architecture), attention), ranks, read=data.batch,
         global_batch_size=16, micro_batch_size=8, num_targets=data.num_targets,
-        sample_ids=lambda step: np.random.default_rng(1).permutation(16),
+        sample_ids=lambda step: np.random.default_rng(1).permutation(16), token_digest=data.token_digest,
     )  # fmt: skip
     targets = data.num_targets(np.arange(16))
-    batches, _ = run.feed.take(0, prepare_next=False)
+    reading, _ = run.feed.take(0, prepare_next=False)
+    batches = reading.batches
     loss = run.passes.train(batches, run.seed_of(0), targets)
-    return loss.item() / targets, run.gradients.buffer, len(batches[0]["input_ids"])
+    return loss.item() / targets, run.gradients.buffer, len(batches[0]["input_ids"]), reading.token_digest
 
 
 def scaled(model: torch.nn.Module, attention: str) -> torch.nn.Module:

@@ -11,15 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.record.errors import DivergedError, StoppedError
+from tasks.config.parallel import Layout
+from tasks.data.tokens.digest import samples_digest
+from tasks.record.errors import DivergedError, IntegrityError, StoppedError
 from tasks.record.journal import CHAIN_START, chain, latest_by_step, read_journal
+from tasks.record.layout import StageLayout
 from tasks.training.checkpoint.checkpoint import committed_checkpoints
 from tasks.training.loop import Trainer, random_seed
+from tasks.training.model.mesh import Mesh
 from tasks.training.model.objective import causal_loss
+from tasks.training.model.partition import Partition, with_methods
 from tasks.training.model.ranks import Ranks
 from tests.kit.models import ALONE, tiny_model
 from tests.kit.ranks import run_ranks
-from tests.kit.trainers import LENGTH, heldout, read, recipe, same_weights, trainer
+from tests.kit.trainers import LENGTH, TOKENS, heldout, read, recipe, same_weights, trainer
 
 
 def lines(run: Trainer, kind: str) -> list[dict]:
@@ -69,13 +74,62 @@ def test_the_first_loss_and_gradient_are_those_of_the_global_batch(tmp_path: Pat
     assert line["learning_rate"] == 0.01 / 2
 
 
-def test_the_hash_chain_is_over_steps_sample_ids_and_losses(whole: Trainer) -> None:
+def test_the_hash_chain_is_over_steps_sample_ids_tokens_and_losses(whole: Trainer) -> None:
     link = CHAIN_START
     for line in lines(whole, "step"):
         ids = recipe().sample_ids(line["step"] - 1)
-        link = chain(link, line["step"], hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(), line["loss"])
-        assert line["chain"] == link
+        samples = ((TOKENS[i, :-1], TOKENS[i, 1:], np.arange(LENGTH)) for i in ids)
+        tokens = f"{samples_digest(range(8), samples):032x}"
+        link = chain(link, line["step"], hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(), tokens, line["loss"])
+        assert (line["token_digest"], line["chain"]) == (tokens, link)
     assert whole.state.chain == link
+
+
+def digests(folder: Path) -> list[str]:
+    return [line["token_digest"] for line in latest_by_step(read_journal(StageLayout(folder).journal)[0], "step")]
+
+
+def three_steps(ranks: Ranks, folder: Path, layout: Layout, wrong: int | None = None) -> str | None:
+    """Steps on a layout, where rank `wrong` reads one token of the second step wrongly; the error that it ended with."""
+
+    def damaged(ids: np.ndarray) -> dict[str, torch.Tensor]:
+        batch = read(ids)
+        if ranks.rank == wrong and ids[0] in recipe().sample_ids(1):
+            batch["input_ids"] = batch["input_ids"].clone()
+            batch["input_ids"][0, 0] += 1
+        return batch
+
+    mesh = Mesh(layout, ranks)
+    partition = Partition(mesh, [tiny_model()])
+    with_methods(partition, summed_loss=causal_loss)
+    run = Trainer(recipe(read=damaged), partition, StageLayout(folder), 1)
+    run.partition.train()
+    try:
+        for _ in range(3):
+            run.train_step()
+    except IntegrityError as error:
+        return str(error)
+    return None
+
+
+def test_one_wrong_token_on_any_rank_is_in_the_digest_of_its_step(tmp_path: Path) -> None:
+    for name, wrong in (("right", None), ("first", 0), ("second", 1)):
+        run_ranks(2, partial(three_steps, folder=tmp_path / name, layout=Layout(replicate=2), wrong=wrong))
+    right, *others = (digests(tmp_path / name) for name in ("right", "first", "second"))
+    for other in others:
+        assert [a == b for a, b in zip(right, other, strict=True)] == [True, False, True]
+    assert others[0] != others[1]
+
+
+def test_ranks_that_share_their_samples_and_read_other_tokens_end_together(tmp_path: Path) -> None:
+    """Two ranks with parts of the same matrices, as far as the digests know (the model here is whole on both)."""
+    step = partial(three_steps, layout=Layout(tensor_parallel=2))
+    assert run_ranks(2, partial(step, folder=tmp_path / "same")) == [None, None]
+    run_ranks(1, partial(three_steps, folder=tmp_path / "alone", layout=Layout()))
+    assert digests(tmp_path / "same") == digests(tmp_path / "alone")
+    first, second = run_ranks(2, partial(step, folder=tmp_path / "other", wrong=1))
+    assert first == second
+    assert first.startswith("ranks that share the samples of step 2 read different tokens of them: the data set's files differ")
 
 
 @pytest.mark.parametrize("stops", [[5], [1, 4, 11], [12]])
@@ -107,7 +161,7 @@ def gradients_of_a_step(ranks: Ranks, folder: Path) -> tuple[list[int], float, t
     seen: list[int] = []
     run = trainer(folder, with_dropout(), ranks, read=lambda rows: (seen.extend(rows.tolist()), read(rows))[1])
     run.partition.train()
-    batches, _ = run.feed.take(0, prepare_next=False)
+    batches = run.feed.take(0, prepare_next=False)[0].batches
     loss = run.passes.train(batches, run.seed_of(0), 96)
     return seen, loss.item(), run.gradients.buffer
 
@@ -124,7 +178,7 @@ def test_the_micro_batches_of_the_ranks_are_those_of_one_rank_dropout_included(t
 def test_dropout_is_really_on_while_training_and_off_while_measuring(tmp_path: Path) -> None:
     run = trainer(tmp_path, with_dropout())
     run.partition.train()
-    batches, _ = run.feed.take(0, prepare_next=False)
+    batches = run.feed.take(0, prepare_next=False)[0].batches
     noisy = run.passes.train(batches, run.seed_of(0), 96)
     assert noisy == run.passes.train(batches, run.seed_of(0), 96), "a function of (seed, step, micro-batch)"
     assert noisy != run.passes.train(batches, run.seed_of(1), 96)

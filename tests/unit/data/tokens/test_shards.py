@@ -1,12 +1,17 @@
 """Shards as one stream: sequences, labels, positions and bytes, against the same thing computed from the documents."""
 
+import multiprocessing
+import re
+from itertools import pairwise
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE, TokenDataset
-from tasks.record.manifest import Manifest
+from tasks.record.errors import IntegrityError
+from tasks.record.manifest import Manifest, file_entries
 
 VOCAB = 70_000
 END = 0
@@ -168,3 +173,132 @@ def test_without_several_sources_there_is_one_stream(stream):
     folder, manifest, *_ = stream
     one, same = (TokenDataset(folder, manifest, "train", 8, by_source=apart) for apart in (False, True))
     assert one.sizes == same.sizes == [one.num_sequences]
+
+
+def made(folder: Path) -> Manifest:
+    """Two shards of 60 tokens, with a manifest that lists every file."""
+    manifest = write(folder, [[5] * 19] * 6, "uint16", 60)
+    files = [path for path in folder.iterdir() if path.suffix in (".bin", ".npy")]
+    return manifest.model_copy(update={"files": file_entries(folder, files)})
+
+
+def cut(path: Path, size: int) -> None:
+    with path.open("r+b") as file:
+        file.truncate(size)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("train-00001.bin", 60), ("train-00001.bin", 59), ("train-00001.bin", 0), ("train-00000.documents.npy", 140),
+     ("train-00000.documents.npy", 20), ("train-00000.documents.npy", 0), ("token_bytes.npy", 1000)],
+)  # fmt: skip
+def test_a_file_that_was_cut_is_named_before_anything_is_read(tmp_path: Path, name: str, size: int, listed: bool) -> None:
+    manifest = made(tmp_path)
+    entry = next(entry for entry in manifest.files if entry.path == name)
+    cut(tmp_path / name, size)
+    with pytest.raises(IntegrityError) as error:
+        TokenDataset(tmp_path, manifest if listed else manifest.model_copy(update={"files": ()}), "train", 8)
+    sentence = str(error.value)
+    assert sentence.endswith("; it is damaged, restore it or make it again")
+    if listed:
+        assert sentence.startswith(f"{tmp_path / name} has {size} bytes and its manifest says {entry.size_bytes}")
+    elif (name, size) == ("train-00001.bin", 60):
+        assert sentence.startswith(
+            f"{tmp_path}/train-00001.documents.npy begins a document at place 40 of 30 in train-00001.bin"
+        )
+    else:
+        assert sentence.startswith(f"{tmp_path / name} cannot be read as an array (")
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("name", ["train-00000.bin", "train-00000.documents.npy", "token_bytes.npy"])
+def test_a_file_that_is_gone_is_named(tmp_path: Path, name: str, listed: bool) -> None:
+    manifest = made(tmp_path)
+    (tmp_path / name).unlink()
+    reason = (
+        "is listed in the manifest and does not exist" if listed else "cannot be read as an array (No such file or directory)"
+    )
+    with pytest.raises(IntegrityError, match=re.escape(f"{tmp_path / name} {reason}; ")):
+        TokenDataset(tmp_path, manifest if listed else manifest.model_copy(update={"files": ()}), "train", 8)
+
+
+@pytest.mark.parametrize("values", [np.zeros((2, 2), dtype="<u8"), np.zeros(2, dtype="<u4"), np.array([0, 2**63], dtype="<u8")])
+def test_an_index_of_something_else_is_refused(tmp_path: Path, values: np.ndarray) -> None:
+    manifest = made(tmp_path).model_copy(update={"files": ()})
+    np.save(tmp_path / "train-00001.documents.npy", values)
+    with pytest.raises(
+        IntegrityError,
+        match=r"train-00001\.documents\.npy (is an array of|begins a document at place 9223372036854775808 of \d+ in)",
+    ):
+        TokenDataset(tmp_path, manifest, "train", 8)
+
+
+def test_no_bit_of_an_index_header_ends_in_anything_but_its_name(tmp_path: Path) -> None:
+    manifest, path = made(tmp_path).model_copy(update={"files": ()}), tmp_path / "train-00000.documents.npy"
+    intact, refused = path.read_bytes(), 0
+    for bit in range(8 * 128):
+        content = bytearray(intact)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        try:
+            TokenDataset(tmp_path, manifest, "train", 8).read(np.array([0, 7]))
+        except IntegrityError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 500
+
+
+def read_after_a_cut(folder: str, name: str, answer: Connection) -> None:
+    """In a process of its own: reading what is gone from a mapped file would end it."""
+    path = Path(folder)
+    dataset = TokenDataset(path, made(path), "train", 8)
+    whole = dataset.read(np.array([9])).input_ids.tolist()
+    cut(path / name, 0)
+    try:
+        dataset.read(np.array([9]))
+    except IntegrityError as error:
+        answer.send((whole, str(error)))
+
+
+@pytest.mark.parametrize("name", ["train-00001.bin", "train-00001.documents.npy"])
+def test_a_file_that_is_cut_while_it_is_mapped_ends_in_a_sentence_and_no_bus_error(tmp_path: Path, name: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=read_after_a_cut, args=(str(tmp_path), name, theirs))
+    process.start()
+    theirs.close()
+    process.join(60)
+    assert process.exitcode == 0
+    whole, sentence = ours.recv()
+    assert whole == [[5] * 8]
+    assert re.fullmatch(
+        re.escape(str(tmp_path / name)) + r" has 0 bytes and had \d+ when it was opened; it is damaged, .*", sentence
+    )
+
+
+def test_a_token_that_is_no_entry_of_the_vocabulary_is_named_with_its_place(tmp_path: Path) -> None:
+    manifest = made(tmp_path)
+    np.save(tmp_path / "token_bytes.npy", np.ones(6, dtype=np.uint16))
+    manifest = manifest.model_copy(update={"files": ()})
+    assert TokenDataset(tmp_path, manifest, "train", 8).read(np.arange(14)).labels.max() == 5
+    tokens = np.fromfile(tmp_path / "train-00001.bin", dtype="<u2")
+    tokens[12] = 6
+    tokens.tofile(tmp_path / "train-00001.bin")
+    dataset = TokenDataset(tmp_path, manifest, "train", 8)
+    sentence = r"train-00001\.bin has the token 6 at place 12, and the vocabulary ends at 5; it is damaged, restore it"
+    for ids in ([9], [8, 9], range(14)):
+        with pytest.raises(IntegrityError, match=sentence):
+            dataset.read(np.array(ids))
+    assert dataset.read(np.arange(8)).labels.max() == 5
+    with pytest.raises(IntegrityError, match=sentence):
+        dataset.byte_count(14)
+
+
+def test_starts_that_are_not_sorted_leave_no_position_without_a_value(tmp_path: Path) -> None:
+    manifest = made(tmp_path).model_copy(update={"files": ()})
+    for starts in ([0, 50, 10], [30, 2**62, 40], [0, 2**63 + 9, 20], [59, 0, 0]):
+        np.save(tmp_path / "train-00000.documents.npy", np.array(starts, dtype="<u8"))
+        dataset = TokenDataset(tmp_path, manifest, "train", 8)
+        for positions in dataset.read(np.arange(dataset.num_sequences)).position_ids.tolist():
+            assert positions[0] == 0 and all(b in (0, a + 1) for a, b in pairwise(positions))
