@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kit.servers import Services
+if TYPE_CHECKING:
+    from tests.kit.servers import Services
 
 pytest_plugins = ["tests.kit.tiers"]
 
