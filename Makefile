@@ -2,6 +2,7 @@
 #   PYTHON=python3.12   the interpreter that makes the environment (3.11 or later)
 #   VENV=DIR            where the environment lies
 #   TORCH=own           keep the torch (2.11 or later) that PYTHON already has, such as the CUDA build of a GPU machine
+#   JOBS=2              how many processes run tests side by side; some tests start up to eight ranks and need 4 GB
 
 SHELL := bash
 .DEFAULT_GOAL := help
@@ -11,13 +12,15 @@ PYTHON ?= python3
 VENV ?= .venv
 # An environment that was made with TORCH=own stays so.
 TORCH ?= $(if $(shell grep -s 'site-packages = true' $(VENV)/pyvenv.cfg),own,pinned)
+JOBS ?= 2
 BIN := $(VENV)/bin
+PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses $(JOBS)
 # Python's own cache of compiled modules saves several seconds per process; some container images turn it off.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := $(VENV)/installed
 INSTALLED_TEST := $(VENV)/installed-test
 
-.PHONY: help setup demo up down test lint clean
+.PHONY: help setup demo up down check test soak lint clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,8 +36,14 @@ up: $(INSTALLED)  ## start Prefect, MLflow and a worker on this machine
 down:  ## stop them
 	@if [ -x $(BIN)/pretune ]; then $(BIN)/pretune down; else echo "nothing runs: there is no environment in $(VENV)"; fi
 
-test: $(INSTALLED_TEST)  ## run the tests
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+check: lint  ## style, rules and the tests that start no process (3 minutes)
+	@$(PYTEST) -m "not process and not soak" tests/rules tests/unit
+
+test: $(INSTALLED_TEST)  ## every promise once, on real processes and servers (15 minutes)
+	@$(PYTEST) -m "not soak"
+
+soak: $(INSTALLED_TEST)  ## all tests, among them every layout, stop and kill (40 minutes)
+	@$(PYTEST)
 
 lint: $(INSTALLED_TEST)  ## check style and types
 	@$(BIN)/ruff check

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.servers import Services, pretune, start, tail, tiny_parameters
+from tests.kit.servers import Services, tail, tiny_parameters
 
 CHROMIUM = os.environ.get("PRETUNE_TEST_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [
@@ -18,19 +18,8 @@ FLAGS = [
 SLOW_MILLISECONDS = 60_000
 
 pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"{CHROMIUM} is not installed; on Debian: apt-get install chromium"),
 ]
-
-
-@pytest.fixture(scope="module")
-def services(tmp_path_factory) -> Services:
-    home = tmp_path_factory.mktemp("home").resolve()
-    try:
-        yield start(home)
-    finally:
-        pretune(home, "down")
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +52,20 @@ def test_a_wrong_password_does_not_open_the_page(services, chromium):
     page.close()
 
 
-def test_a_run_is_started_from_its_form_and_its_model_is_found(services, chromium, tmp_path):
+@pytest.fixture
+def demo(services, tmp_path):
+    """The deployment of the demo, whose form is filled in with a tiny configuration for the time of a test."""
+    config = tiny_parameters(tmp_path / "in")
+    config["registry"]["model_name"] = "clicked"
     with services.prefect() as client:
-        demo = client.get("/deployments/name/pipeline/demo").json()
-        tiny = {"config": tiny_parameters(tmp_path / "in"), "name": "demo"}
-        client.patch(f"/deployments/{demo['id']}", json={"parameters": tiny}).raise_for_status()
+        found = client.get("/deployments/name/pipeline/demo").json()
+        address = f"/deployments/{found['id']}"
+        client.patch(address, json={"parameters": {"config": config, "name": "demo"}}).raise_for_status()
+        yield found
+        client.patch(address, json={"parameters": found["parameters"]}).raise_for_status()
+
+
+def test_a_run_is_started_from_its_form_and_its_model_is_found(services, chromium, demo, tmp_path):
     page = chromium.new_page(viewport={"width": 1400, "height": 1200})
     log_in(page, services)
 
@@ -130,11 +128,11 @@ def test_the_registered_model_is_found_in_mlflow(services, chromium, tmp_path):
     page.set_default_timeout(SLOW_MILLISECONDS)
 
     page.goto(f"{services.mlflow_url}/#/models?workflowType=machine_learning")
-    page.get_by_text("tiny-animals", exact=True).first.wait_for()
-    page.goto(f"{services.mlflow_url}/#/models/tiny-base?workflowType=machine_learning")
+    page.get_by_text("clicked-animals", exact=True).first.wait_for()
+    page.goto(f"{services.mlflow_url}/#/models/clicked-base?workflowType=machine_learning")
     page.get_by_text(re.compile("pretrained")).first.wait_for()
-    version = services.alias("tiny-base", "pretrained")["version"]
-    page.goto(f"{services.mlflow_url}/#/models/tiny-base/versions/{version}?workflowType=machine_learning")
+    version = services.alias("clicked-base", "pretrained")["version"]
+    page.goto(f"{services.mlflow_url}/#/models/clicked-base/versions/{version}?workflowType=machine_learning")
     page.get_by_text("A pre-trained model: converged, and its learning rate decayed.").wait_for()
     page.get_by_role("link", name="clicked/02-pretrain").first.wait_for()
     page.screenshot(path=tmp_path / "model.png")

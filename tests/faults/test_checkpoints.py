@@ -28,7 +28,6 @@ from tasks.training.checkpoint.saver import CheckpointSaver
 from tasks.training.model.pieces import Piece
 from tasks.training.model.ranks import Ranks
 
-KILLS = 25
 ALONE = Ranks(0, 1, torch.device("cpu"))
 ROWS, COLUMNS = 64, 1024
 
@@ -85,13 +84,15 @@ def wait_for(stage: StageLayout, attempt: int, step: int | None) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_killed_at_random_moments_it_leaves_only_whole_checkpoints(world_size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("world_size", "kills"), [(1, 7), (2, 7), *(pytest.param(n, 25, marks=pytest.mark.soak) for n in (1, 2))]
+)
+def test_killed_at_random_moments_it_leaves_only_whole_checkpoints(world_size: int, kills: int, tmp_path: Path) -> None:
     stage, chance = StageLayout(tmp_path / "stage"), random.Random(world_size)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "tasks.training.checkpoint.saver"])
     newest, halves = 0, 0
-    for attempt in range(1, KILLS + 1):
+    for attempt in range(1, kills + 1):
         processes = [
             context.Process(target=train_for_ever, args=(stage, rank, world_size, newest + 1, attempt), daemon=True)
             for rank in range(world_size)

@@ -17,7 +17,6 @@ from tasks.record.manifest import Manifest, read_json, write_json
 from tasks.stages.work import prepare_work
 from tests.kit.preparations import sentences
 
-KILLS = 20
 NOT_PAYLOAD = {"request.json", "journal.jsonl", "manifest.json"}
 
 
@@ -67,16 +66,17 @@ def undisturbed(folder, tmp_path_factory) -> StageLayout:
     return stage
 
 
-def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(undisturbed, folder, tmp_path):
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.soak)])
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(undisturbed, folder, tmp_path, kills):
     moments = random.Random(7)
     killed = number = 0
-    while killed < KILLS:
+    while killed < kills:
         stage = begin(tmp_path / f"home-{number}", folder)
         number += 1
         while not stage.manifest.exists():
             process = start(stage)
             try:
-                if killed < KILLS:
+                if killed < kills:
                     process.wait(moments.uniform(0.2, 3.0))
                 assert process.wait(120) == 0
             except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Every test here runs on the CPU, in `make test`, and on a GPU where there is one (`pytest -m gpu tests/gpu`)."""
+"""Every test here runs on the CPU, half of them in `make test`, and on a GPU if there is one (`pytest -m gpu tests/gpu`)."""
 
 import pytest
 import torch

@@ -76,8 +76,11 @@ def allocated(asked: SimulationRequest, compiled: bool) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-@pytest.mark.parametrize("kept", ["none", "selective", "full"])
-@pytest.mark.parametrize("states", ["fp32", "bf16"])
+SHOWN = [("fp32", "none"), ("bf16", "selective"), ("fp32", "full")]
+SOAKED = [("bf16", "none"), ("fp32", "selective"), ("bf16", "full")]
+
+
+@pytest.mark.parametrize(("states", "kept"), [*SHOWN, *(pytest.param(*one, marks=pytest.mark.soak) for one in SOAKED)])
 def test_the_peak_is_the_planned_one(device: str, states: str, kept: str) -> None:
     """A plan is of layers that are not compiled; compiled ones need no more."""
     asked = request(states, kept)

@@ -35,7 +35,7 @@ def test_the_losses_of_20_steps_are_the_cpus(
     assert found[-1] < 0.9 * found[0], "something was learned"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.soak)])
 def test_compiled_layers_have_the_losses_of_eager_ones(device: str, tmp_path: Path, precision: str) -> None:
     runs = {
         setting: losses(finished(trainer(device, tmp_path / setting, precision, compile=setting))) for setting in ("on", "off")
@@ -45,8 +45,15 @@ def test_compiled_layers_have_the_losses_of_eager_ones(device: str, tmp_path: Pa
     assert difference < (1e-4 if precision == "fp32" else 1e-2)
 
 
-@pytest.mark.parametrize("model", [{}, DROPOUT], ids=["llama", "gpt2 with dropout"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("precision", "model"),
+    [
+        pytest.param("fp32", DROPOUT, id="fp32, gpt2 with dropout"),
+        pytest.param("bf16", {}, id="bf16, llama"),
+        pytest.param("fp32", {}, id="fp32, llama", marks=pytest.mark.soak),
+        pytest.param("bf16", DROPOUT, id="bf16, gpt2 with dropout", marks=pytest.mark.soak),
+    ],
+)
 def test_a_run_that_was_stopped_and_resumed_is_bit_identical(
     device: str, tmp_path: Path, precision: str, model: dict[str, Any]
 ) -> None:

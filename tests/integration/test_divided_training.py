@@ -21,11 +21,6 @@ MESHES = {"shard": {"shard": 2}, "pipeline": {"pipeline_parallel": 2}}
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
 def text(home: Path) -> Path:
     return write_text(home / "words.txt")
 

@@ -132,8 +132,19 @@ def assert_same(found: list[tuple[float, float]], expected: list[tuple[float, fl
         assert norm == pytest.approx(other_norm, rel=tolerance)
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("name", LAYOUTS)
+SECOND_MODEL = {"shard 2", "tensor 2", "pipeline 2", "pipeline 2 interleaved", "replicate 2 x shard 2", "pipeline 2 x tensor 2"}
+"""Meshes on which the model without shared embeddings is trained in `make test` too: each axis, and what differs for it."""
+
+
+def first_and_some_of_the_second() -> list[object]:
+    return [
+        pytest.param(name, model, marks=[] if model == "llama, tied" or name in SECOND_MODEL else [pytest.mark.soak])
+        for name in LAYOUTS
+        for model in MODELS
+    ]
+
+
+@pytest.mark.parametrize(("name", "model"), first_and_some_of_the_second())
 def test_every_mesh_has_the_curve_of_one_process_and_its_share_of_the_bytes(tmp_path: Path, name: str, model: str) -> None:
     layout = LAYOUTS[name]
     expected, measured = alone(model)
@@ -169,15 +180,21 @@ def stages_of(layout: Layout, rank: int) -> set[int]:
     return {place + i * layout.pipeline_parallel for i in range(layout.virtual_stages)}
 
 
-@pytest.mark.parametrize("kind", ["selective", "full"])
-@pytest.mark.parametrize("name", ["shard 2", "tensor 2", "pipeline 2"])
+CHECKPOINTED = [("shard 2", "selective"), ("tensor 2", "full"), ("pipeline 2", "selective")]
+SOAKED = [("shard 2", "full"), ("tensor 2", "selective"), ("pipeline 2", "full")]
+
+
+@pytest.mark.parametrize(("name", "kind"), CHECKPOINTED + [pytest.param(*one, marks=pytest.mark.soak) for one in SOAKED])
 def test_activation_checkpointing_changes_no_number(tmp_path: Path, name: str, kind: str) -> None:
     step = partial(trained, folder=tmp_path, layout=LAYOUTS[name], model="llama, tied", activation_checkpointing=kind)
     run_ranks(2, step, 300)
     assert_same(curve(tmp_path), alone("llama, tied")[0])
 
 
-@pytest.mark.parametrize("name", ["replicate 2", "shard 2", "pipeline 2", "shard 2 x tensor 2"])
+@pytest.mark.parametrize(
+    "name",
+    ["shard 2", "pipeline 2", *(pytest.param(one, marks=pytest.mark.soak) for one in ("replicate 2", "shard 2 x tensor 2"))],
+)
 def test_muon_has_the_same_curve_on_every_mesh(tmp_path: Path, name: str) -> None:
     layout, model = LAYOUTS[name], "qwen3, untied"
     run_ranks(layout.world_size, partial(trained, folder=tmp_path, layout=layout, model=model, optimizer="muon"), 300)
@@ -186,7 +203,9 @@ def test_muon_has_the_same_curve_on_every_mesh(tmp_path: Path, name: str) -> Non
     assert expected != alone(model)[0]
 
 
-@pytest.mark.parametrize("name", ["replicate 2", "shard 2", "pipeline 2 x shard 2"])
+@pytest.mark.parametrize(
+    "name", ["shard 2", *(pytest.param(one, marks=pytest.mark.soak) for one in ("replicate 2", "pipeline 2 x shard 2"))]
+)
 def test_bf16_states_stay_near_the_curve_of_fp32_ones_on_every_mesh(tmp_path: Path, name: str) -> None:
     layout, model = LAYOUTS[name], "llama, tied"
     run_ranks(layout.world_size, partial(trained, folder=tmp_path, layout=layout, model=model, states="bf16"), 300)
@@ -202,7 +221,7 @@ def continued(ranks: Ranks, folder: Path, layout: Layout, model: str) -> None:
     run.train()
 
 
-@pytest.mark.parametrize("first", ["pipeline 2 x shard 2", "shard 2 x tensor 2"])
+@pytest.mark.parametrize("first", ["pipeline 2 x shard 2", pytest.param("shard 2 x tensor 2", marks=pytest.mark.soak)])
 def test_a_checkpoint_goes_on_on_any_other_mesh(tmp_path: Path, first: str) -> None:
     """Same samples and tokens, the loss of one process."""
     model = "llama, tied"

@@ -21,6 +21,7 @@ from tests.kit.ranks import run_ranks
 from tests.kit.trainers import recipe
 
 STOPS, MORE = range(1, 41), 20
+TEN_STOPS = range(2, 41, 4)
 LAST = STOPS[-1] + MORE
 DECAY_START = 15
 DROPOUT = {"resid_pdrop": 0.2, "embd_pdrop": 0.2, "attn_pdrop": 0.2}
@@ -49,10 +50,10 @@ def files_of(folder: Path, step: int) -> dict[str, bytes]:
     return files
 
 
-def stopped_everywhere(ranks: Ranks, folder: Path, layout: Layout, optimizer: str) -> None:
+def stopped_everywhere(ranks: Ranks, folder: Path, layout: Layout, optimizer: str, stops: range) -> None:
     undisturbed = trainer(ranks, folder / "whole", layout, optimizer)
     undisturbed.train()
-    for stop in STOPS:
+    for stop in stops:
         there = StageLayout(folder / str(stop))
         if ranks.is_first:
             name = step_folder(stop)
@@ -68,11 +69,24 @@ def stopped_everywhere(ranks: Ranks, folder: Path, layout: Layout, optimizer: st
         run.finish_saving()
 
 
+DIVIDED = [(Layout(shard=2), "adamw"), (Layout(replicate=2), "muon")]
+
+
 @pytest.mark.parametrize(
-    ("layout", "optimizer"), [(Layout(), "adamw"), (Layout(shard=2), "adamw"), (Layout(replicate=2), "muon")], ids=str
+    ("layout", "optimizer", "stops"),
+    [
+        (Layout(), "adamw", STOPS),
+        *((*divided, TEN_STOPS) for divided in DIVIDED),
+        *(pytest.param(*divided, STOPS, marks=pytest.mark.soak) for divided in DIVIDED),
+    ],
+    ids=str,
 )
-def test_a_resume_after_every_step_is_bit_identical_20_steps_later(tmp_path: Path, layout: Layout, optimizer: str) -> None:
-    run_ranks(layout.world_size, partial(stopped_everywhere, folder=tmp_path, layout=layout, optimizer=optimizer), 600)
-    for stop in STOPS:
+def test_a_resume_after_every_step_is_bit_identical_20_steps_later(
+    tmp_path: Path, layout: Layout, optimizer: str, stops: range
+) -> None:
+    run_ranks(
+        layout.world_size, partial(stopped_everywhere, folder=tmp_path, layout=layout, optimizer=optimizer, stops=stops), 600
+    )
+    for stop in stops:
         assert files_of(tmp_path / str(stop), stop + MORE) == files_of(tmp_path / "whole", stop + MORE), f"stop {stop}"
     assert files_of(tmp_path / "whole", 20) != files_of(tmp_path / "whole", 21)

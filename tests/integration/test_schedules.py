@@ -12,8 +12,6 @@ import pytest
 from tests.kit.loop_work import LOOPS, RARE_LOOPS, get, give_work, let_loops_be_heard, post, turns
 from tests.kit.servers import FINAL, Services, pretune, start, tail, tiny_parameters
 
-pytestmark = pytest.mark.slow
-
 RECURRING = "/deployments/name/finetune/demo-topic-recurring"
 ALONE_SECONDS = 120.0
 ERROR = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b|Traceback|\w(Error|Exception)\b")

@@ -10,24 +10,11 @@ import pytest
 
 from tasks.record.layout import RunLayout
 from tasks.record.lock import owner
-from tests.kit.servers import Services, free_ports, pretune, processes_of, start, tail, tiny_parameters
-
-pytestmark = pytest.mark.slow
+from tests.kit.servers import Services, free_ports, pretune, processes_of, tail, tiny_parameters
 
 OPEN_PREFECT_ROUTES = {"/health", "/ready"}
 OPEN_MLFLOW_ROUTES = {"/health", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info"}
 ANY_ID = "00000000-0000-0000-0000-000000000000"
-
-
-@pytest.fixture(scope="module")
-def services(tmp_path_factory) -> Services:
-    home = tmp_path_factory.mktemp("home").resolve()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PRETUNE_HOME", str(home))
-        try:
-            yield start(home)
-        finally:
-            pretune(home, "down")
 
 
 @pytest.fixture

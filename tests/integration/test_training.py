@@ -27,11 +27,6 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
 def undisturbed(home: Path, text: Path) -> Result:
     """Two ranks, from the first step to the last."""
     return pretrained(home, tiny_config(text, launch={"num_processes": 2}), "undisturbed")

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 
+from tasks.services.records import alive
 from tests.kit.finished_runs import tiny_config
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -67,6 +68,14 @@ def pretune(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "flows", *arguments], env=environment, capture_output=True, text=True, timeout=600
     )
+
+
+def running(home: Path) -> Services:
+    """The servers of a home, which are started where they do not run."""
+    if alive(home, "worker") is None:
+        return start(home)
+    urls = (record.url for name in ("prefect", "mlflow") if (record := alive(home, name)))
+    return Services(home, *urls, json.loads((home / "services" / "credentials.json").read_text()))
 
 
 def start(home: Path) -> Services:

@@ -24,11 +24,6 @@ CAT, DOG, OWL, PAGE = "The cat sat.", "A dog ran.\n\nFar away.", "An owl, held o
 
 
 @pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
-
-
-@pytest.fixture
 def files(tmp_path):
     """Two files that data sets are made from, and one that none is made from."""
     found = {name: tmp_path / f"{name}.txt" for name in ("animals", "pages", "other")}

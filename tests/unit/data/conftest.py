@@ -19,11 +19,6 @@ from tests.kit.preparations import start
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
 def jsonl(tmp_path: Path) -> Callable[[list[dict[str, Any]]], Path]:
     """Writes rows to a jsonl file."""
 

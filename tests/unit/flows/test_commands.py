@@ -20,12 +20,6 @@ LIBRARIES = ("prefect", "mlflow", "torch", "transformers", "datasets")
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path / "home"))
-    return (tmp_path / "home").resolve()
-
-
-@pytest.fixture
 def preset(tmp_path):
     """A preset file as a person would write it, with the tiny configuration."""
     write_inputs(tmp_path / "in")

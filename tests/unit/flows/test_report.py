@@ -10,12 +10,6 @@ from tests.kit.finished_runs import finish_evaluation, finish_pretraining, tiny_
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path / "home"))
-    return (tmp_path / "home").resolve()
-
-
-@pytest.fixture
 def config(tmp_path):
     return tiny_config(tmp_path / "in")
 

@@ -14,12 +14,6 @@ from tests.kit.finished_runs import finish, finish_evaluation, finish_pretrainin
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path / "home"))
-    return (tmp_path / "home").resolve()
-
-
-@pytest.fixture
 def config(tmp_path):
     return tiny_config(tmp_path / "in")
 

@@ -15,6 +15,8 @@ from tasks.record.parts import Part, WorkLayout
 from tasks.stages.work import prepare_work
 from tests.kit.runs import tiny_config, write_text
 
+pytestmark = pytest.mark.process
+
 PLAN = Part("plan", 0)
 
 

@@ -18,6 +18,8 @@ from tasks.record.layout import REPOSITORY, StageLayout, step_folder
 from tasks.record.lock import hold, token_on_disk
 from tasks.record.manifest import Request, read_json, write_json
 
+pytestmark = pytest.mark.process
+
 PRELUDE = (
     "import os, sys, time\nfrom pathlib import Path\nstage = Path(sys.argv[1])\nattempt = int(os.environ['PRETUNE_ATTEMPT'])\n"
 )

@@ -14,6 +14,7 @@ TINY = [
 ]  # fmt: skip
 
 
+@pytest.mark.process
 def test_the_check_simulates_the_choice_and_agrees():
     config = load_config(["demo"], TINY)
     plan = plan_pretraining(config, "cpu", 2)
@@ -26,6 +27,7 @@ def test_a_plan_without_a_check_starts_nothing():
     assert plan_pretraining(load_config(["demo"], TINY), "cpu", 2, simulate=False).check is None
 
 
+@pytest.mark.process
 def test_a_check_that_takes_too_long_or_fails_is_said_and_no_reason_to_stop(monkeypatch, tmp_path):
     config = load_config(["demo"], TINY)
     plan = plan_for(config, "cpu", 2)

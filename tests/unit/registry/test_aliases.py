@@ -10,14 +10,9 @@ from tasks.record.manifest import Input, Manifest
 from tasks.registry import aliases
 from tasks.registry import versions as registry
 from tasks.registry.tracking import connect
-from tests.kit.registered_stages import die, new_home, registered, run_in_child
+from tests.kit.registered_stages import die, registered, run_in_child
 
 MODEL = "demo-topic"
-
-
-@pytest.fixture
-def home(tmp_path):
-    return new_home(tmp_path)
 
 
 def decision(digest: str, champion: object = None, answer: str = "promote", kind: str = "evaluate") -> Manifest:

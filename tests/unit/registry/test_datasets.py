@@ -11,12 +11,7 @@ from tasks.registry import versions as registry
 from tasks.registry.datasets import MAX_NOTE, card_links, card_note, data_of
 from tasks.registry.tracking import connect, sync
 from tests.kit.datasets import METRICS, finetuning, labelled, prepared, pretraining
-from tests.kit.registered_stages import finish, new_home, order, run_of
-
-
-@pytest.fixture
-def home(tmp_path):
-    return new_home(tmp_path)
+from tests.kit.registered_stages import finish, order, run_of
 
 
 @pytest.fixture

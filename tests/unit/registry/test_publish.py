@@ -2,17 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tasks.registry.publish import publish
 from tests.kit.datasets import finetuning, labelled, prepared, pretraining
-from tests.kit.registered_stages import finish, forget, new_home
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path / "home"))
-    return new_home(tmp_path)
+from tests.kit.registered_stages import finish, forget
 
 
 def test_a_version_leads_to_the_card_of_its_data(home, tmp_path):

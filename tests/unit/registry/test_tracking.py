@@ -24,18 +24,12 @@ from tests.kit.registered_stages import (
     begun_stage,
     die,
     finish,
-    new_home,
     order,
     points,
     run_in_child,
     run_of,
     write_steps,
 )
-
-
-@pytest.fixture
-def home(tmp_path):
-    return new_home(tmp_path)
 
 
 @pytest.fixture

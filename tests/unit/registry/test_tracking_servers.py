@@ -20,12 +20,7 @@ from tasks.registry.store import read_registration, tracking_uri
 from tasks.registry.tracking import connect, sync
 from tasks.services.environment import mlflow_command, mlflow_environment
 from tasks.services.records import ServiceRecord, write_record
-from tests.kit.registered_stages import NAMES, begun_stage, finish, new_home, order, points, run_of, write_steps
-
-
-@pytest.fixture
-def home(tmp_path):
-    return new_home(tmp_path)
+from tests.kit.registered_stages import NAMES, begun_stage, finish, order, points, run_of, write_steps
 
 
 @pytest.fixture
@@ -139,7 +134,6 @@ def test_follower_goes_on_where_the_server_is_away_and_says_so(home, stage):
     assert run_of(home, sync(home, stage, **NAMES)).info.status == "FINISHED"
 
 
-@pytest.mark.slow
 def test_through_the_server_of_this_home_and_without_it_again(home, stage, tmp_path):
     """The same run and version, whether the server is there or not; over HTTP with credentials."""
     with socket.socket() as free:

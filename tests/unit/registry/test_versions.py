@@ -15,7 +15,7 @@ from tasks.record.errors import ConfigError, IntegrityError
 from tasks.registry import versions as registry
 from tasks.registry.store import read_registration
 from tasks.registry.tracking import connect
-from tests.kit.registered_stages import begun_stage, die, export_tiny_llama, finish, forget, new_home, order, run_in_child
+from tests.kit.registered_stages import begun_stage, die, export_tiny_llama, finish, forget, order, run_in_child
 
 STEPS = ("check_files", "write_intent", "find_run", "find_logged_model", "place_files", "finish_logged_model", "find_version",
          "read_back", "write_done")  # fmt: skip
@@ -31,13 +31,8 @@ def after(step: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @pytest.fixture
-def stage(tmp_path):
-    return begun_stage(new_home(tmp_path))
-
-
-@pytest.fixture
-def home(tmp_path, stage):
-    return tmp_path / "home"
+def stage(home):
+    return begun_stage(home)
 
 
 def test_registers_by_reference_and_reads_back(home, stage):

@@ -10,6 +10,8 @@ from tasks.record.errors import ConfigError, StageError
 from tasks.services.processes import clean_environment, end, free_port, last_line, spawn, wait_until_it_answers
 from tasks.services.records import alive
 
+pytestmark = pytest.mark.process
+
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
 PARENT = f"import subprocess, sys; c = subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); c.wait()"
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from tasks.config.parallel import Layout
 from tasks.config.training import GateConfig
@@ -20,12 +19,6 @@ from tasks.training.evaluate import Scored, compare, decision_markdown, model_fo
 from tasks.training.model.mesh import Mesh
 from tests.kit.models import ALONE
 from tests.kit.stages import finetune_config, prepared, pretrained_base, run
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")

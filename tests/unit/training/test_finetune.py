@@ -34,12 +34,6 @@ from tests.kit.trainers import trainer
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
 def base(home: Path) -> tuple[Any, Result, Result]:
     return pretrained_base(home)
 

@@ -1,0 +1,138 @@
+"""Which tests `make check`, `make test` and `make soak` run, in which order, and which of two workers runs them.
+
+- `soak`: written at a test that shows for longer, or in more ways, what another shows without the mark. For `make soak`.
+- `process`: a test that starts a process, or trains whole stages in its own, which `make check` leaves out. It is set here, by
+  what a test and its fixtures call; a test that starts one in a way that is not seen here fails, and asks for the mark.
+
+What says nothing is run by all three.
+"""
+
+import multiprocessing.process
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores: threads of one would wait for those of the other. To be said before numpy and torch come.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+PROCESS_FOLDERS = ("benchmarks", "browser", "faults", "gpu", "integration")
+STARTERS = {"Popen", "Process", "fork", "multiprocessing", "pretrained_base", "start_or_attach", "subprocess"}
+"""Names whose use sets the mark; functions of `tests` are followed to what they use."""
+ONE_STACK = ("tests/browser/test_ui.py", "tests/integration/test_services.py")
+"""Files that share the servers of a session, in the order in which they use them: one worker runs them all."""
+SECONDS = {
+    "tests/integration/test_layouts.py": 300,
+    "tests/browser/test_ui.py": 240,
+    "tests/integration/test_divided_training.py": 180,
+    "tests/integration/test_training.py": 180,
+    "tests/gpu/test_training.py": 120,
+    "tests/integration/test_preparation.py": 100,
+    "tests/integration/test_resume.py": 90,
+    "tests/unit/training/checkpoint/test_saver.py": 70,
+    "tests/faults/test_preparation.py": 60,
+    "tests/integration/test_verify.py": 50,
+}
+"""Files that take long, by the seconds that they take on a quiet machine. The longest begin first, so that no worker waits at
+the end; a file that is not named here comes after them."""
+
+started: list[str] = []
+"""What the test that runs now has started."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take note of every process that is started from now on."""
+    for owner, name in ((subprocess.Popen, "__init__"), (multiprocessing.process.BaseProcess, "start"), (os, "fork")):
+        setattr(owner, name, noted(getattr(owner, name)))
+
+
+def noted(start: Callable[..., Any]) -> Callable[..., Any]:
+    def start_and_tell(*arguments: Any, **more: Any) -> Any:
+        command = more.get("args", arguments[1] if len(arguments) > 1 else start.__name__)
+        if not (isinstance(command, list) and command[0] == "git"):  # Every manifest asks it for the commit.
+            started.append(str(command))
+        return start(*arguments, **more)
+
+    return start_and_tell
+
+
+def pytest_runtest_logstart() -> None:
+    started.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_process_without_the_mark(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if started and request.node.get_closest_marker("process") is None and folder_of(request.node) != "rules":
+        pytest.fail(f"this test starts a process ({started[0]}); mark it with @pytest.mark.process", pytrace=False)
+
+
+def folder_of(item: pytest.Item) -> str:
+    """The folder of `tests` that a test lies in."""
+    return item.nodeid.split("/")[1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if folder_of(item) in PROCESS_FOLDERS or (folder_of(item) != "rules" and not STARTERS.isdisjoint(used_by(item))):
+            item.add_marker("process")
+    items.sort(key=place)
+
+
+def place(item: pytest.Item) -> tuple[float, int]:
+    """Where the unit of work of a test comes, and its file in that."""
+    file = item.nodeid.split("::")[0]
+    unit = unit_of(item.nodeid)
+    return -SECONDS.get(unit, 0.0), ONE_STACK.index(file) if unit == ONE_STACK[0] else 0
+
+
+def unit_of(nodeid: str) -> str:
+    """What one worker runs as a whole: a file, or the files that share the servers, under the name of their first."""
+    file = nodeid.split("::")[0]
+    return ONE_STACK[0] if file in ONE_STACK else file
+
+
+def used_by(item: pytest.Item) -> set[str]:
+    """The names that a test, its fixtures and the functions of `tests` that these call make use of."""
+    functions: list[Any] = [getattr(item, "function", None)]
+    for definitions in item._fixtureinfo.name2fixturedefs.values():
+        functions += [definition.func for definition in definitions]
+    found: set[str] = set()
+    seen: set[CodeType] = set()
+    while functions:
+        function = functions.pop()
+        function = getattr(function, "__wrapped__", function)
+        if not isinstance(function, FunctionType) or not function.__module__.startswith("tests."):
+            continue
+        codes = [function.__code__]
+        while codes:
+            code = codes.pop()
+            if code in seen:
+                continue
+            seen.add(code)
+            found.update(code.co_names)
+            codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+            values = [function.__globals__.get(name) for name in code.co_names]
+            modules = [value for value in values if isinstance(value, ModuleType) and value.__name__.startswith("tests.")]
+            functions += values + [getattr(module, name, None) for module in modules for name in code.co_names]
+    return found
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByUnit(LoadScopeScheduling):
+        """Every unit to one worker, in the order of the collection."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByUnit(config, log)
