@@ -1,6 +1,6 @@
 """Which samples each step of a stage has to see, and their tokens, from its request and the data set alone. Needs no torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,7 @@ def finetuning_order(request: Request) -> Order:
     manifest = input_manifest(request, "examples")
     examples = read_examples(Path(request.inputs["examples"].path), manifest, "train")
     tokenizer = load_tokenizer(StageLayout(Path(request.inputs["base"].path)).export)
+    labels: Sequence[np.ndarray] | np.ndarray
     if config.kind == "classification":
         rows, labels = encode_classification(tokenizer, examples, manifest.details.get("labels") or [], config.max_length)
     else:

@@ -16,9 +16,9 @@ MODULUS = 1 << LIMB_BITS * LIMBS
 
 def sample_digest(place: int, arrays: Sequence[np.ndarray]) -> int:
     """Of one sample: its place in the global batch, and integer arrays of shape (sequence,) with values below 2^31."""
-    found = hashlib.sha256(np.array([place, *map(len, arrays)], dtype="<i8"))
+    found = hashlib.sha256(np.array([place, *map(len, arrays)], dtype="<i8").data)
     for array in arrays:
-        found.update(np.ascontiguousarray(array, dtype="<i4"))
+        found.update(np.ascontiguousarray(array, dtype="<i4").data)
     return first_bits(found)
 
 
@@ -31,7 +31,7 @@ def rows_digest(places: np.ndarray, arrays: Sequence[np.ndarray]) -> int:
     header = np.tile(np.array([0, *(array.shape[1] for array in arrays)], dtype="<i8"), (len(places), 1))
     header[:, 0] = places
     rows = np.concatenate([header.view("<i4"), *arrays], axis=1, dtype="<i4", casting="unsafe")
-    return sum(first_bits(hashlib.sha256(row)) for row in rows) % MODULUS
+    return sum(first_bits(hashlib.sha256(row.data)) for row in rows) % MODULUS
 
 
 def samples_digest(places: Iterable[int], samples: Iterable[Sequence[np.ndarray]]) -> int:

@@ -52,7 +52,7 @@ class MappedArray:
         if array.ndim != 1 or array.dtype != np.dtype(dtype):
             raise damaged(self.path, f"is an array of {array.dtype} {array.shape} and must be a row of {dtype}")
         self._values = np.asarray(array)
-        self._mapping: mmap.mmap = array.base  # type: ignore[assignment]
+        self._mapping: mmap.mmap = array.base
 
     def __len__(self) -> int:
         return len(self._values)
