@@ -45,12 +45,13 @@ test: $(INSTALLED_TEST)  ## every promise once, on real processes and servers (1
 soak: $(INSTALLED_TEST)  ## all tests, among them every layout, stop and kill (40 minutes)
 	@$(PYTEST)
 
-lint: $(INSTALLED_TEST)  ## check style and import direction
+lint: $(INSTALLED_TEST)  ## check style and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
 
 clean:  ## remove the environment; what was trained stays
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 # A stamp is written after its installation succeeded, and taken away before one begins: an interrupted one is begun again,
 # and pip keeps the packages that were complete.

@@ -8,6 +8,7 @@ import traceback
 from typing import TypeAlias
 
 from tasks.record.errors import USER_ERROR_EXIT_CODE, PretuneError
+from tasks.record.layout import home
 
 INTERRUPTED_EXIT_CODE = 130
 Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -45,7 +46,10 @@ def show_log(verbose: bool) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="pretune", description="From text to a language model in use.")
+    top = argparse.ArgumentParser(
+        prog="pretune", description="From text to a language model in use.",
+        epilog=f"Everything lies in {home()}, or in $PRETUNE_HOME where that is set.".replace("%", "%%"),
+    )  # fmt: skip
     top.add_argument("-v", "--verbose", action="store_true", help="show the libraries' own messages and tracebacks")
     words = top.add_subparsers(dest="word", required=True, metavar="WORD")
     add_preset_words(words)

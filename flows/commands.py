@@ -22,7 +22,7 @@ from tasks.record.errors import ConfigError
 from tasks.record.layout import REPOSITORY, RunLayout, home
 from tasks.record.manifest import Manifest
 from tasks.record.manifest import verify as verify_files
-from tasks.services.records import SERVICES, alive, credentials, credentials_file, services_lock
+from tasks.services.records import SERVICES, ServiceName, alive, credentials, credentials_file, services_lock
 from tasks.stages.work import examples_work, prepare_work
 
 logger = logging.getLogger("pretune")
@@ -155,7 +155,11 @@ def check_ports(prefect: int | None, mlflow: int | None) -> None:
 def addresses() -> Iterator[str]:
     """Where to look, and with which password; the passwords themselves stay in their file."""
     user, file = credentials(home()).user, credentials_file(home())
-    for name, path, title in (("prefect", "/v2/", "Prefect"), ("mlflow", "/?workflowType=machine_learning", "MLflow")):
+    pages: tuple[tuple[ServiceName, str, str], ...] = (
+        ("prefect", "/v2/", "Prefect"),
+        ("mlflow", "/?workflowType=machine_learning", "MLflow"),
+    )
+    for name, path, title in pages:
         record = alive(home(), name)
         if record is not None:
             yield f"  {title:<8} {record.url}{path}   user {user}, password: {name}_password in {file}"
@@ -181,8 +185,8 @@ def status(asked: argparse.Namespace) -> int:
         print(json.dumps({"home": str(home()), "services": services, "runs": stages}, indent=1))
         return 0
     print(f"Home      {home()}")
-    for name in SERVICES:
-        print(f"{name:<9} {services.get(name, 'not running')}")
+    for service in SERVICES:
+        print(f"{service:<9} {services.get(service, 'not running')}")
     for name, states in runs.items():
         print(f"\nRun {name}")
         for state in states:

@@ -55,7 +55,7 @@ def call_flow(config: Config, name: str, flow: FlowName) -> None:
     from flows.preparation import prepare
 
     try:
-        {"pipeline": pipeline, "prepare": prepare}[flow](config, name)
+        pipeline(config, name) if flow == "pipeline" else prepare(config, name)
     finally:
         EventsWorker.drain_all(timeout=DRAIN_SECONDS)
         APILogWorker.drain_all(timeout=DRAIN_SECONDS)

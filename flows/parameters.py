@@ -11,9 +11,8 @@ from flows.states import plan_run
 from tasks.config.config import Config
 from tasks.config.section import NAME_PATTERN
 from tasks.launch.stage import request_stop
-from tasks.record.layout import RunLayout, home
+from tasks.record.layout import RunLayout, begun_stages, home
 from tasks.record.manifest import read_json, write_json
-from tasks.services.servers import all_stages
 
 logger = logging.getLogger("pretune")
 
@@ -39,7 +38,7 @@ def open_run(config: Config, name: str) -> RunLayout:
 
 def stop_stages(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Hook for a cancelled flow run: every stage that it waits for stops at its next step boundary."""
-    for stage in all_stages(home()):
+    for stage in begun_stages(home()):
         if stage.orchestrator.exists() and read_json(stage.orchestrator)["flow_run_id"] == str(flow_run.id):
             logger.info("%s: asked to stop", stage.path.name)
             request_stop(stage)

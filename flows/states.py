@@ -7,7 +7,7 @@ from typing import Literal
 
 from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import RunLayout, StageLayout, runs_folder
 from tasks.record.lock import owner
 from tasks.record.manifest import Input, Manifest, read_request
 from tasks.record.progress import ProgressReader
@@ -41,7 +41,7 @@ class StageState:
 
 
 def plan_run(config: Config, name: str, home: Path) -> list[StageState]:
-    """Every stage of the run in order, with its state. Starts and writes nothing.
+    """Every stage of the run in order, with its state. Starts nothing, and writes nothing but the cache of digests.
 
     Raises RequestChangedError where a stage was begun with another request, and the errors of missing data and settings
     that contradict the data.
@@ -76,11 +76,9 @@ def finetune_states(
         yield StageState(f"promote {name}", "not needed", "the gate rejected the candidate")
         return
     both = {"candidate": found["candidate"], "decision": decision}
+    model = finetuned_model(config, finetune)
     yield from planned(
-        f"promote {name}",
-        after_all(
-            both, lambda f: promote_work(run, finetune, finetuned_model(config, finetune), f["candidate"], f["decision"])
-        ),
+        f"promote {name}", after_all(both, lambda f: promote_work(run, finetune, model, f["candidate"], f["decision"]))
     )
 
 
@@ -147,4 +145,4 @@ def observed(stage: StageLayout) -> StageState:
 
 
 def run_names(home: Path) -> list[str]:
-    return sorted(path.parent.name for path in home.glob("runs/*/config.json"))
+    return sorted(path.parent.name for path in runs_folder(home).glob("*/config.json"))

@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
-from tasks.record.errors import USER_ERROR_EXIT_CODE, PretuneError, StoppedError
+from tasks.record.errors import USER_ERROR_EXIT_CODE, StoppedError
+from tasks.record.failures import Failure, Output, open_record, record
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import read_request, write_json
+from tasks.record.manifest import read_request
 
 STOPPED_EXIT_CODE = 3
 PR_SET_PDEATHSIG = 1
@@ -24,17 +26,19 @@ def main() -> int:
     die_with_launcher()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_to(stage.logs(attempt) / f"rank_{rank}.log")
+    own_record = open_record(stage, attempt, rank)
     try:
         run(stage, attempt)
     except StoppedError:
         return STOPPED_EXIT_CODE
-    except PretuneError as error:
-        # Every rank writes it: the launcher ends the others as soon as one is gone.
-        write_json(stage.error, {"error": type(error).__name__, "message": str(error)})
-        return USER_ERROR_EXIT_CODE
-    except Exception:  # noqa: BLE001 (the last line of defence of a process: its log must say why it broke)
-        traceback.print_exc()
-        return 1
+    except Exception as error:  # noqa: BLE001 (the last line of defence of a process: what broke must be told)
+        failure = Failure.of(error, rank, Output(stage.path))
+        record(own_record, failure)
+        with suppress(OSError):
+            traceback.print_exc()
+            sys.stderr.flush()
+        # Its threads may wait for ranks that wait for this one: the launcher ends those when this one is gone.
+        os._exit(USER_ERROR_EXIT_CODE if failure.is_users else 1)
     return 0
 
 

@@ -38,7 +38,8 @@ def check_consumption(history: History, order: Order) -> Consumption:
     """Recompute every step's samples, link and tokens, of which all are read; `history` begins with step 1."""
     times_seen = np.zeros(sum(order.sizes), dtype=np.int32)
     chains: list[str] = []
-    previous, tokens, broken, miscounted, unrecorded = CHAIN_START, 0, [], [], []
+    previous: str | None = CHAIN_START
+    tokens, broken, miscounted, unrecorded = 0, [], [], []
     others: dict[int, tuple[str, str]] = {}
     logged = time.monotonic()
     for step, line in enumerate(history.steps, 1):

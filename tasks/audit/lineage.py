@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tasks.audit.lineage_search import Found, document_places, source_places
 from tasks.record.errors import ConfigError, DataError, IntegrityError, TrackingError
-from tasks.record.layout import StageLayout
+from tasks.record.layout import StageLayout, begun_stages, datasets_folder
 from tasks.record.manifest import Manifest, Record, Request, file_sha256, read_request
 from tasks.registry.store import read_registration
 
@@ -129,13 +129,13 @@ def lineage_of_dataset(home: Path, given: str) -> Lineage:
     search = Search(home)
     names = {dataset.stage.path.name for dataset in search.datasets}
     folder = Path(given).expanduser().resolve()
-    if folder.parent == home / "datasets":
+    if folder.parent == datasets_folder(home):
         wanted = {folder.name}
     else:
         wanted = {given} & names or {name for name in names if name.rpartition("-")[0] == given}
     if not wanted & names:
         there = ", ".join(sorted(names)) or "none"
-        raise ConfigError(f"--dataset={given!r} is no finished data set of {home / 'datasets'}; there are: {there}")
+        raise ConfigError(f"--dataset={given!r} is no finished data set of {datasets_folder(home)}; there are: {there}")
 
     def places(dataset: Dataset) -> list[Found]:
         return [Found("train", ""), Found("heldout", "")] if dataset.stage.path.name in wanted else []
@@ -176,7 +176,7 @@ class Search:
         self._holders: dict[str, dict[int, tuple[str, ...]]] = {}
 
     def _datasets(self) -> Iterator[Dataset]:
-        for path in sorted(self.home.glob("datasets/*/manifest.json")):
+        for path in sorted(datasets_folder(self.home).glob("*/manifest.json")):
             stage = StageLayout(path.parent)
             try:
                 yield Dataset(stage, Manifest.read(path), read_request(stage))
@@ -184,8 +184,7 @@ class Search:
                 self.notes.append(str(error))
 
     def _trainings(self) -> Iterator[Training]:
-        for path in sorted(self.home.glob("runs/*/*/request.json")):
-            stage = StageLayout(path.parent)
+        for stage in begun_stages(self.home):
             try:
                 request = read_request(stage)
                 if request.kind in MODEL_KINDS:

@@ -14,6 +14,7 @@ from tasks.data.tokens.digest import rows_digest, samples_digest
 from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples
 from tasks.data.tokens.shards import TokenDataset
 from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.layout import StageLayout
 from tasks.record.manifest import Request, input_manifest
 
 
@@ -68,7 +69,7 @@ def finetuning_order(request: Request) -> Order:
     input_manifest(request, "base")
     manifest = input_manifest(request, "examples")
     examples = read_examples(Path(request.inputs["examples"].path), manifest, "train")
-    tokenizer = load_tokenizer(Path(request.inputs["base"].path) / "export")
+    tokenizer = load_tokenizer(StageLayout(Path(request.inputs["base"].path)).export)
     if config.kind == "classification":
         rows, labels = encode_classification(tokenizer, examples, manifest.details.get("labels") or [], config.max_length)
     else:

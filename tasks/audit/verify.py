@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tasks.audit.stage import StageProof, prove_stage, saved
 from tasks.record.errors import ConfigError
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import RunLayout, StageLayout, runs_folder
 from tasks.record.manifest import Record, read_request
 
 TRAINING_KINDS = ("pretrain", "finetune")
@@ -30,7 +30,7 @@ def verify_run(home: Path, name: str) -> RunProof:
     """
     run = RunLayout(home, name)
     if not run.path.is_dir():
-        known = ", ".join(sorted(path.name for path in (home / "runs").glob("*") if path.is_dir())) or "none"
+        known = ", ".join(sorted(path.name for path in runs_folder(home).glob("*") if path.is_dir())) or "none"
         raise ConfigError(f"run {name!r} does not exist; there are: {known}")
     stages = [StageLayout(path.parent) for path in sorted(run.path.glob("*/request.json"))]
     trainings = [stage for stage in stages if read_request(stage).kind in TRAINING_KINDS and has_begun(stage)]

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from tasks.config.cron import check_cron
 from tasks.config.data import check_source
 from tasks.config.section import NAME_PATTERN, Fraction, Section
 
@@ -201,7 +202,13 @@ class FinetuneConfig(Section):
     checkpoint_every_steps: int = Field(100, ge=1)
     """Steps between checkpoints with optimizer state."""
     schedule: str | None = None
-    """Cron expression of a recurring run of this fine-tune, such as `0 3 * * 1`; empty means none."""
+    """Cron expression, in UTC, of a recurring run of this fine-tune, such as `0 3 * * 1`; empty means none."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.schedule is not None:
+            check_cron(f"finetune[{self.name}].schedule", self.schedule)
+        return self
 
 
 class LaunchConfig(Section):

@@ -66,7 +66,7 @@ class DocumentFilter:
         if self.rules.filters:
             kept = self._good(kept)
         if self.index is not None:
-            kept = self._clean_of_evaluations(kept)
+            kept = self._clean_of_evaluations(kept, self.index)
         self.counts.kept += len(kept)
         return iter(kept)
 
@@ -84,14 +84,14 @@ class DocumentFilter:
         if quality.c4_lines:
             text, characters = keep_c4_lines(text)
             self.changes["c4_characters"] += characters
-        if not text:
-            return self.counts.drop("empty", raw.where, raw.text)
         if len(text) < self.data.min_characters:
-            return self.counts.drop("too_short", raw.where, text)
+            self.counts.drop("too_short" if text else "empty", raw.where, text or raw.text)
+            return None
         digest = text_digest(text)
         language = self._language(text, digest)
         if quality.languages and language not in quality.languages:
-            return self.counts.drop("language", raw.where, text)
+            self.counts.drop("language", raw.where, text)
+            return None
         return Document(text, raw.where, language, digest)
 
     def _language(self, text: str, digest: bytes) -> str:
@@ -107,15 +107,15 @@ class DocumentFilter:
                 self.counts.drop(str(self.rules.reasons[code]), document.where, document.text)
         return [document for document, code in zip(documents, codes, strict=True) if not code]
 
-    def _clean_of_evaluations(self, documents: list[Document]) -> list[Document]:
-        found = self.index.check(*as_buffers(documents))
+    def _clean_of_evaluations(self, documents: list[Document], index: ContaminationIndex) -> list[Document]:
+        found = index.check(*as_buffers(documents))
         self.touched |= found.touched
         kept = []
         for document, number, matches in zip(documents, found.first_set().tolist(), found.matches, strict=True):
             if number < 0:
                 kept.append(document)
                 continue
-            name = self.index.names[number]
+            name = index.names[number]
             if self.data.decontamination.action == "fail":
                 raise DataError(
                     f"{document.where} contains text of the evaluation set {name!r} ({matches[number]} n-grams of "

@@ -281,6 +281,7 @@ def contamination(gathered: Gathered) -> dict[str, dict[str, int]]:
     """What was found of each evaluation set."""
     found, first = {}, 0
     for one in gathered.evaluations:
+        assert gathered.touched is not None, "every part that looked for evaluation sets says what it found"
         end = first + one["items"]
         found[one["name"]] = {
             "items": one["items"],

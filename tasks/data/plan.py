@@ -19,7 +19,7 @@ def plan_parts(preparation: Preparation, part: Part, folder: Path, report: Repor
     for number, source in enumerate(data.sources):
         report(number / len(data.sources), "looking at the input")
         size = 0
-        room = None
+        room: list[dict[str, Any]] | None = None
         for unit in input_units(source, data.part_megabytes * MEGABYTE):
             values = asdict(unit) | {"source": number}
             if room is None or (size + unit.bytes > data.part_megabytes * MEGABYTE and source.max_documents is None):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tasks.config.training import LaunchConfig
 from tasks.record.errors import ConfigError
-from tasks.record.layout import REPOSITORY, StageLayout, home
+from tasks.record.layout import REPOSITORY, StageLayout, compiled_folder, home
 
 ACCELERATE = REPOSITORY / "configs" / "accelerate"
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
@@ -41,8 +41,7 @@ def training_command(stage: StageLayout, launch: LaunchConfig) -> tuple[list[str
         "TOKENIZERS_PARALLELISM": "false",
         "TORCH_CPP_LOG_LEVEL": "ERROR",
         "HF_HUB_OFFLINE": "1",
-        # Not in /tmp, so that the next start, also after a reboot, need not compile again.
-        "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR", str(home() / "compiled")),
+        "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR", str(compiled_folder(home()))),
     }
     if not gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""

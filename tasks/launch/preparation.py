@@ -25,7 +25,7 @@ def run_part(stage: StageLayout, part: Part) -> None:
     if stage.manifest.exists() or work.folder(part).is_dir():
         return
     command, environment = data_command(stage)
-    log = stage.path / "logs" / "parts" / f"{part.name}.log"
+    log = stage.part_log(part.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """Start a stage or join the one that runs, follow it to its end, ask it to stop. Used by flows; knows no library."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -8,13 +9,14 @@ from typing import Any
 
 from tasks.config.training import LaunchConfig
 from tasks.launch.local import check_devices
-from tasks.record.errors import StageError, StoppedError, error_named
+from tasks.record.errors import DiskFullError, StageError, StoppedError, error_named
 from tasks.record.layout import REPOSITORY, StageLayout
 from tasks.record.lock import owner
 from tasks.record.manifest import Manifest, Request, finished, read_json, read_request, write_json
 from tasks.record.progress import Progress, ProgressReader
 
 START_SECONDS = 30.0
+NOTHING_FREE_BYTES = 1 << 14
 
 
 def start_or_attach(stage: StageLayout, request: Request, orchestrator: dict[str, Any] | None = None) -> None:
@@ -79,6 +81,10 @@ def outcome(stage: StageLayout) -> Exception:
         return error_named(error["error"])(error["message"])
     if stage.stop.exists():
         return StoppedError(f"{stage.path.name} was stopped at a step boundary; run the same command to continue it")
+    if (free := shutil.disk_usage(stage.path).free) < NOTHING_FREE_BYTES:
+        return DiskFullError(
+            f"{stage.path} is on a disk that is full: {free:,} bytes are free; make space and run the same command again"
+        )
     return StageError(
         f"{stage.path.name}: its supervisor was killed; run the same command to continue from the last checkpoint"
     )

@@ -7,6 +7,7 @@ it, whatever kills it.
 import ctypes
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from tasks.config.training import LaunchConfig
 from tasks.launch.local import data_command, training_command
 from tasks.launch.orchestrator import CancellationWatch
 from tasks.record.errors import USER_ERROR_EXIT_CODE, LockedError, StageError
+from tasks.record.failures import Failure, Output, explained, reserve_records, take_first_failure
 from tasks.record.journal import Journal
 from tasks.record.layout import StageLayout
-from tasks.record.lock import StageLock, hold
+from tasks.record.lock import StageLock, hold, token_on_disk
 from tasks.record.manifest import Request, read_request, write_json
 
 logger = logging.getLogger("pretune.supervisor")
@@ -32,6 +34,12 @@ TRACKING_DELAY_SECONDS = 20.0
 STOP_GRACE_SECONDS = 120.0
 """Ranks that were asked to stop and have not after so long are ended."""
 PR_SET_PDEATHSIG = 1
+KILLED = re.compile(r"failed \(exitcode: -(\d+)\) local_rank: (\d+)")
+"""What the launcher says of the first rank that was ended by a signal."""
+REASONS = {
+    signal.SIGKILL: "as Linux does when memory has run out",
+    signal.SIGBUS: "a file that it reads was cut short, or its disk failed",
+}
 
 
 @dataclass
@@ -51,10 +59,23 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with hold(stage) as lock:
-            return supervise(stage, read_request(stage), lock)
+            try:
+                return supervise(stage, read_request(stage), lock)
+            except OSError as error:
+                return refuse(stage, error)
     except LockedError as error:
         logger.info("%s", error)
         return 0
+
+
+def refuse(stage: StageLayout, error: OSError) -> int:
+    """Leave word of a full disk, or of a limit, that keeps the supervisor itself from writing; raises what is neither."""
+    said = explained(error, "the supervisor", Output(stage.path))
+    if said is error:
+        raise error
+    take_first_failure(stage, token_on_disk(stage))
+    write_json(stage.error, {"error": type(said).__name__, "message": str(said)})
+    return USER_ERROR_EXIT_CODE
 
 
 def supervise(stage: StageLayout, request: Request, lock: StageLock) -> int:
@@ -65,8 +86,11 @@ def supervise(stage: StageLayout, request: Request, lock: StageLock) -> int:
         attempt = start(stage, request, launch, lock)
         code = attend(stage, request, launch, lock, attempt, watch)
         logger.info("attempt %d ended with exit code %d", attempt.token, code)
+        first = take_first_failure(stage, attempt.token)
         if stage.manifest.exists():
             return 0
+        if first is not None and first.is_users:
+            write_json(stage.error, {"error": first.error, "message": first.message})
         if stage.error.exists():
             return USER_ERROR_EXIT_CODE
         if stage.stop.exists():
@@ -74,7 +98,7 @@ def supervise(stage: StageLayout, request: Request, lock: StageLock) -> int:
         failures = failures + 1 if (now := committed(stage)) == progress else 1
         progress = now
         if failures > launch.max_restarts:
-            write_json(stage.error, {"error": StageError.__name__, "message": failure(stage, attempt, code, failures)})
+            write_json(stage.error, {"error": StageError.__name__, "message": failure(stage, attempt, code, failures, first)})
             return 1
 
 
@@ -91,6 +115,8 @@ def start(stage: StageLayout, request: Request, launch: LaunchConfig, lock: Stag
     environment |= {"PRETUNE_ATTEMPT": str(token)}
     folder = stage.logs(token)
     folder.mkdir(parents=True, exist_ok=True)
+    if trains:
+        reserve_records(stage, token, launch.num_processes)
     journal = Journal(stage.journal, token)
     journal.append("event", durable=True, event="attempt", command=command[1:], num_processes=launch.num_processes)
     journal.close()
@@ -145,22 +171,39 @@ def last_write(stage: StageLayout) -> float:
 
 def start_mirror(stage: StageLayout) -> subprocess.Popen[bytes]:
     """A child that ships the journal to MLflow while the ranks run. Whatever becomes of it costs no step."""
-    with (stage.path / "logs" / "tracking.log").open("ab") as log:
+    with stage.mirror_log.open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "tasks.registry.tracking", str(stage.path), str(os.getpid())],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
         )  # fmt: skip
 
 
-def failure(stage: StageLayout, attempt: Attempt, code: int, failures: int) -> str:
-    """One sentence with the last line that the process left and where the rest is."""
+def failure(stage: StageLayout, attempt: Attempt, code: int, failures: int, first: Failure | None) -> str:
+    """One sentence with what the first rank said, or the last line of a process that left no record; and where the rest is."""
     folder = stage.logs(attempt.token)
+    said = first.message if first is not None and not first.is_echo else killed_rank(folder) or last_words(folder)
+    times = "once" if failures == 1 else f"{failures} times without progress"
+    return f"{stage.path.name} failed {times} (exit code {code}): {said[:600]}; logs are in {folder}"
+
+
+def killed_rank(folder: Path) -> str | None:
+    """Which rank a signal ended, to which the others are only an echo."""
+    log = folder / "launcher.log"
+    found = KILLED.search(log.read_text(errors="replace")) if log.exists() else None
+    if found is None:
+        return None
+    ended = signal.Signals(int(found[1]))
+    reason = f", {REASONS[ended]}" if ended in REASONS else ""
+    return f"rank {found[2]} was ended by {ended.name}{reason}"
+
+
+def last_words(folder: Path) -> str:
+    """The last line about an error that a process left."""
     said = ""
     for log in sorted(folder.glob("*.log")):
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
         said = next((line for line in reversed(lines) if "Error" in line), said or (lines[-1] if lines else ""))
-    times = "once" if failures == 1 else f"{failures} times without progress"
-    return f"{stage.path.name} failed {times} (exit code {code}): {said[:300]}; logs are in {folder}"
+    return said
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from prefect import task, unmapped
@@ -29,7 +30,7 @@ ROUNDS = 3
 POLL_SECONDS = 0.5
 
 
-def task_runner(preparation: PreparationConfig) -> TaskRunner[PrefectFuture[None]]:
+def task_runner(preparation: PreparationConfig) -> "TaskRunner[Any]":
     """Processes on this machine, started by threads, or a Ray cluster."""
     if preparation.ray_address is None:
         return ThreadPoolTaskRunner(max_workers=preparation.num_processes or len(os.sched_getaffinity(0)))

@@ -109,7 +109,7 @@ class StageView:
         self._next[what] = now + seconds
         return True
 
-    def attempt(self, action: Callable[[], None]) -> None:
+    def attempt(self, action: Callable[[], object]) -> None:
         """Do what needs the Prefect server; where the server is away, say so and go on."""
         try:
             action()

@@ -37,7 +37,7 @@ class Candidate(Record):
     tokens_per_second: float
     mfu: float
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above `property`
     @property
     def settings(self) -> list[str]:
         """Assignments that apply it, for `--set`."""
@@ -88,7 +88,7 @@ class Disk(Record):
     milestones: int
     """At most, with the export at the end."""
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above `property`
     @property
     def total_bytes(self) -> int:
         return self.checkpoint_bytes * self.checkpoints_kept + self.milestone_bytes * self.milestones
@@ -142,7 +142,7 @@ class Plan(Record):
     settings_problem: str = ""
     """What else has to be changed before the choice can be applied."""
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above `property`
     @property
     def settings_line(self) -> str:
         """What to add to the command to train so."""

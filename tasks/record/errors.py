@@ -1,5 +1,7 @@
 """The mistakes that a user can make, each of which ends the command with exit code 2 and no traceback."""
 
+from collections.abc import Iterator
+
 USER_ERROR_EXIT_CODE = 2
 
 
@@ -21,6 +23,10 @@ class DataError(PretuneError):
 
 class DiskFullError(PretuneError):
     """Nothing more can be written; what is done is kept, and the same command continues when there is space."""
+
+
+class LimitError(PretuneError):
+    """A limit of this machine (open files, size of a file) ended a rank; what is done is kept."""
 
 
 class IntegrityError(PretuneError):
@@ -60,5 +66,11 @@ def error_named(name: str) -> type[PretuneError]:
 
     A child process leaves the name and the message of its user error in `error.json`; the parent raises it again.
     """
-    classes = {cls.__name__: cls for cls in PretuneError.__subclasses__()}
-    return classes.get(name, StageError)
+    return next((cls for cls in subclasses(PretuneError) if cls.__name__ == name), StageError)
+
+
+def subclasses(cls: type[PretuneError]) -> Iterator[type[PretuneError]]:
+    """Those of every depth."""
+    for child in cls.__subclasses__():
+        yield child
+        yield from subclasses(child)

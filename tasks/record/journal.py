@@ -31,7 +31,10 @@ class Journal:
         nonfinite = [k for k, v in values.items() if isinstance(v, float) and not math.isfinite(v)]
         line = {"kind": kind, "time": round(time.time(), 3), "attempt": self.attempt} | values
         line |= dict.fromkeys(nonfinite) | ({"nonfinite": nonfinite} if nonfinite else {})
-        self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        content = memoryview(json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        while content:
+            # Where the disk fills up in the middle of the line, the first write is short and the second one says why.
+            content = content[self._file.write(content) :]
         if durable:
             os.fsync(self._file.fileno())
 

@@ -1,15 +1,64 @@
-"""Where everything lies. The only module that knows a path inside $PRETUNE_HOME."""
+"""Where everything lies: the folders of $PRETUNE_HOME, which no other module names, and the files of a run and of a stage.
+
+What a service, a checkpoint or prepared data hold inside of their folder is the business of the module that writes it.
+"""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+"""The checkout, or the folder that a wheel was installed into: in both, `configs` lies beside `tasks`."""
+
+
+def is_checkout() -> bool:
+    """Whether this code runs from its repository, and not from a wheel."""
+    return (REPOSITORY / "pyproject.toml").is_file()
 
 
 def home() -> Path:
-    """$PRETUNE_HOME, or `.pretune` in the checkout."""
-    return Path(os.environ.get("PRETUNE_HOME") or REPOSITORY / ".pretune").resolve()
+    """$PRETUNE_HOME, else `.pretune` in the checkout, else, for a wheel, `pretune` among the user's data.
+
+    Not below the working directory, which differs between a command and the processes that it starts.
+    """
+    if chosen := os.environ.get("PRETUNE_HOME"):
+        return Path(chosen).resolve()
+    if is_checkout():
+        return REPOSITORY / ".pretune"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "pretune"
+
+
+def runs_folder(home: Path) -> Path:
+    return home / "runs"
+
+
+def datasets_folder(home: Path) -> Path:
+    return home / "datasets"
+
+
+def services_folder(home: Path) -> Path:
+    """Records, credentials and logs of what `pretune up` started."""
+    return home / "services"
+
+
+def prefect_folder(home: Path) -> Path:
+    """Prefect's own: its database holds every flow run of this home."""
+    return home / "prefect"
+
+
+def mlflow_folder(home: Path) -> Path:
+    """Database, artifacts and locks of the registry."""
+    return home / "mlflow"
+
+
+def compiled_folder(home: Path) -> Path:
+    """What torch.compile made: not in /tmp, so that the next start, also after a reboot, need not compile again."""
+    return home / "compiled"
+
+
+def digest_cache(home: Path) -> Path:
+    """SHA-256 of input files that were read before; losing it costs time only."""
+    return home / "cache" / "digests.json"
 
 
 @dataclass(frozen=True)
@@ -70,6 +119,18 @@ class StageLayout:
     def logs(self, attempt: int) -> Path:
         return self.path / "logs" / f"attempt_{attempt}"
 
+    def failure(self, attempt: int, rank: int) -> Path:
+        """Why this rank ended, if it did so by an error."""
+        return self.logs(attempt) / f"rank_{rank}.failure"
+
+    def part_log(self, part: str) -> Path:
+        return self.path / "logs" / "parts" / f"{part}.log"
+
+    @property
+    def mirror_log(self) -> Path:
+        """Output of the process that ships the journal to MLflow."""
+        return self.path / "logs" / "tracking.log"
+
 
 @dataclass(frozen=True)
 class RunLayout:
@@ -80,7 +141,7 @@ class RunLayout:
 
     @property
     def path(self) -> Path:
-        return self.home / "runs" / self.name
+        return runs_folder(self.home) / self.name
 
     @property
     def config(self) -> Path:
@@ -110,7 +171,13 @@ class RunLayout:
 
 def dataset_stage(home: Path, name: str, digest: str) -> StageLayout:
     """Prepared data: shared by every run that asks for the same thing, so it lies outside of the runs."""
-    return StageLayout(home / "datasets" / f"{name}-{digest[:12]}")
+    return StageLayout(datasets_folder(home) / f"{name}-{digest[:12]}")
+
+
+def begun_stages(home: Path) -> list[StageLayout]:
+    """Every stage that was ever begun in this home: prepared data first, then those of the runs."""
+    requests = [*datasets_folder(home).glob("*/request.json"), *runs_folder(home).glob("*/*/request.json")]
+    return [StageLayout(path.parent) for path in sorted(requests)]
 
 
 def step_folder(step: int) -> str:

@@ -17,9 +17,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.record.errors import IntegrityError, RequestChangedError
-from tasks.record.layout import REPOSITORY, StageLayout
+from tasks.record.layout import REPOSITORY, StageLayout, is_checkout
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "safetensors", "prefect", "mlflow")
 Kind = Literal["prepare", "examples", "pretrain", "finetune", "evaluate", "promote"]
 
@@ -196,24 +196,30 @@ def read_json(path: Path) -> Any:
 
 def environment() -> dict[str, Any]:
     """Library versions, commit and hardware of this process, for the record only."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    git = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(git, capture_output=True, text=True, timeout=10)
-        commit = found.stdout.strip() or None if found.returncode == 0 else None
-    except (OSError, subprocess.TimeoutExpired):
-        commit = None
     return {
         "python": platform.python_version(),
         "versions": versions,
-        "commit": commit,
+        "commit": commit(),
         "hardware": {"machine": platform.machine(), "cpu_count": os.cpu_count()},
     }
+
+
+def commit() -> str | None:
+    """The commit of the checkout; None where there is no git, and for a wheel, which may lie inside of another repository."""
+    if not is_checkout():
+        return None
+    git = ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
 
 
 def stamp(manifest: Manifest) -> Manifest:

@@ -50,7 +50,7 @@ def version_texts(
     flow run; `ending` is for a milestone whose training has come to its end.
     """
     status, standing = standing_of(record, moves, held)
-    tags = record.tags | flow_link | ({"status": status} if status else {})
+    tags = record.tags | dict(flow_link) | ({"status": status} if status else {})
     if record.decision is not None:
         tags["decision"] = str(record.decision.details.get("decision"))
     headline = " ".join(text for text in (meaning(record, ending), standing) if text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tasks.record.layout import StageLayout
+from tasks.record.layout import StageLayout, mlflow_folder, runs_folder
 from tasks.record.manifest import Record, read_json
 from tasks.services.records import alive
 
@@ -30,7 +30,7 @@ class Registration(Record):
 
 
 def database_file(home: Path) -> Path:
-    return home / "mlflow" / "mlflow.db"
+    return mlflow_folder(home) / "mlflow.db"
 
 
 def database_uri(home: Path) -> str:
@@ -39,7 +39,7 @@ def database_uri(home: Path) -> str:
 
 def artifact_folder(home: Path) -> Path:
     """Where this home's experiments keep their artifacts; on the file system of the runs, so that files can be linked."""
-    return home / "mlflow" / "artifacts"
+    return mlflow_folder(home) / "artifacts"
 
 
 def tracking_uri(home: Path) -> str:
@@ -85,13 +85,13 @@ def default_names(home: Path, stage: StageLayout) -> tuple[str, str]:
     """Run name and experiment for a caller that was given none: `RUN/STAGE` and the configuration's registry.model_name."""
     config = stage.path.parent / "config.json"
     experiment = read_json(config)["registry"]["model_name"] if config.exists() else "pretune"
-    return stage_name(home, stage).removeprefix("runs/"), experiment
+    return stage_name(home, stage).removeprefix(f"{runs_folder(home).name}/"), experiment
 
 
 @contextmanager
 def stage_locked(home: Path, stage: StageLayout) -> Iterator[None]:
     """One writer of the stage's MLflow run and its `registration.json` at a time."""
-    with locked(home / "mlflow" / "locks" / (stage_name(home, stage).strip("/").replace("/", "--") + ".lock")):
+    with locked(mlflow_folder(home) / "locks" / (stage_name(home, stage).strip("/").replace("/", "--") + ".lock")):
         yield
 
 

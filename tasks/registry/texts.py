@@ -91,8 +91,8 @@ def ending_of(stage: StageLayout) -> Ending | None:
             return None
         return Ending(step=manifest.step, verdict=(manifest.details.get("verdict") or {}).get("verdict"))
     if stage.error.exists():
-        error = read_json(stage.error)
-        return Ending(error=error["message"]) if error["error"] == DivergedError.__name__ else None
+        left = read_json(stage.error)
+        return Ending(error=left["message"]) if left["error"] == DivergedError.__name__ else None
     return None
 
 

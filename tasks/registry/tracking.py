@@ -158,7 +158,7 @@ def find_experiment(client: "MlflowClient", home: Path, name: str) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage != "active":
+    if found is None or found.lifecycle_stage != "active":
         raise TrackingError(f"experiment={name!r} was deleted in MLflow; restore it there, or give another name")
     return found.experiment_id
 
@@ -309,7 +309,7 @@ def journal_metrics(line: dict[str, Any]) -> "list[Metric]":
 def ship_manifest(client: "MlflowClient", run: "Run", manifest: Manifest) -> None:
     """The numbers of the manifest as final metrics, its words as tags."""
     client.log_batch(run.info.run_id, metrics=manifest_metrics(manifest))
-    words = {key: value for key, value in manifest.details.items() if isinstance(value, str | bool)}
+    words: dict[str, Any] = {key: value for key, value in manifest.details.items() if isinstance(value, str | bool)}
     words |= {"manifest_digest": manifest.digest, "git_commit": manifest.environment.get("commit")}
     if "markdown" in words:
         words["mlflow.note.content"] = words.pop("markdown")

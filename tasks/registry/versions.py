@@ -317,7 +317,7 @@ def as_version(found: "ModelVersion", held: dict[str, int]) -> Version:
     return Version(
         name=found.name,
         version=int(found.version),
-        model_id=found.source.removeprefix("models:/"),
+        model_id=(found.source or "").removeprefix("models:/"),
         run_id=found.run_id or "",
         digest=found.tags.get("digest", ""),
         path=found.tags.get("path", ""),

@@ -1,1 +1,1 @@
-"""Floor 4, loads no library: Prefect, MLflow and the worker of this machine: started, found again, stopped, examined."""
+"""Floor 4, loads prefect: Prefect, MLflow and the worker of this machine: started, found again, stopped, examined."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.inputs.sources import SAMPLE_DISTRIBUTION, SAMPLE_VERSION
-from tasks.record.layout import REPOSITORY
-from tasks.services.processes import is_free
+from tasks.record.layout import REPOSITORY, is_checkout, prefect_folder, services_folder
+from tasks.services.processes import is_free, log_file
 from tasks.services.records import SERVICES, alive, credentials_file, record_file, recorded
 
 MIN_PYTHON = (3, 11)
@@ -33,7 +33,9 @@ def check_python() -> Iterator[str]:
 
 
 def check_packages() -> Iterator[str]:
-    """Installed versions against constraints.txt, which is the set that was tested together."""
+    """Installed versions against the checkout's constraints.txt, which is the set that was tested together."""
+    if not is_checkout():
+        return  # a wheel has ranges only, to which pip has kept
     constraints = REPOSITORY / "constraints.txt"
     if not constraints.exists():
         yield f"{constraints} is missing; take it from the repository"
@@ -66,7 +68,10 @@ def check_sample() -> Iterator[str]:
     try:
         found = importlib.metadata.version(SAMPLE_DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
-        yield f"the embedded sample is not installed, which the demo needs; run: {sys.executable} -m pip install -e '.[sample]'"
+        yield (
+            "the embedded sample is not installed, which the demo needs; "
+            f"run: {sys.executable} -m pip install '{SAMPLE_DISTRIBUTION}=={SAMPLE_VERSION}'"
+        )
         return
     if found != SAMPLE_VERSION:
         yield f"{SAMPLE_DISTRIBUTION} is {found} and must be {SAMPLE_VERSION}; install the project again"
@@ -80,8 +85,8 @@ def check_home(home: Path) -> Iterator[str]:
     if free < MIN_FREE_BYTES:
         yield f"{free / 1e9:.1f} GB are free at {existing} and {MIN_FREE_BYTES / 1e9:.0f} GB are needed; make room there"
     secrets = [
-        home / "services" / "credentials.json",
-        home / "prefect" / "prefect.db",
+        services_folder(home) / "credentials.json",
+        prefect_folder(home) / "prefect.db",
         *(record_file(home, n) for n in SERVICES),
     ]
     for path in secrets:
@@ -96,7 +101,7 @@ def check_services(home: Path) -> Iterator[str]:
         if record is None:
             continue
         if alive(home, name) is None:
-            yield f"the {name} service has ended by itself; see {home / 'services' / f'{name}.log'} and run `pretune up` again"
+            yield f"the {name} service has ended by itself; see {log_file(home, name)} and run `pretune up` again"
         elif record.port is not None and is_free(record.port):
             yield f"the {name} service runs and does not listen on port {record.port}; run `pretune down`, then `pretune up`"
     if recorded(home, "prefect") is not None and not credentials_file(home).exists():

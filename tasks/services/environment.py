@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from tasks.record.layout import mlflow_folder, prefect_folder
 from tasks.services.records import PRIVATE_FOLDER, Credentials, ServiceName, alive, credentials, services_folder
 
 WORK_POOL = "pretune"
@@ -22,7 +23,7 @@ QUIET = {
 
 def prefect_home(home: Path) -> Path:
     """Prefect's own folder: its database holds every run of this home. Readable by its owner only."""
-    folder = home / "prefect"
+    folder = prefect_folder(home)
     folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     folder.chmod(PRIVATE_FOLDER)
     return folder
@@ -63,7 +64,7 @@ def server_command(port: int, temporary: bool = False) -> list[str]:
     command = [
         sys.executable,
         "-m",
-        "prefect",
+        "tasks.services.prefect_server",
         "server",
         "start",
         "--host",
@@ -109,7 +110,7 @@ def auth_config(home: Path, known: Credentials) -> Path:
 
 def mlflow_command(home: Path, port: int) -> list[str]:
     """One process on the database that flows write to directly when there is no server."""
-    folder = home / "mlflow"
+    folder = mlflow_folder(home)
     (folder / "artifacts").mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     hosts = [f"127.0.0.1:{port}", f"localhost:{port}"]
     return [

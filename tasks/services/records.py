@@ -10,6 +10,7 @@ from typing import Literal
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from tasks.record import layout
 from tasks.record.errors import LockedError
 from tasks.record.manifest import read_json, write_json
 
@@ -59,7 +60,7 @@ class Credentials(BaseModel):
 
 def services_folder(home: Path) -> Path:
     """The folder of records, credentials and logs, readable by its owner only."""
-    folder = home / "services"
+    folder = layout.services_folder(home)
     folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     folder.chmod(PRIVATE_FOLDER)
     return folder
@@ -80,7 +81,7 @@ def credentials(home: Path) -> Credentials:
 
 
 def record_file(home: Path, name: ServiceName) -> Path:
-    return home / "services" / f"{name}.json"
+    return layout.services_folder(home) / f"{name}.json"
 
 
 def write_record(home: Path, record: ServiceRecord) -> None:

@@ -5,10 +5,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from tasks.launch.stage import request_stop
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import RunLayout, StageLayout, begun_stages
 from tasks.record.lock import owner
 from tasks.record.manifest import read_json
 from tasks.services.environment import (
@@ -47,7 +48,7 @@ def start_servers(home: Path, prefect_port: int | None = None, mlflow_port: int 
     for name, path in HEALTH.items():
         record = recorded(home, "prefect" if name == "prefect" else "mlflow")
         assert record is not None
-        wait_until_it_answers(f"{record.url}{path}", lambda r=record: r.process() is not None, log_file(home, name))
+        wait_until_it_answers(f"{record.url}{path}", partial(is_alive, record), log_file(home, name))
 
 
 def start_worker(home: Path) -> None:
@@ -95,12 +96,16 @@ class TemporaryServer:
         wait_until_it_answers(url, lambda: self.process.poll() is None, log_file(self.home, "prefect-temporary"))
 
 
+def is_alive(record: ServiceRecord) -> bool:
+    return record.process() is not None
+
+
 def stop_services(home: Path, keep_training: bool = False) -> list[str]:
     """End trainings at a step boundary (unless they are to go on), then the services; returns what was ended, by name."""
     if not keep_training:
         stop_stages(running_stages(home))
     spare = {int(holder["pid"]) for stage in running_stages(home) if (holder := owner(stage)) and "pid" in holder}
-    ended = []
+    ended: list[str] = []
     for name in reversed(SERVICES):
         record: ServiceRecord | None = recorded(home, name)
         if record is None:
@@ -112,14 +117,8 @@ def stop_services(home: Path, keep_training: bool = False) -> list[str]:
     return ended
 
 
-def all_stages(home: Path) -> list[StageLayout]:
-    """Every stage that was ever begun in this home."""
-    requests = [*home.glob("datasets/*/request.json"), *home.glob("runs/*/*/request.json")]
-    return [StageLayout(path.parent) for path in sorted(requests)]
-
-
 def running_stages(home: Path) -> list[StageLayout]:
-    return [stage for stage in all_stages(home) if owner(stage) is not None]
+    return [stage for stage in begun_stages(home) if owner(stage) is not None]
 
 
 def stages_of(run: RunLayout) -> list[StageLayout]:

@@ -76,7 +76,7 @@ def model_folders(request: Request) -> dict[str, Path]:
             continue
         path = Path(request.inputs[role].path)
         verify(path, input_manifest(request, role))
-        folders[role] = path / "export"
+        folders[role] = StageLayout(path).export
     if champion := request.execution.get("champion"):
         folders["champion"] = Path(champion["path"])
     return folders
@@ -87,12 +87,12 @@ def score(request: Request, export: Path, examples: list[dict[str, str]], manife
     kind = request.identity["kind"]
     config = FinetuneConfig(kind=kind, max_length=request.identity["max_length"])
     if kind == "instruction":
-        model = load_causal(export).to(mesh.ranks.device).eval()
+        model = load_causal(export).to(mesh.ranks.device).eval()  # type: ignore[arg-type]  # its stub forgets `self`
         with torch.no_grad():
             losses, counts = answer_losses(model, encode(config, export, examples, []).batches(BATCH_SIZE), mesh)
         loss = float(losses.sum() / counts.sum())
         return Scored(-loss, -losses / counts, counts, {"answer_loss": loss})
-    model = load_classifier(export).to(mesh.ranks.device).eval()
+    model = load_classifier(export).to(mesh.ranks.device).eval()  # type: ignore[arg-type]  # as above
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     if missing := sorted(set(manifest.details["labels"]) - set(labels)):
         return unknown_labels(labels, missing, examples, config, export, model, mesh)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from tasks.training.loop import Recipe, Trainer
 from tasks.training.measure.plots import loss_curve
 from tasks.training.model.model import attention_implementation, autocast, classifier_from, like_exported, load_causal
 from tasks.training.model.objective import IGNORED_LABEL, classification_loss
-from tasks.training.model.partition import Partition
+from tasks.training.model.partition import Partition, WithLosses
 from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, exported_partition, make_trainable, probed_loss, profiled_step, random_partition
@@ -84,9 +84,9 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     InputCheck(ranks, [(base, base_manifest), (examples, examples_manifest)]).conclude()
     labels = examples_manifest.details.get("labels") or []
     setup = Setup.of(request, ranks, pipeline=False)
-    partition = initial_partition(config, setup, base / "export", labels, request.identity["init"] == "random")
+    partition = initial_partition(config, setup, StageLayout(base).export, labels, request.identity["init"] == "random")
     train, test = (
-        encode(config, base / "export", read_examples(examples, examples_manifest, split), labels)
+        encode(config, StageLayout(base).export, read_examples(examples, examples_manifest, split), labels)
         for split in ("train", "test")
     )
     recipe = finetuning_recipe(config, request, partition, setup, train, test)
@@ -94,7 +94,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     trainer = Trainer(recipe, partition, stage, attempt)
     trainer.resume()
     trainer.train()
-    finish(trainer, config, request, base / "export", test, labels)
+    finish(trainer, config, request, StageLayout(base).export, test, labels)
 
 
 def initial_partition(config: FinetuneConfig, setup: Setup, export: Path, labels: list[str], random_init: bool) -> Partition:
@@ -186,8 +186,8 @@ def measure(trainer: Trainer, test: Encoded, batches: list[Batch], precision: st
     with torch.no_grad(), autocast(mesh.ranks.device, precision):
         if test.make is classification_batch:
             predicted, losses = predict_classes(model, batches, mesh)
-            return classification_metrics(predicted, losses, np.array(test.labels), model.config.num_labels)
-        losses, counts = answer_losses(model, batches, mesh, lambda part, batch: part.token_losses(batch))
+            return classification_metrics(predicted, losses, np.array(test.labels), int(model.config.num_labels or 0))
+        losses, counts = answer_losses(model, batches, mesh, lambda part, batch: cast(WithLosses, part).token_losses(batch))
     return {"heldout_loss": float(losses.sum() / counts.sum())}
 
 

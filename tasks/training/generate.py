@@ -35,7 +35,7 @@ def sample_text(
         return prompt
     torch.manual_seed(seed)
     with torch.no_grad():
-        made = model.generate(
+        made = model.generate(  # type: ignore[operator]  # causal models have it from a second base class
             input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=temperature, top_k=50,
             max_new_tokens=min(NEW_TOKENS, room), pad_token_id=model.config.pad_token_id, use_cache=True,
         )  # fmt: skip

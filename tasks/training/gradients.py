@@ -109,9 +109,12 @@ def local_gradient(parameter: nn.Parameter) -> Tensor:
     """This rank's part of a gradient, divided as the parameter is; zeros where the parameter took no part in the loss."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
-    if isinstance(parameter.grad, DTensor) and parameter.grad.placements != parameter.placements:
-        parameter.grad = parameter.grad.redistribute(parameter.device_mesh, parameter.placements)
-    return parameter.grad.to_local() if isinstance(parameter.grad, DTensor) else parameter.grad
+    gradient = parameter.grad
+    if not isinstance(parameter, DTensor) or not isinstance(gradient, DTensor):
+        return gradient
+    if gradient.placements != parameter.placements:
+        parameter.grad = gradient = gradient.redistribute(parameter.device_mesh, parameter.placements)
+    return gradient.to_local()
 
 
 def num_copies(parameter: nn.Parameter, mesh: Mesh) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from tasks.data.tokens.digest import MODULUS, digest_text
-from tasks.record.errors import DivergedError, IntegrityError, PretuneError, StoppedError
+from tasks.record.errors import DivergedError, IntegrityError, StoppedError
 from tasks.record.journal import Journal, chain
 from tasks.record.layout import StageLayout
 from tasks.training.checkpoint.checkpoint import TrainState, clear_leftovers, load_newest
@@ -171,8 +171,8 @@ class Trainer:
         try:
             self.train_to_the_end()
             self.conclude_inputs()
-        except PretuneError:
-            # All ranks come to the same decision in the same step.
+        except (StoppedError, DivergedError):
+            # All ranks come to the same decision in the same step. What one rank alone runs into must not wait for the others.
             self.finish_saving()
             raise
         self.finish_saving()
@@ -219,9 +219,7 @@ class Trainer:
         self.saver.wait_until_staged()
         self.optimizer.step()
         self.note_saved()
-        stop = self.ranks.is_first and self.stage.stop.exists()
-        words = StepWords(stop, self.inputs.found_damage, reading.token_digest).numbers(self.mesh)
-        numbers = self.ranks.sum_(torch.cat([loss_sum.double().reshape(1), on_device(words, loss_sum.device)]))
+        numbers = self.sum_numbers(loss_sum, reading.token_digest)
         state.step += 1
         state.tokens_seen += recipe.num_tokens(ids)
         previous, self._unsettled = self._unsettled, Unsettled(
@@ -235,6 +233,12 @@ class Trainer:
         if self.ranks.device.type == "cpu":
             self.settle()
 
+    def sum_numbers(self, loss_sum: Tensor, token_digest: int) -> Tensor:
+        """Of all ranks: the loss, and what they have to tell each other (`StepWords`). All ranks call it."""
+        stop = self.ranks.is_first and self.stage.stop.exists()
+        words = StepWords(stop, self.inputs.found_damage, self.saver.has_failed, token_digest).numbers(self.mesh)
+        return self.ranks.sum_(torch.cat([loss_sum.double().reshape(1), on_device(words, loss_sum.device)]))
+
     def settle(self) -> None:
         """Read the numbers of the last step, extend the chain, write the journal line; raises DivergedError on NaN."""
         if self._unsettled is not None:
@@ -245,6 +249,8 @@ class Trainer:
         state = self.state
         loss_sum, *said, grad_norm = step.numbers.get()
         words = StepWords.heard(said, self.mesh)
+        if words.unsaved:
+            self.saver.raise_failure()
         if words.damaged:
             self.inputs.raise_damage()
         if not words.agree:
@@ -299,7 +305,7 @@ class Trainer:
         metrics = self.recipe.evaluate(self)
         self.partition.train()
         train_loss = state.loss_sum / state.loss_steps if state.loss_steps else metrics["heldout_loss"]
-        record = {"step": state.step, "tokens_seen": state.tokens_seen, "train_loss": train_loss} | metrics
+        record: dict[str, Any] = {"step": state.step, "tokens_seen": state.tokens_seen, "train_loss": train_loss} | metrics
         state.evaluations.append(record)
         state.loss_sum, state.loss_steps = 0.0, 0
         self.note("evaluation", **record)

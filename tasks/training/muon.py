@@ -57,6 +57,7 @@ class MuonAdamW(torch.optim.AdamW):
     def gathered_momentum(self, parameter: nn.Parameter) -> Tensor:
         """Nesterov's momentum of a whole matrix after its newest gradient."""
         state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None, "the loop has reduced a gradient for every parameter"
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
         state["momentum"].lerp_(gradient, 1 - MOMENTUM)

@@ -5,7 +5,7 @@ Every result is a share of the summed loss: the shares of all ranks add up to th
 
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from tasks.training.model.model import autocast
 from tasks.training.model.objective import IGNORED_LABEL, causal_loss
-from tasks.training.model.partition import Partition
+from tasks.training.model.partition import Partition, WithLosses
 
 Batch = dict[str, Tensor]
 SeedOf = Callable[[int], int]
@@ -38,7 +38,7 @@ class WholePasses:
                 # Every micro-batch is scattered, so that no rank holds a whole gradient; replicas sum theirs once.
                 self._model.set_requires_all_reduce(number == len(batches) - 1)
             with autocast(self._ranks.device, self._precision):
-                loss = self._model.summed_loss(batch)
+                loss = cast(WithLosses, self._model).summed_loss(batch)
             (loss / num_targets).backward()
             total += loss.detach()
         return total / self._copies
@@ -48,7 +48,7 @@ class WholePasses:
         total = torch.zeros((), device=self._ranks.device, dtype=torch.float64)
         with torch.no_grad(), autocast(self._ranks.device, precision):
             for batch in batches:
-                total += self._model.summed_loss(batch)
+                total += cast(WithLosses, self._model).summed_loss(batch)
         return total / self._copies
 
 
@@ -93,17 +93,18 @@ class PipelinePasses:
         self._device, self._precision, self._copies = device, precision, layout.tensor_parallel
         self._num_micro_batches = num_micro_batches
         self._is_first, self._is_last = place == 0, place == layout.pipeline_parallel - 1
-        self._forwards, stages = [], []
+        self._forwards: list[StageForward] = []
+        stages: list[Any] = []
         for i, part in enumerate(partition.parts):
             number = place + i * layout.pipeline_parallel
             part.forward = StageForward(part, number == 0, number == layout.num_stages - 1)
             self._forwards.append(part.forward)
             stages.append(PipelineStage(part, number, layout.num_stages, device, group=group))
-        settings = {"n_microbatches": num_micro_batches, "loss_fn": self._scaled, "scale_grads": False}
+        self._schedule: Schedule1F1B | ScheduleInterleaved1F1B
         if layout.virtual_stages > 1:
-            self._schedule = ScheduleInterleaved1F1B(stages, **settings)
+            self._schedule = ScheduleInterleaved1F1B(stages, num_micro_batches, self._scaled, scale_grads=False)
         else:
-            self._schedule = Schedule1F1B(stages[0], **settings)
+            self._schedule = Schedule1F1B(stages[0], num_micro_batches, self._scaled, scale_grads=False)
         self._num_targets = 1
 
     def _scaled(self, loss: Tensor, _target: Tensor) -> Tensor:

@@ -4,10 +4,11 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from tasks.config.parallel import Layout, ParallelConfig
@@ -37,8 +38,8 @@ from tasks.training.model.partition import (
 from tasks.training.model.ranks import Ranks
 
 Build = Callable[[], PreTrainedModel]
-Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
-LOSSES_OF_TOKENS = {causal_loss: token_losses}
+Loss = Callable[[PreTrainedModel, dict[str, Tensor]], Tensor]
+LOSSES_OF_TOKENS: dict[Loss, Loss] = {causal_loss: token_losses}
 PROBE_LAYERS = 4
 """Layers of the small model that an architecture is probed with: patterns of layer types mostly repeat after fewer."""
 PROBE_VOCABULARY = 64
@@ -98,7 +99,8 @@ def exported_partition(setup: Setup, build: Build, precision: str, seed: int, ex
             f"{export} has no tensor {odd!r}, which model.architecture={whole.config.model_type!r} needs when it is divided "
             f"({setup.layout}); train it with a mesh of replicas only"
         )
-    return Partition(setup.mesh, [load().to(setup.mesh.ranks.device)], whole=whole)
+    model = load().to(setup.mesh.ranks.device)  # type: ignore[arg-type]  # its stub forgets `self`
+    return Partition(setup.mesh, [model], whole=whole)
 
 
 def filled_partition(setup: Setup, build: Build, precision: str, seed: int, export: Path | None) -> Partition:
@@ -138,7 +140,8 @@ def probed_loss(config: PreTrainedConfig, setup: Setup) -> tuple[Loss, str | Non
 
     The first rank tries both on a small model. All ranks call it. Raises ConfigError where the layout cannot take the loss.
     """
-    ranks, found = setup.mesh.ranks, [None, None]
+    ranks = setup.mesh.ranks
+    found: list[Any] = [None, None]
     if ranks.is_first:
         model = probe_model(config)
         try:

@@ -84,7 +84,7 @@ class MemoryTracker(TorchDispatchMode):
         return out
 
     def __enter__(self) -> "MemoryTracker":
-        def resize(storage: torch.UntypedStorage, size: int) -> Any:
+        def resize(storage: Any, size: int) -> Any:
             # FSDP2 frees gathered weights by resizing their storage, which is no operation on tensors.
             result = self._resize(storage, size)
             if storage._cdata in self._alive:
@@ -93,12 +93,12 @@ class MemoryTracker(TorchDispatchMode):
                 self._add(storage)
             return result
 
-        torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign]
+        torch.UntypedStorage.resize_ = resize  # type: ignore[assignment, method-assign]  # for as long as it is open
         super().__enter__()
         return self
 
     def __exit__(self, *details: Any) -> None:
-        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]
+        torch.UntypedStorage.resize_ = self._resize  # type: ignore[method-assign]  # for as long as it is open
         super().__exit__(*details)
 
 
@@ -219,7 +219,7 @@ class RankPasses:
             return warm_up + steady + [("B", self._place, i) for i in range(number - ahead, number)]
         assert self._partition.mesh.device_mesh is not None
         group = self._partition.mesh.device_mesh["pipeline"].get_group()
-        stages = [
+        stages: list[Any] = [
             PipelineStage(part, n, self._layout.num_stages, torch.device("cpu"), group=group)
             for n, part in self._stages.items()
         ]

@@ -18,20 +18,23 @@ class StepWords:
     """A stop was asked for."""
     damaged: bool
     """The verification of the inputs has failed."""
+    unsaved: bool
+    """A checkpoint could not be written."""
     token_digest: int
     """Of the samples that a rank read; heard, of the global batch."""
     agree: bool = True
     """Heard: ranks that read the same samples (of one pipeline, or with parts of the same matrices) read the same tokens."""
 
     def numbers(self, mesh: Mesh) -> Tensor:
-        """float64 of shape (2 + 2 x LIMBS,) on the CPU, to be summed over all ranks: whole numbers, so the sum is exact."""
+        """float64 of shape (3 + 2 x LIMBS,) on the CPU, to be summed over all ranks: whole numbers, so the sum is exact."""
         limbs = limbs_of(self.token_digest)
         first = limbs if mesh.is_first_reader else [0.0] * LIMBS
-        return torch.tensor([float(self.stop), float(self.damaged), *first, *limbs], dtype=torch.float64)
+        flags = [float(flag) for flag in (self.stop, self.damaged, self.unsaved)]
+        return torch.tensor([*flags, *first, *limbs], dtype=torch.float64)
 
     @classmethod
     def heard(cls, sums: list[float], mesh: Mesh) -> Self:
-        stop, damaged, *limbs = sums
+        stop, damaged, unsaved, *limbs = sums
         first, everyone = limbs[:LIMBS], limbs[LIMBS:]
         agree = everyone == [limb * mesh.num_readers for limb in first]
-        return cls(stop > 0, damaged > 0, digest_of_limbs(first), agree)
+        return cls(stop > 0, damaged > 0, unsaved > 0, digest_of_limbs(first), agree)

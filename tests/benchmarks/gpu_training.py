@@ -1,12 +1,14 @@
 """Training tokens/s on one GPU: pretune's loop against `transformers.Trainer` with bf16 and torch.compile, on the same samples.
 
-    python tests/benchmarks/gpu_training.py [--models 124M 355M 1.24B 8B] [--steps 200] [--text FOLDER] [--dry-run]
+    python tests/benchmarks/gpu_training.py [--models 124M 355M 1.24B 8B] [--contenders pretune Trainer] [--steps 200]
+        [--first-look] [--text FOLDER] [--dry-run]
 
 Llamas of four sizes at sequence lengths 1024 and 4096; fp32 parameters and optimizer state, at 8B all in bf16. The data are
-the bytes of source files (those of Python's standard library, or of the text files in FOLDER), one document a file, packed
+20 million bytes of source files (those of Python's standard library, or the text files in FOLDER), one document a file, packed
 and read by pretune's loader in pretune's order; the Trainer gets the same samples in the same order. pretune's loop is the
-product's, with its journal and all metrics. Each measurement is a process of its own. tokens/s are of the median step after the
-first 10, the loss is the mean of the last 10 steps. Rates to beat and goals are those of one H200. Without a GPU the table says
+product's, with its journal and all metrics. Each measurement is a process of its own, whose figures are printed as soon as it
+ends. tokens/s are of the median step after the first 10, the loss is the mean of the last 10 steps. `--first-look` measures 20
+steps, which says what to expect and is no result. Rates to beat and goals are those of one H200. Without a GPU the table says
 "not run"; `--dry-run` runs everything in small on the CPU.
 """
 
@@ -18,6 +20,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +43,9 @@ from tasks.training.model.ranks import compute_exactly
 
 WARMUP_STEPS, LOSS_STEPS = 10, 10
 MINIMUM_STEPS = WARMUP_STEPS + 50
+FIRST_LOOK_STEPS = WARMUP_STEPS + 20
+TEXT_BYTES = 20_000_000
+"""More than 200 steps of any model read."""
 END_OF_FILE = 256
 CONTENDERS = ("pretune", "Trainer")
 
@@ -71,12 +77,24 @@ SMALL = {
 }  # fmt: skip
 
 
+def text_files(folder: Path) -> Iterator[Path]:
+    """Files with text below the folder, in order of their names, without the packages that lie inside of a standard library."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.name not in ("site-packages", "dist-packages"):
+            yield from text_files(path)
+        elif path.suffix in (".py", ".txt", ".md") and path.is_file():
+            yield path
+
+
 def byte_data(folder: Path, text: Path, length: int) -> Data:
-    """The files under `text` as token shards, a byte a token, behind pretune's loader."""
-    writer = ShardWriter(folder, "train", "uint16", 10**9)
-    for path in sorted(p for p in text.rglob("*") if p.suffix in (".py", ".txt", ".md") and p.is_file()):
-        if content := path.read_bytes():
+    """The first TEXT_BYTES of the files under `text` as token shards, a byte a token, behind pretune's loader."""
+    writer, left = ShardWriter(folder, "train", "uint16", 10**9), TEXT_BYTES
+    for path in text_files(text):
+        if content := path.read_bytes()[:left]:
+            left -= len(content)
             writer.add(np.concatenate([[END_OF_FILE], np.frombuffer(content, dtype=np.uint8)]))
+        if left == 0:
+            break
     writer.close()
     np.save(folder / TOKEN_BYTES_FILE, np.ones(END_OF_FILE + 1, dtype=np.uint16))
     details = {"dtype": "uint16", "shards": {"train": writer.shards}}
@@ -131,57 +149,73 @@ def train_with_transformers(
     return clock.seconds, [[line["loss"] for line in trainer.state.log_history if "loss" in line][-1]]
 
 
-def row(name: str, found: dict[str, dict[str, Any]] | None) -> str:
-    """A line of the table."""
+def row(name: str, found: dict[str, dict[str, Any]]) -> str:
+    """A line of the table, of the contenders that ran."""
     model = MODELS[name]
-    cells = ["not run"] * 6
-    if found is not None:
-        ours, theirs = (found[contender] for contender in CONTENDERS)
-        ratio = ours["tokens_per_second"] / theirs["tokens_per_second"]
-        cells = [f"{ours['tokens_per_second']:,.0f}", f"{theirs['tokens_per_second']:,.0f}", f"{ratio:.2f}"]
-        cells += [f"{ours['loss']:.4f}", f"{theirs['loss']:.4f}"]
-        memory = [values["peak_memory_bytes"] for values in (ours, theirs)]
-        cells.append(" / ".join("-" if size is None else f"{size / 2**30:.1f}" for size in memory))
+    runs = [found.get(contender) for contender in CONTENDERS]
+    rates = ["not run" if run is None else f"{run['tokens_per_second']:,.0f}" for run in runs]
+    losses = ["not run" if run is None else f"{run['loss']:.4f}" for run in runs]
+    ours, theirs = runs
+    ratio = f"{ours['tokens_per_second'] / theirs['tokens_per_second']:.2f}" if ours and theirs else "not run"
+    peaks = [run and run["peak_memory_bytes"] for run in runs]
+    memory = " / ".join(f"{size / 2**30:.1f}" if size else "-" for size in peaks) if found else "not run"
+    cells = [*rates, ratio, *losses, memory]
     return "| " + " | ".join([f"{name} ({model.length})", f"{model.to_beat:,}", f"{model.goal:,}", *cells]) + " |"
 
 
 def in_a_process_of_its_own(name: str, contender: str, steps: int, text: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--only", name, contender, "--steps", str(steps), "--text", str(text)]
+    began = time.perf_counter()
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PRETUNE_DEVICE": "gpu"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    print(f"{name} {contender}: {found}", file=sys.stderr, flush=True)
+    say(name, contender, found, time.perf_counter() - began)
     return found
+
+
+def say(name: str, contender: str, found: dict[str, Any], seconds: float) -> None:
+    """A contender's figures before its row is complete, so that what was measured is kept when the machine is taken away."""
+    peak = found["peak_memory_bytes"]
+    memory = "" if peak is None else f", peak {peak / 2**30:.1f} GiB"
+    rate = f"{found['tokens_per_second']:,.0f} tokens/s, loss {found['loss']:.4f}{memory}"
+    print(f"{name} {contender}: {rate}, in {seconds:.0f} s with loading and compiling", file=sys.stderr, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--steps", type=int, default=200, help=f"a multiple of {LOSS_STEPS}")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    parser.add_argument("--steps", type=int, help=f"a multiple of {LOSS_STEPS}; default: 200")
+    parser.add_argument("--first-look", action="store_true", help=f"{FIRST_LOOK_STEPS} steps, and no result")
     parser.add_argument("--text", type=Path, default=Path(sysconfig.get_path("stdlib")))
     parser.add_argument("--dry-run", action="store_true", help="tiny models, on the CPU too")
     parser.add_argument("--only", nargs=2, metavar=("MODEL", "CONTENDER"))
     arguments = parser.parse_args()
-    steps, text = arguments.steps, arguments.text
+    steps, text = arguments.steps or (FIRST_LOOK_STEPS if arguments.first_look else 200), arguments.text
     if steps % LOSS_STEPS:
         parser.error(f"--steps {steps} is not a multiple of {LOSS_STEPS}, over which the Trainer's loss is a mean")
-    if not arguments.dry_run and steps < MINIMUM_STEPS:
-        parser.error(f"--steps {steps} is fewer than {MINIMUM_STEPS}: {WARMUP_STEPS} are left out, and 50 are measured")
+    least = FIRST_LOOK_STEPS if arguments.first_look else MINIMUM_STEPS
+    if not arguments.dry_run and not arguments.only and steps < least:
+        measured = least - WARMUP_STEPS
+        parser.error(f"--steps {steps} is fewer than {least}: {WARMUP_STEPS} are left out, and {measured} are measured")
     if arguments.only:
         print(json.dumps(measure(*arguments.only, steps, text, arguments.dry_run)))
         return
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    print(f"{where}, torch {torch.__version__}{', small models' if arguments.dry_run else ''}\n")
+    remarks = [", small models"] * arguments.dry_run + [f", a first look at {steps} steps, no result"] * arguments.first_look
+    print(f"{where}, torch {torch.__version__}{''.join(remarks)}\n")
     print(
         "| model (length) | to beat | goal | pretune, tokens/s | Trainer | ratio | pretune's loss | Trainer's "
-        "| peak memory of both, GiB |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+        "| peak memory of both, GiB |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        flush=True,
     )
     for name in arguments.models:
-        found = None
-        if arguments.dry_run:
-            found = {contender: measure(name, contender, steps, text, small=True) for contender in CONTENDERS}
-        elif torch.cuda.is_available():
-            found = {contender: in_a_process_of_its_own(name, contender, steps, text) for contender in CONTENDERS}
+        found = {}
+        for contender in arguments.contenders:
+            if arguments.dry_run:
+                found[contender] = measure(name, contender, steps, text, small=True)
+            elif torch.cuda.is_available():
+                found[contender] = in_a_process_of_its_own(name, contender, steps, text)
         print(row(name, found), flush=True)
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -136,10 +137,14 @@ def test_a_full_disk_is_said_and_the_checkpoints_before_it_are_kept(missing_byte
         subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
         with pytest.raises(
             DiskFullError,
-            match=r"step_00000003 is on a disk that is full: this rank writes [\d,]+ bytes and [\d,]+ are free; make",
-        ):
+            match=r"rank 0 cannot write .*step_00000003, its disk is full: a checkpoint like step_00000002 takes at least "
+            r"([\d,]+) bytes and ([\d,]+) are free; make",
+        ) as raised:
             save(one, 3, 0, 1)
             one.finish()
+        numbers = re.search(r"at least ([\d,]+) bytes and ([\d,]+) are", str(raised.value)).groups()
+        needed, free = (int(number.replace(",", "")) for number in numbers)
+        assert needed - free == missing_bytes // 4096 * 4096, "block for block"
         assert not list(stage.checkpoints.glob(".*")), "what was half-made is gone"
         assert check_newest(stage) == 2
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)

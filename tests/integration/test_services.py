@@ -98,8 +98,6 @@ def test_every_flow_of_every_preset_has_a_form_that_is_filled_in(services):
     assert demo["entrypoint"] == "flows.pipeline.pipeline"
     assert demo["parameters"]["name"] == "demo"
     assert demo["parameters"]["config"]["data"]["source"] == "sample"
-    recurring = names["finetune/demo-topic-recurring"]
-    assert [schedule["schedule"]["cron"] for schedule in recurring["schedules"]] == ["0 3 * * 1"]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,16 @@
 """The rooms of the house, their floors and the arrows between them, read off the code.
 
 `python -m tests.rules.house` prints them: rooms, floors, arrows, and the longest chain of rooms and of files that import each
-other.
+other. With `--write` it writes the rooms into tasks/README.md.
 """
 
 import ast
 import re
+import sys
 from functools import cache
 from pathlib import Path
 
-from tests.rules.repository import imports, module_name, python_files, tree
+from tests.rules.repository import ROOT, imports, module_name, python_files, tree
 
 WORKER, WORKER_FLOOR = "tasks.worker", 5.0
 """A rank's entry point lies beside the verbs, for its short name, and is a room of its own."""
@@ -18,6 +19,8 @@ LIBRARIES = {
     "tokenizers", "torch", "transformers",
 }  # fmt: skip
 """What is slow to load, or must not be in some processes; a folder says which of them it may load."""
+README = ROOT / "tasks" / "README.md"
+TABLE = re.compile(r"(?<=--write` -->\n)(.*?)(?=<!-- end of rooms -->)", re.DOTALL)
 SENTENCE = re.compile(r"^Floor (\d(?:\.\d)?), loads ([\w, ]+): ")
 
 
@@ -82,7 +85,20 @@ def longest_chain(arrows: dict[str, set[str]] | dict[str, frozenset[str]]) -> li
     return list(max((longest(one) for one in arrows), key=len))
 
 
+def table_of_rooms() -> str:
+    """Every folder from the top floor down: floor, path, libraries, and what it is for, by its own first sentence."""
+    rows = ["| floor | folder | may load | what is there |", "|---|---|---|---|"]
+    for room, init in sorted(rooms().items(), key=lambda item: (-floor_of(item[0]), item[0])):
+        floor, libraries = said(init)
+        sentence = " ".join((ast.get_docstring(tree(init)) or "").split("\n\n")[0].split()).split(": ", 1)[1]
+        rows.append(f"| {floor:g} | `{room.replace('.', '/')}/` | {', '.join(sorted(libraries))} | {sentence} |")
+    return "\n".join(rows) + "\n"
+
+
 def main() -> None:
+    if sys.argv[1:] == ["--write"]:
+        README.write_text(TABLE.sub(lambda _: table_of_rooms(), README.read_text(encoding="utf-8")), encoding="utf-8")
+        return
     arrows = room_arrows()
     for room in sorted(arrows, key=lambda name: (-floor_of(name), name)):
         print(f"{floor_of(room):<4g}{room:28}-> {', '.join(sorted(arrows[room]))}")

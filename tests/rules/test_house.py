@@ -1,13 +1,26 @@
 """The law of the house: a folder imports lower floors only, and loads only the libraries that it names."""
 
 import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tasks.record.layout import (
+    compiled_folder,
+    datasets_folder,
+    digest_cache,
+    mlflow_folder,
+    prefect_folder,
+    runs_folder,
+    services_folder,
+)
 from tests.rules.house import (
     LIBRARIES,
+    README,
+    TABLE,
     WORKER,
     file_arrows,
     floor_of,
@@ -17,6 +30,7 @@ from tests.rules.house import (
     room_of,
     rooms,
     said,
+    table_of_rooms,
 )
 from tests.rules.repository import ROOT, imports, python_files, tree
 
@@ -35,6 +49,14 @@ def test_a_folder_says_its_floor_and_what_it_loads_and_keeps_to_both(room: str) 
         f"{room} loads {sorted(loaded - allowed)}, which the first sentence of its __init__.py does not say"
     )
     assert allowed <= loaded, f"{room} no longer loads {sorted(allowed - loaded)}; take it out of the sentence"
+
+
+def test_the_page_of_the_house_names_every_folder_with_its_floor() -> None:
+    found = TABLE.search(README.read_text(encoding="utf-8"))
+    assert found is not None
+    floors = {re.split(r" *\| *", line)[2]: re.split(r" *\| *", line)[1] for line in found.group().splitlines()[2:]}
+    assert floors == {f"`{room.replace('.', '/')}/`": f"{said(init)[0]:g}" for room, init in rooms().items()}
+    assert found.group() == table_of_rooms(), "run: python -m tests.rules.house --write"
 
 
 def test_the_ranks_entry_point_loads_nothing_and_stands_below_the_verbs() -> None:
@@ -99,6 +121,22 @@ def test_mlflow_is_imported_inside_functions_only() -> None:
 def test_no_file_of_flows_is_named_like_a_library() -> None:
     names = {path.stem for path in python_files("flows")}
     assert names & {"datasets", "evaluate", "torch", "transformers", "accelerate", "prefect", "mlflow", "tokenizers"} == set()
+
+
+def test_only_the_layout_names_a_folder_of_the_home() -> None:
+    """Neither joined to a path, `home / "runs"`, nor in a pattern, `glob("runs/*")`."""
+    made = (runs_folder, datasets_folder, services_folder, prefect_folder, mlflow_folder, compiled_folder)
+    names = {place(Path("home")).name for place in made} | {digest_cache(Path("home")).parent.name}
+    found = []
+    for path in python_files("flows", "tasks"):
+        if path != Path("tasks/record/layout.py"):
+            for node in ast.walk(tree(path)):
+                joined = [node.right] if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) else []
+                called = node.args if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else []
+                globbed = called if called and node.func.attr in ("glob", "rglob", "joinpath") else []
+                texts = [one.value for one in (*joined, *globbed) if isinstance(one, ast.Constant)]
+                found += [f"{path}:{node.lineno} {text}" for text in texts if str(text).split("/")[0] in names]
+    assert found == [], "ask tasks/record/layout.py for it"
 
 
 def test_a_folder_holds_no_code_in_its_first_file() -> None:

@@ -1,6 +1,8 @@
 """pyproject.toml, constraints.txt, the presets and the documents agree with each other."""
 
+import importlib.metadata
 import re
+import sys
 import tomllib
 
 import pytest
@@ -12,7 +14,7 @@ from tasks.config.config import Config
 from tasks.config.presets import load_config, preset_names
 from tasks.training.model.model import build_model
 from tasks.training.model.partition import tie
-from tests.rules.repository import ROOT
+from tests.rules.repository import ROOT, imports, python_files
 from tests.rules.settings_reference import README, with_reference
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -23,6 +25,35 @@ PINS = {
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if line and not line.startswith("#")
 }
+BOUND_ONLY = {"fastapi": "prefect's server does not start with every release that prefect allows"}
+"""Declared for the bound alone: another library imports it."""
+NEWER_PYTHON = {"compression"}
+"""Modules that the standard library has in a newer Python than the oldest that is supported."""
+ELSEWHERE = {"psycopg-binary": "psycopg"}
+"""What only the extra `server` brings, which the environment of the tests lacks, and whose requirement it is."""
+
+
+def requirements_of(name: str, extras: set[str]) -> list[Requirement]:
+    """What an installed distribution requires on this machine; nothing if it is not installed."""
+    try:
+        lines = importlib.metadata.requires(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    found = [Requirement(line) for line in lines]
+    return [r for r in found if r.marker is None or any(r.marker.evaluate({"extra": extra}) for extra in {"", *extras})]
+
+
+def reachable(requirements: list[Requirement]) -> set[str]:
+    """Everything that pip installs for these requirements, as far as what is installed here says."""
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting = list(requirements)
+    while waiting:
+        requirement = waiting.pop()
+        key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+        if key not in seen:
+            seen.add(key)
+            waiting += requirements_of(requirement.name, requirement.extras)
+    return {name for name, _ in seen}
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
@@ -30,6 +61,31 @@ def test_the_pinned_version_is_in_the_permitted_range(requirement):
     pin = PINS.get(canonicalize_name(requirement.name))
     assert pin is not None, f"{requirement.name} is not pinned in constraints.txt"
     assert requirement.specifier.contains(pin, prereleases=True), f"{pin} is not in {requirement}"
+
+
+def test_every_pin_is_of_something_that_gets_installed():
+    found = reachable(REQUIREMENTS)
+    found |= {name for name, owner in ELSEWHERE.items() if owner in found}
+    assert set(PINS) - found == set(), "nothing needs these any more; take them out of constraints.txt"
+
+
+def test_everything_that_gets_installed_is_pinned():
+    needed = reachable([requirement for requirement in REQUIREMENTS if requirement.name != "torch"]) - {"torch"}
+    torchs_own = reachable([requirement for requirement in REQUIREMENTS if requirement.name == "torch"])
+    assert needed - torchs_own - set(PINS) == set(), "constraints.txt leaves these to chance"
+
+
+def test_what_the_code_imports_is_declared_and_what_is_declared_is_imported():
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    installed = reachable(REQUIREMENTS)
+    distributions = importlib.metadata.packages_distributions()
+    used, own = set(), {"flows", "tasks", *sys.stdlib_module_names, *NEWER_PYTHON}
+    for path in python_files("flows", "tasks"):
+        for module in {name.split(".")[0] for name in imports(path)} - own:
+            names = {canonicalize_name(name) for name in distributions.get(module, [])}
+            assert names & installed, f"{path} imports {module}, which pyproject.toml does not bring"
+            used |= names
+    assert declared - used == set(BOUND_ONLY), "declared, and nothing imports it"
 
 
 def test_a_gpu_machine_may_keep_its_own_torch():
@@ -41,6 +97,11 @@ def test_a_gpu_machine_may_keep_its_own_torch():
 def test_fastapi_stays_below_the_release_that_breaks_the_prefect_server():
     fastapi = next(requirement for requirement in REQUIREMENTS if requirement.name == "fastapi")
     assert not fastapi.specifier.contains("0.156.8")
+
+
+def test_sqlalchemy_stays_below_the_release_with_which_no_schedule_fires():
+    sqlalchemy = next(requirement for requirement in REQUIREMENTS if requirement.name == "SQLAlchemy")
+    assert not any(sqlalchemy.specifier.contains(version, prereleases=True) for version in ("2.1.0", "2.1.9", "2.2"))
 
 
 def test_no_file_that_installs_names_a_host():

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tasks.record.failures import take_first_failure
 from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
 from tasks.record.manifest import Input, Request, read_json, write_json
 from tasks.stages.work import prepare_work, pretrain_work
@@ -47,9 +48,9 @@ def test_a_users_mistake_is_left_with_its_name_and_message(stage: StageLayout, t
     pretrain_asked(stage, tmp_path / "gone")
     done = work(stage)
     assert done.returncode == 2
-    error = read_json(stage.error)
-    assert error["error"] == "IntegrityError"
-    assert error["message"].startswith(f"{tmp_path}/gone/manifest.json does not exist; ")
+    failure = take_first_failure(stage, 1)
+    assert (failure.rank, failure.error) == (0, "IntegrityError")
+    assert failure.message.startswith(f"{tmp_path}/gone/manifest.json does not exist; ")
     assert done.stdout == done.stderr == "", "what a rank says is in its own log"
     assert not stage.manifest.exists()
 
@@ -57,13 +58,14 @@ def test_a_users_mistake_is_left_with_its_name_and_message(stage: StageLayout, t
 def test_a_stage_without_a_request_is_refused(stage: StageLayout) -> None:
     stage.path.mkdir()
     assert work(stage).returncode == 2
-    assert "request.json cannot be read" in read_json(stage.error)["message"]
+    assert "request.json cannot be read" in take_first_failure(stage, 1).message
 
 
 def test_a_rank_that_breaks_says_why_in_its_log_and_blames_nobody(stage: StageLayout) -> None:
     write_json(stage.request, Request(kind="pretrain", identity={}))
     assert work(stage).returncode == 1
-    assert not stage.error.exists()
+    failure = take_first_failure(stage, 1)
+    assert (failure.message, failure.is_users, failure.is_echo) == ("rank 0: KeyError: 'pretrain'", False, False)
     assert "Traceback" in log(stage)
     assert "KeyError: 'pretrain'" in log(stage)
 
@@ -83,7 +85,7 @@ def test_a_stop_ends_after_a_step_and_the_rank_can_go_on_to_the_end(tmp_path: Pa
     asked.stage.stop.touch()
     assert work(asked.stage).returncode == STOPPED_EXIT_CODE, log(asked.stage)
     assert [p.name for p in asked.stage.checkpoints.iterdir()] == ["step_00000001"]
-    assert not asked.stage.error.exists() and not asked.stage.manifest.exists()
+    assert take_first_failure(asked.stage, 1) is None and not asked.stage.manifest.exists()
     asked.stage.stop.unlink()
     assert work(asked.stage).returncode == 0, log(asked.stage)
     assert read_json(asked.stage.manifest)["step"] == 12

@@ -120,14 +120,14 @@ def read_lines(noun: str, metrics: Metrics, details: dict[str, Any]) -> list[str
     """The balance, and the reasons for what is missing."""
     read, kept, dropped, quarantined = (metrics[f"{what}_{noun}"] for what in ("read", "kept", "dropped", "quarantined"))
     lines = [f"{read:,} {noun} read = {kept:,} kept + {dropped:,} dropped + {quarantined:,} quarantined."]
-    rows = [[reason, number, meaning(reason)] for reason, number in most_first(details["dropped"])]
+    rows = [(reason, number, meaning(reason)) for reason, number in most_first(details["dropped"])]
     rows += [
-        [reason, number, "quarantined: in quarantine.jsonl, with its place"]
+        (reason, number, "quarantined: in quarantine.jsonl, with its place")
         for reason, number in most_first(details["quarantined"])
     ]
     if rows:
         total = max(1, int(read or 0))
-        cells = [[code(reason), f"{number:,}", f"{number / total:.2%}", meaning] for reason, number, meaning in rows]
+        cells = [[code(reason), f"{number:,}", f"{number / total:.2%}", said] for reason, number, said in rows]
         lines += ["", table(["reason", noun, "share of what was read", "meaning"], cells)]
     return lines
 

@@ -8,12 +8,14 @@ from tasks.data.card.text import most_first
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.typing import RcKeyType
 
 BLUE, ORANGE, GREY = "#1f77b4", "#d9822b", "#8a8f98"
 MAX_BARS = 8
 MAX_LABEL = 32
 """Characters of a name beside its bar."""
-STYLE = {
+STYLE: "dict[RcKeyType, Any]" = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 11, "axes.spines.top": False, "axes.spines.right": False,
     "axes.axisbelow": True, "svg.hashsalt": "", "text.parse_math": False,
 }  # fmt: skip
@@ -29,14 +31,15 @@ def draw_card(path: Path, metrics: Mapping[str, float | int | None], details: Ma
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     read = int(metrics["read_documents"] or 0)
     drops = dict(details["dropped"]) | {f"quarantined: {reason}": n for reason, n in details["quarantined"].items()}
     languages = {language: number for language, number in details["languages"].items() if language}
     whose = "a sample of kept documents" if "" in details["languages"] else "kept documents"
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12, 8), dpi=100, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15, wspace=0.04, hspace=0.04)
+        layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15, wspace=0.04, hspace=0.04)
+        figure = Figure(figsize=(12, 8), dpi=100, layout=layout)
         FigureCanvasAgg(figure)
         panels = figure.subplots(2, 2).flat
         draw_lengths(next(panels), {int(digits): number for digits, number in details["lengths"].items()})
@@ -61,7 +64,7 @@ def draw_lengths(axes: "Axes", lengths: Mapping[int, int]) -> None:
     axes.set_xlim(first - 0.3, last + 0.3)
     axes.set_xlabel("characters (from one power of two to the next)")
     axes.set_ylabel("documents")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(axes.yaxis)
     axes.yaxis.set_major_formatter(lambda value, _: short(value))
     axes.grid(axis="y", alpha=0.3)
 
@@ -90,9 +93,18 @@ def draw_bars(axes: "Axes", title: str, unit: str, numbers: Mapping[str, int], c
     axes.set_xlim(0, 1.3 * max(values))
     axes.bar_label(drawn, labels=[f"{short(value)} ({share(value / (total or sum(values)))})" for value in values], padding=4)
     axes.set_xlabel(unit)
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    whole_numbers(axes.xaxis, nbins=6)
     axes.xaxis.set_major_formatter(lambda value, _: short(value))
     axes.grid(axis="x", alpha=0.3)
+
+
+def whole_numbers(axis: "Axis", **settings: int) -> None:
+    """Have ticks at whole numbers only."""
+    from matplotlib.ticker import AutoLocator
+
+    locator = axis.get_major_locator()
+    assert isinstance(locator, AutoLocator), "no other was set"
+    locator.set_params(integer=True, **settings)
 
 
 def none(axes: "Axes") -> None:

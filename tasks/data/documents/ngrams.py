@@ -77,7 +77,7 @@ def mixed(value: np.uint64) -> np.uint64:
 
 
 @kernel(inline="always")
-def code_point_at(data: np.ndarray, at: int, stop: int) -> tuple[int, int, np.uint32]:
+def code_point_at(data: np.ndarray, at: int, stop: int) -> tuple[int, np.int64 | int, np.uint32]:
     """Length in bytes, class and lower case of the code point at `at`; bytes that are not UTF-8 count as letters."""
     lead = np.uint32(data[at])
     length = 2 if lead < 0xE0 else (3 if lead < 0xF0 else 4)

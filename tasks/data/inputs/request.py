@@ -24,7 +24,7 @@ def prepare_request(config: Config, identity: Identity, tokenizer: Identity | No
     `against` are earlier data sets, whose documents are not taken again.
     """
     data = config.data
-    places = PLACES | {
+    places: dict[str, Any] = PLACES | {
         "mixture": {"__all__": PLACES},
         "decontamination": {"evaluations": {"__all__": {"path": True}}},
         "duplicates": {"against": True},

@@ -24,6 +24,7 @@ from tasks.data.inputs.files import (
     resolve_files,
 )
 from tasks.record.errors import DataError
+from tasks.record.layout import digest_cache
 from tasks.record.manifest import digest_of, file_sha256, write_json
 
 Identity = dict[str, Any]
@@ -200,7 +201,7 @@ def files_identity(home: Path, files: list[Path]) -> Identity:
 
 def cached_sha256(home: Path, files: list[Path]) -> list[str]:
     """SHA-256 of each file; one that has kept path, size and time stamp since the last call is not read again."""
-    cache_path = home / "cache" / "digests.json"
+    cache_path = digest_cache(home)
     cache = read_cache(cache_path)
     digests, changed = [], False
     for path in files:

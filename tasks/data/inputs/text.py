@@ -7,7 +7,7 @@ from tasks.config.data import DataConfig, QualityConfig
 from tasks.data.inputs.files import input_files
 from tasks.data.inputs.sources import data_identity, inputs_identity
 from tasks.record.errors import DataError
-from tasks.record.layout import StageLayout
+from tasks.record.layout import StageLayout, datasets_folder
 from tasks.record.manifest import Input, Manifest
 
 
@@ -43,13 +43,13 @@ def check_quality(quality: QualityConfig) -> None:
 
 def earlier_datasets(home: Path, data: DataConfig) -> dict[str, Input]:
     """The finished data sets whose documents are not taken again; raises DataError for one that is not there."""
-    found = {}
+    found: dict[str, Input] = {}
     for number, given in enumerate(data.duplicates.against):
-        folders = [Path(given).expanduser(), home / "datasets" / given]
-        stage = next((StageLayout(f.resolve()) for f in folders if (f / "manifest.json").is_file()), None)
+        folders = [Path(given).expanduser(), datasets_folder(home) / given]
+        stage = next((one for f in folders if (one := StageLayout(f.resolve())).manifest.is_file()), None)
         if stage is None or (manifest := Manifest.read(stage.manifest)).kind != "prepare":
             raise DataError(
-                f"data.duplicates.against={given!r} is no finished data set, as a folder or below {home / 'datasets'}; "
+                f"data.duplicates.against={given!r} is no finished data set, as a folder or below {datasets_folder(home)}; "
                 "name the folder of one"
             )
         found[f"against-{number:02d}"] = manifest.as_input(stage.path)

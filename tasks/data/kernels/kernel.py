@@ -42,8 +42,8 @@ def digest_of_kernels() -> str:
 
 def places() -> Iterator[Path]:
     """Where compiled code may lie, best first: numba's setting, beside the source, the user's cache where that is read-only."""
-    if config.CACHE_DIR:
-        yield Path(config.CACHE_DIR)
+    if given := config.CACHE_DIR:  # type: ignore[attr-defined]  # numba makes its settings when it is imported
+        yield Path(given)
     yield Path(__file__).parent / "__pycache__"
     with contextlib.suppress(RuntimeError):  # There is no home.
         yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pretune"
@@ -82,7 +82,7 @@ class Locator(InTreeCacheLocator):
 
 
 class Implementation(CompileResultCacheImpl):
-    _locator_classes = (Locator,)
+    _locator_classes = [Locator]  # noqa: RUF012 (numba's own is a list)
 
 
 class Cache(FunctionCache):
@@ -95,6 +95,7 @@ class Cache(FunctionCache):
 
         What cannot be written (a full disk) is compiled again by the next process, and no reason for this one to fail.
         """
+        assert FOLDER is not None, "no function has this cache where there is no folder"
         with contextlib.suppress(OSError), (FOLDER / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             super().save_overload(sig, data)

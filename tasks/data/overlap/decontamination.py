@@ -83,7 +83,7 @@ class Contamination:
 
     def contaminated(self, min_matches: int = 1) -> np.ndarray:
         """Which documents hold so many n-grams of one of the sets, bool of shape (documents,)."""
-        return (self.matches >= min_matches).any(axis=1)
+        return np.any(self.matches >= min_matches, axis=1)
 
     def first_set(self, min_matches: int = 1) -> np.ndarray:
         """Position of the first set of which each document holds so many n-grams, or -1; int64 of shape (documents,)."""
@@ -111,7 +111,8 @@ class ContaminationIndex:
     @classmethod
     def build(cls, sets: Mapping[str, Iterable[str]], ngram: int = 13) -> "ContaminationIndex":
         """The index of the items' texts; the same for equal sets in equal order. Memory: about 100 bytes per word."""
-        ngrams, items, item_sets, lengths = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], [], {ngram}
+        ngrams, items, lengths = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], {ngram}
+        item_sets: list[int] = []
         for number, texts in enumerate(sets.values()):
             for batch in batches_of(texts):
                 found, starts, short = item_ngrams(*text_buffers(batch), ngram)

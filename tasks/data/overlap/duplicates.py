@@ -218,8 +218,10 @@ class DuplicateSearch:
         for _, documents in self.texts.slices():
             counts = self.counts[documents]
             sizes.update(np.ceil(np.log2(counts[counts > 0] + 1.0)).astype(int).tolist())
+            if settings is None:
+                continue
             near = np.flatnonzero((self.keeper[documents] != KEPT) & ~self.equal[documents]) + documents.start
-            for number in near[: NUM_EXAMPLES - len(self.summary.examples)] if settings else []:
+            for number in near[: NUM_EXAMPLES - len(self.summary.examples)]:
                 pair = np.array([self.keeper[number]]), np.array([number])
                 jaccard = float(self.texts.similarities(*pair, settings, self.memory_bytes)[0])
                 places = {"where": self.texts.where(number), "duplicate_of": self.texts.where(pair[0][0])}

@@ -164,7 +164,7 @@ class ParagraphTable:
 
 
 @kernel
-def slot_of(value: np.uint64, slots: np.ndarray) -> int:
+def slot_of(value: np.uint64, slots: np.ndarray) -> np.int64:
     """Where the hash is, or the free slot where it belongs."""
     mask = np.uint64(len(slots) - 1)
     place = value & mask

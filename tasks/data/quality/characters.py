@@ -46,7 +46,7 @@ def character_classes() -> np.ndarray:
 
 
 @kernel(nogil=True)
-def character_at(data: np.ndarray, at: int, end: int) -> tuple[int, int]:
+def character_at(data: np.ndarray, at: int, end: int) -> tuple[np.int64, int]:
     """The code point that starts at byte `at`, and its width in bytes."""
     byte = np.int64(data[at])
     if byte < 0x80 or at + 1 >= end:
@@ -61,5 +61,5 @@ def character_at(data: np.ndarray, at: int, end: int) -> tuple[int, int]:
 
 
 @kernel(nogil=True)
-def class_of(code: int, classes: np.ndarray) -> int:
+def class_of(code: int, classes: np.ndarray) -> np.int64 | int:
     return np.int64(classes[code]) if code < len(classes) else LETTER | WORD

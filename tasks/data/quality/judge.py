@@ -36,10 +36,13 @@ class QualityRules:
         self.filters = tuple(filters)
         self.thresholds = chosen_thresholds(self.filters, thresholds or {})
         names = [name for chosen in self.filters for name in MEASURES if name.startswith(f"{chosen}.")]
-        self.reasons: tuple[str | None, ...] = (None, *(name for name in names if self.thresholds[name] is not None))
+        self.limits = [(name, limit) for name in names if (limit := self.thresholds[name]) is not None]
+        """The thresholds that are on, in their order: that of number i gives the code i + 1."""
+        self.reasons: tuple[str | None, ...] = (None, *(name for name, _ in self.limits))
         every = known_thresholds() | self.thresholds
-        self.parameters = tuple(int(every[name]) for name in ("fineweb.short_line_characters", *PARAMETERS[:2]))
-        self.needs_grams = any("_gram_" in name for name in self.reasons[1:])
+        parameters = (every[name] for name in ("fineweb.short_line_characters", *PARAMETERS[:2]))
+        self.parameters = tuple(int(value) for value in parameters if value is not None)  # none of them can be off
+        self.needs_grams = any("_gram_" in name for name, _ in self.limits)
 
     def judge(self, text: str, language: str = "en") -> str | None:
         """The threshold that a cleaned text fails first, such as "gopher_quality.min_words"; None if it is kept."""
@@ -69,12 +72,12 @@ class QualityRules:
         codes = np.zeros(len(counts), dtype=np.int16)
         language = np.asarray(languages, dtype=np.str_)
         english, spaced = language == "en", ~np.isin(language, tuple(UNSPACED_LANGUAGES))
-        for code, name in enumerate(self.reasons[1:], start=1):
-            measure, limit = MEASURES[str(name)], self.thresholds[str(name)]
-            values = counts[:, COUNTS.index(measure.count)].astype(np.float64)
+        for code, (name, limit) in enumerate(self.limits, start=1):
+            measure = MEASURES[name]
+            values = counts[:, COUNTS.index(measure.counted)].astype(np.float64)
             if measure.per is not None:
                 values /= np.maximum(counts[:, COUNTS.index(measure.per)], 1)
-            failed = values < limit if ".min_" in str(name) else values > limit
+            failed = values < limit if ".min_" in name else values > limit
             failed &= codes == KEPT
             failed &= spaced if measure.spaced else True
             failed &= english if measure.english else True

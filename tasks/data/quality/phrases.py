@@ -51,7 +51,7 @@ def phrase_table(phrases: dict[str, int]) -> PhraseTable:
 
 
 @kernel(nogil=True)
-def phrases_in(data: np.ndarray, start: int, end: int, following: np.ndarray, found: np.ndarray) -> int:
+def phrases_in(data: np.ndarray, start: int, end: int, following: np.ndarray, found: np.ndarray) -> np.int64:
     """The bits of all phrases that occur in data[start:end], UTF-8."""
     state, bits = np.int64(0), np.int64(0)
     for at in range(start, end):

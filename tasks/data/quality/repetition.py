@@ -25,7 +25,7 @@ def table_size(number: int) -> int:
 
 
 @kernel(nogil=True)
-def slot_of(key: np.uint64, table: np.ndarray, mask: int) -> int:
+def slot_of(key: np.uint64, table: np.ndarray, mask: int) -> np.int64:
     """Where `key` is in the table of ENTRY, or the free slot (count 0) where it belongs."""
     slot = np.int64((key ^ key >> SHIFT) & np.uint64(mask))
     while table[slot].count and table[slot].key != key:

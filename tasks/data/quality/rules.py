@@ -134,7 +134,7 @@ COUNTS = (
 class Measure(NamedTuple):
     """What a threshold is compared with: a count, or a count divided by another."""
 
-    count: str
+    counted: str
     per: str | None = None
     spaced: bool = False
     """Only for languages that put spaces between words."""

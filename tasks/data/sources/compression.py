@@ -39,9 +39,12 @@ REFUSED = {
 class Decoder(Protocol):
     """One member: the interface of `bz2.BZ2Decompressor`, which xz and zstd share."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
 

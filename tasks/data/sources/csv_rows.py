@@ -52,10 +52,12 @@ def read_csv(reading: Reading, columns: tuple[str, ...]) -> Iterator[Row]:
         check_columns(columns, header, unit.location)
         while True:
             record.begin()
-            problem, values = None, []
+            problem: tuple[str, str] | None = None
+            values: list[str] = []
             try:
-                if (values := next(rows, None)) is None:
-                    return
+                values = next(rows)
+            except StopIteration:
+                return
             except csv.Error as error:
                 problem = "invalid_csv", f"is not valid CSV ({error})"
             problem = record.problem or problem
@@ -71,6 +73,7 @@ def read_csv(reading: Reading, columns: tuple[str, ...]) -> Iterator[Row]:
 
 
 def record_place(reading: Reading, record: Record) -> Place:
+    assert record.first is not None, "a record has a line"
     return reading.line_place(record.first)._replace(raw=record.raw, size=record.size)
 
 

@@ -95,6 +95,7 @@ class Quarantine:
             "bytes": place.size,
         }
         if self._file is None:
+            assert self.path is not None, "only the policy `fail` goes without a file"
             self._file = self.path.open("w", encoding="ascii")
         self._file.write(json.dumps(record) + "\n")
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tasks.config.data import TextSource
+from tasks.config.data import Source, TextSource
 from tasks.data.inputs.sources import sample_file
 from tasks.data.sources.csv_rows import read_csv
 from tasks.data.sources.lines import Line, raw_lines, read_lines
@@ -71,7 +71,7 @@ def read_unit(
     return documents(unit_rows(source.source, reading, (column,), texts=True), column, reading)
 
 
-def read_rows(source: str, path: str | None, columns: tuple[str, ...], field: str, meter: Meter) -> Iterator[Row]:
+def read_rows(source: Source, path: str | None, columns: tuple[str, ...], field: str, meter: Meter) -> Iterator[Row]:
     """Rows of a sample, jsonl, csv or parquet source; `field` names the setting in messages. Raises DataError for a bad row."""
     given = TextSource.model_construct(source=source, path=path, text_column=columns[0])
     units = input_units(given, UNIT_BYTES, field)
@@ -101,15 +101,16 @@ def documents(rows: Iterator[Row], column: str, reading: Reading) -> Iterator[Ra
     for row in rows:
         text = row.values.get(column)
         if isinstance(text, str):
-            problem = text_problem(text, longest)
+            found = text_problem(text, longest)
+            if found is None:
+                yield RawDocument(text, row.place.short)
+                continue
+            problem = found
         elif column in row.values:
             problem = "no_text", f"column {column!r} is {shortened(text)}, which is no text"
         else:
             problem = "missing_column", f"has no column {column!r} but {', '.join(map(repr, list(row.values)[:20])) or 'none'}"
-        if problem is None:
-            yield RawDocument(text, row.place.short)
-        else:
-            reading.refuse(row.place, *problem)
+        reading.refuse(row.place, *problem)
 
 
 def read_jsonl(reading: Reading) -> Iterator[Row]:
@@ -121,10 +122,11 @@ def read_jsonl(reading: Reading) -> Iterator[Row]:
             elif line.raw.isspace():
                 continue
             else:
-                values, problem = parse_object(line)
-                if problem is None:
+                values, found = parse_object(line)
+                if found is None:
                     yield Row(values, reading.line_place(line))
                     continue
+                problem = found
             reading.refuse(reading.line_place(line), *problem, line)
 
 
@@ -198,6 +200,7 @@ class TextDocument:
         before = sum(map(len, self.lines[:skipped]))
         data = b"".join(self.lines)
         line = Line(self.number + skipped, self.offset + before, data[before : before + EXCERPT_BYTES], self.size - before)
+        problem: tuple[str, str] | None
         try:
             text = data.decode()
         except UnicodeDecodeError as error:

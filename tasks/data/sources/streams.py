@@ -9,7 +9,7 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.data.inputs.files import check_allowed, first_line, is_url, local_path, open_file_system, remote_errors
 from tasks.data.sources.compression import (
@@ -23,6 +23,9 @@ from tasks.data.sources.compression import (
     refused_format,
 )
 from tasks.record.errors import DataError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 READ_BYTES = 64 << 10
 """Compressed bytes taken at a time: so little, that the expansion is judged by what was really needed."""
@@ -117,8 +120,8 @@ def open_raw(location: str) -> Any:
     """The file as it is, seekable and unbuffered where it is local."""
     try:
         if is_url(location) and not location.startswith("file://"):
-            fs, path = open_file_system(location, "data.path")
-            return fs.open(path, "rb")
+            fs, remote = open_file_system(location, "data.path")
+            return fs.open(remote, "rb")
         path = local_path(location)
         check_allowed([path], "data.path", location)
         return path.open("rb", buffering=0)
@@ -163,7 +166,7 @@ class PackedFile(io.RawIOBase):
         except remote_errors() as error:
             raise self._failed(error) from None
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
         wanted = len(view) if self._left < 0 else min(len(view), self._left)
         data = self._ahead[:wanted] or self._read(wanted)
@@ -202,7 +205,7 @@ class UnpackedStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
         size = 0
         while size < min(HEAD_BYTES, len(view)) and (found := self._unpack(len(view) - size)):
@@ -213,8 +216,7 @@ class UnpackedStream(io.RawIOBase):
     def _unpack(self, size: int) -> bytes:
         """Up to `size` unpacked bytes; none at the end."""
         found = b""
-        while not found and (self._decoder or self._next_member()):
-            decoder = self._decoder
+        while not found and (decoder := self._decoder or self._next_member()):
             data = b""
             if decoder.needs_input:
                 data, self._waiting = self._waiting or self._source.read(READ_BYTES), b""
@@ -233,8 +235,8 @@ class UnpackedStream(io.RawIOBase):
                 self._waiting, self._decoder = decoder.unused_data, None
         return found
 
-    def _next_member(self) -> bool:
-        """Whether another member follows; raises DataError where something else does."""
+    def _next_member(self) -> Decoder | None:
+        """The decoder of another member, if one follows; raises DataError where something else does."""
         while True:
             if self._kind in ZERO_PADDED:
                 self._waiting = self._waiting.lstrip(b"\0")
@@ -242,7 +244,7 @@ class UnpackedStream(io.RawIOBase):
                 break
             self._waiting += more
         if not self._waiting:
-            return False
+            return None
         if compression_of(self._waiting[:HEAD_BYTES]) != self._kind:
             raise DataError(
                 f"{self._source.where} has something that is no {self._kind} data at byte "
@@ -250,7 +252,7 @@ class UnpackedStream(io.RawIOBase):
                 "it off there, or copy or download the file again"
             )
         self._decoder = DECODERS[self._kind]()
-        return True
+        return self._decoder
 
     def _damaged(self, error: Exception) -> DataError:
         where, place = self._source.where, f"before byte {self._source.consumed} ({self._unpacked} bytes unpacked)"
@@ -292,7 +294,7 @@ class TranscodedStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")
         while not self._ready:
             data = self._stream.read1(READ_BYTES)

@@ -132,7 +132,7 @@ def cut_long(data: np.ndarray, offsets: np.ndarray) -> Rows:
 
 def border(data: np.ndarray, begin: int, end: int) -> int:
     """The first place from `begin` on to cut at; where none is near, the next character."""
-    found = BORDER.search(data[begin : min(end, begin + BORDER_BYTES)])
+    found = BORDER.search(data[begin : min(end, begin + BORDER_BYTES)].data)
     if found is not None:
         return begin + found.end()
     while begin < end and data[begin] & 0xC0 == 0x80:

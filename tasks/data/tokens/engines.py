@@ -8,7 +8,7 @@ within a text for ordinary characters.
 import json
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import psutil
@@ -18,7 +18,7 @@ try:
     import awkward
     import gigatoken
 except ImportError:  # no wheel for this platform: `tokenizers` does it
-    gigatoken = None
+    gigatoken = None  # type: ignore[assignment]  # mypy gives a module no other type
 
 Rows = tuple[np.ndarray, np.ndarray]
 CACHE_BYTES = 256 << 20
@@ -47,7 +47,7 @@ class TokenizersEngine:
     def rows(self, data: np.ndarray, offsets: np.ndarray) -> Rows:
         found, lengths = [np.zeros(0, dtype=np.uint32)], []
         for first, end in groups(offsets):
-            texts = [str(data[offsets[n] : offsets[n + 1]], "utf-8") for n in range(first, end)]
+            texts = [str(data[offsets[n] : offsets[n + 1]].data, "utf-8") for n in range(first, end)]
             for encoded in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False):
                 found.append(np.array(encoded.ids, dtype=np.uint32))
                 lengths.append(len(found[-1]))
@@ -73,7 +73,7 @@ class GigatokenEngine:
         self._begin()
 
     def _begin(self) -> None:
-        self._tokenizer = None  # the old one's memory is free before a new one is made
+        self._tokenizer: Any = None  # the old one's memory is free before a new one is made
         self._tokenizer = gigatoken.Tokenizer.from_json(self._json)
         self._own_bytes = own_bytes()
 

@@ -44,11 +44,16 @@ class TextTokenizer:
 
     @property
     def end_of_text_id(self) -> int:
-        return int(self.tokenizer.token_to_id(self.end_of_text))
+        return self._id_of(self.end_of_text)
 
     @property
     def pad_id(self) -> int:
-        return int(self.tokenizer.token_to_id(self.pad))
+        return self._id_of(self.pad)
+
+    def _id_of(self, token: str) -> int:
+        found = self.tokenizer.token_to_id(token)
+        assert found is not None, f"the vocabulary has no {token!r}"
+        return found
 
     @property
     def vocab_size(self) -> int:

@@ -3,6 +3,8 @@
 Bytes below 0x20 other than tab and newline are taken out of the input, so that they can be marks.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -35,5 +37,6 @@ IS = flagged(
 """`IS[byte] & LETTER`: a table makes for shorter code, and less to compile, than comparisons. LETTER has all of UTF-8 beyond
 ASCII, ALPHA the letters of ASCII, MARK_LEAD the first bytes of characters that may be none (`mark_width`)."""
 
-inner = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
+INNER_OPTIONS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
+inner: Any = numba.njit(**INNER_OPTIONS)
 """Compiles a function that only other compiled functions call: without an entry from Python it takes two thirds of the time."""

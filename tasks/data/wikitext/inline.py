@@ -29,7 +29,7 @@ LONGEST_SWITCH = 80
 
 
 @inner
-def decode_inline(data: np.ndarray, n: int, out: np.ndarray, words: Words, special: np.ndarray) -> int:
+def decode_inline(data: np.ndarray, n: int, out: np.ndarray, words: Words, special: np.ndarray) -> np.int64:
     """Copies data[:n] to `out`, decoded; the number of bytes written. `special` is true for the bytes to look at (256)."""
     i = o = np.int64(0)
     apostrophe = -2
@@ -131,12 +131,12 @@ def decode_entity(data: np.ndarray, i: int, n: int, out: np.ndarray, o: int, wor
 
 
 @inner
-def number_at(data: np.ndarray, i: int, end: int) -> int:
+def number_at(data: np.ndarray, i: int, end: int) -> np.int64 | int:
     """Value of the decimal or (after x) hexadecimal digits; 0 if there are others."""
     base = 10
     if i < end and data[i] | 32 == 120:
         base, i = 16, i + 1
-    value = 0
+    value: np.int64 | int = 0
     for j in range(i, min(end, i + 12)):
         c = np.int64(data[j])
         digit = c - 48 if c <= 57 else (c | 32) - 87

@@ -16,7 +16,7 @@ from tasks.data.wikitext.words import Words
 
 
 @inner
-def resolve_markup(data: np.ndarray, out: np.ndarray, words: Words, special: np.ndarray) -> int:
+def resolve_markup(data: np.ndarray, out: np.ndarray, words: Words, special: np.ndarray) -> np.int64:
     """Copies wikitext to `out`, four times as large, without what nests or encloses; the number of bytes written.
 
     `special` has 1 for the bytes that are looked at (256).

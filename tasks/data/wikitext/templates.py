@@ -127,8 +127,8 @@ def read_arguments(out: np.ndarray, i: int, o: int, arguments: np.ndarray, words
     arguments[2 * UNIT_ROW : 2 * EXPONENT_ROW + 2] = 0
     while i < o and count + 1 < MAX_ARGUMENTS:
         i += 1
-        begin = i
-        equals = np.int64(-1)
+        begin: np.int64 | int = i
+        equals: np.int64 | int = np.int64(-1)
         while i < o and out[i] != PIPE:
             if out[i] == EQUALS and equals < 0:
                 equals = i

@@ -140,9 +140,9 @@ class Words(NamedTuple):
 
 
 @inner
-def folded(byte: int, category: int) -> int:
+def folded(byte: int, category: np.int64) -> np.int64 | int:
     """ASCII letters count as lower-case and `_` as a space, but in entities, which keep their case."""
-    c = np.int64(byte)
+    c: np.int64 | int = np.int64(byte)
     if category != ENTITY:
         if c == 95:
             c = 32
@@ -196,7 +196,7 @@ def entity_meanings() -> dict[str, int]:
     return {name: packed(text) for name, text in names.items() if len(text.encode()) <= min(7, len(name) + 2)}
 
 
-def named_words() -> Iterator[tuple[int, str, int]]:
+def named_words() -> Iterator[tuple[np.int64, str, int]]:
     """Category, name and meaning of all words above but those of one language."""
     yield from ((ENTITY, name, value) for name, value in entity_meanings().items())
     tags = [(kind, name) for kind, names in TAGS.items() for name in names.split()]
@@ -210,11 +210,11 @@ def named_words() -> Iterator[tuple[int, str, int]]:
     yield from ((SECTION, name, 1) for name in LINK_SECTIONS.split("|"))
 
 
-def templates(named: dict[int, str]) -> Iterator[tuple[int, str, int]]:
+def templates(named: dict[int, str]) -> Iterator[tuple[np.int64, str, int]]:
     return ((TEMPLATE, name, style) for style, names in named.items() for name in names.split())
 
 
-def spellings(category: int, name: str) -> set[bytes]:
+def spellings(category: np.int64, name: str) -> set[bytes]:
     """A name as it is, and with a capital first letter: `folded` knows those of ASCII only."""
     forms = {name, name.capitalize()} if category in (NAMESPACE, SECTION) else {name}
     return {bytes([category, *(folded.py_func(byte, category) for byte in form.encode())]) for form in forms}

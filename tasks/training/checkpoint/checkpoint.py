@@ -171,7 +171,7 @@ def load_newest(
     All ranks call it and take the same one. Raises IntegrityError if there are checkpoints and none is intact: starting over
     would hide the loss.
     """
-    damaged = []
+    damaged: list[str] = []
     for path in gathered(ranks, committed_checkpoints(stage))[0]:
         try:
             return load_checkpoint(path, request_digest, ranks, tensors, tokenizer_digest), damaged

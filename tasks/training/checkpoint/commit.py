@@ -33,11 +33,10 @@ DEADLINE_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Part:
-    """What one rank wrote, or why it could not."""
+    """What one rank wrote."""
 
     files: list[FileEntry]
     boxes: list[list[Any]]
-    failure: str | None = None
 
     def joined(self, other: "Part") -> "Part":
         return Part(self.files + other.files, self.boxes + other.boxes)
@@ -45,7 +44,7 @@ class Part:
     def leave(self, folder: Path, rank: int) -> None:
         """Tell rank 0; the files are on disk by now."""
         files = [entry.model_dump() for entry in self.files]
-        write_json(folder / part_name(rank), {"files": files, "boxes": self.boxes, "failure": self.failure})
+        write_json(folder / part_name(rank), {"files": files, "boxes": self.boxes})
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,8 @@ class Commit:
     def complete(self) -> Manifest:
         """Wait for all parts and give the checkpoint its name. Returns what is on disk then. Rank 0 calls it.
 
-        Raises StageError if a part does not come or could not be written, LockedError if a newer attempt has taken over the
-        stage: its checkpoints must not be mixed with ours.
+        Raises StageError if a part does not come, LockedError if a newer attempt has taken over the stage: its checkpoints must
+        not be mixed with ours.
         """
         folder, index, files = self.folder, Index(), []
         for rank in range(self.world_size):
@@ -112,6 +111,8 @@ class Commit:
     def wait_for(self, rank: int, deadline: float) -> Part:
         path = self.folder / part_name(rank)
         while not path.exists():
+            if not self.folder.exists():
+                raise StageError(f"{self.folder} was given up: another rank could not write its part")
             if time.monotonic() > deadline:
                 raise StageError(
                     f"rank {rank} of {self.world_size} has not left {path} within {self.deadline_seconds:.0f} s; "
@@ -119,10 +120,6 @@ class Commit:
                 )
             time.sleep(POLL_SECONDS)
         content = read_json(path)
-        if content["failure"] is not None:
-            raise StageError(
-                f"rank {rank} could not write its part of the checkpoint of step {self.step}: {content['failure']}"
-            )
         return Part([FileEntry(**entry) for entry in content["files"]], content["boxes"])
 
     def is_there(self) -> bool:

@@ -155,7 +155,7 @@ def file_header(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Ma
 
 def bytes_of(tensor: Tensor) -> memoryview:
     """The memory of a tensor; of a copy unless it is contiguous and on the CPU."""
-    return memoryview(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 class HashedFile:
@@ -192,7 +192,8 @@ class BoxReader:
     """Reads any box of the tensors in a folder, from whichever files hold parts of it. Use it in a `with` statement."""
 
     def __init__(self, folder: Path, index: Index) -> None:
-        self._folder, self._index, self._files = folder, index, {}
+        self._folder, self._index = folder, index
+        self._files: dict[str, Any] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> Self:

@@ -1,22 +1,21 @@
 """Saving while training goes on: copied during the next forward and backward pass, written by a thread, committed by rename."""
 
 import dataclasses
-import errno
 import json
 import shutil
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
-from tasks.record.errors import DiskFullError
+from tasks.record.failures import Failure, Output, on_disk
 from tasks.record.layout import StageLayout
-from tasks.training.checkpoint.checkpoint import TrainState, retain
-from tasks.training.checkpoint.commit import DEADLINE_SECONDS, Commit, Part
+from tasks.training.agreement import raise_together
+from tasks.training.checkpoint.checkpoint import TrainState, committed_checkpoints, retain
+from tasks.training.checkpoint.commit import DEADLINE_SECONDS, POLL_SECONDS, Commit
 from tasks.training.checkpoint.parts import FrozenPart, write_part
 from tasks.training.checkpoint.staging import Staging
 from tasks.training.model.pieces import Piece, shares_of
@@ -54,17 +53,20 @@ class Job:
     staged: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
 
-    @property
-    def num_bytes(self) -> int:
-        """What this rank writes."""
-        pieces = [piece for pieces in (*self.shares.values(), self.frozen) for piece in pieces]
-        return sum(piece.tensor.numel() * piece.tensor.element_size() for piece in pieces)
+    def output(self, rank: int) -> Output:
+        """What is written, with what is known of its size: that of the checkpoint before it, or of this rank's own values."""
+        target, folder = self.commit.target, self.commit.folder
+        sizes = [num_bytes(pieces) for pieces in (*self.shares.values(), self.frozen)]
+        if earlier := committed_checkpoints(self.commit.stage):
+            return Output(target, folder, f"a checkpoint like {earlier[0].name} takes", on_disk(earlier[0]), max(sizes))
+        return Output(target, folder, f"rank {rank} alone writes", sum(sizes), max(sizes))
 
 
 class CheckpointSaver:
     """Makes the checkpoints of one rank in one attempt, one at a time. All ranks call all methods.
 
-    What went wrong in the thread is raised by the next call: DiskFullError, LockedError, or whatever it was.
+    What went wrong in the thread of any rank is raised on all of them by `finish`, the next `save`, or `raise_failure`:
+    DiskFullError, LimitError, LockedError, or RankError for what is no user's mistake.
     """
 
     last: SaveRecord | None = None
@@ -81,7 +83,8 @@ class CheckpointSaver:
         self._staging = Staging()
         self._frozen = FrozenPart(stage, request_digest, ranks.rank)
         self._job: Job | None = None
-        self._failure: BaseException | None = None
+        self._failure: Failure | None = None
+        self._cause: BaseException | None = None
 
     def save(
         self, state: TrainState, weights: Iterable[Piece], optimizer: Iterable[Piece], frozen: Iterable[Piece] = ()
@@ -94,7 +97,7 @@ class CheckpointSaver:
         began = time.perf_counter()
         if self._job is not None and self._job.commit.step == state.step:
             return
-        self._wait_for_job()
+        self._complete_job()
         shares = {"weights": shares_of(list(weights)), "optimizer": shares_of(list(optimizer))}
         copies = self._staging.start([piece for pieces in shares.values() for piece in pieces])
         commit = Commit(
@@ -119,29 +122,34 @@ class CheckpointSaver:
             began = time.perf_counter()
             job.staged.wait()
             job.stall_seconds += time.perf_counter() - began
-        self._raise_failure()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether this rank could not do its part. It tells the others, and all call `raise_failure`."""
+        return self._failure is not None
+
+    def raise_failure(self) -> None:
+        """Raise what a rank failed with, the same on all, and remove what was half-made."""
+        try:
+            raise_together(self._ranks, self._failure, self._cause)
+        finally:
+            if self._ranks.is_first and self._job is not None:
+                shutil.rmtree(self._job.commit.folder, ignore_errors=True)
 
     def finish(self) -> None:
-        """Return when all that was begun is committed, on all ranks: for the end, a stop, and before a rollback.
-
-        Raises RuntimeError where another rank failed, which raises what happened.
-        """
-        if self._job is not None:
-            self._job.done.wait()
-        failures = self._ranks.sums([float(self._failure is not None)])[0]
-        self._raise_failure()
-        if failures:
-            raise RuntimeError("another rank could not complete the checkpoint; its log says why")
+        """Return when all that was begun is committed, on all ranks: for the end, a stop, and before a rollback."""
+        self._complete_job()
         self._job = None
 
-    def _wait_for_job(self) -> None:
-        if self._job is not None:
-            self._job.done.wait()
-        self._raise_failure()
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+    def _complete_job(self) -> None:
+        """Wait until all ranks are done or one has failed, whose part the first rank would wait for in vain."""
+        job, all_done = self._job, False
+        while job is not None and not all_done:
+            job.done.wait(POLL_SECONDS)
+            done, failed = self._ranks.sums([job.done.is_set(), self.has_failed])
+            if failed:
+                self.raise_failure()
+            all_done = done == self._ranks.world_size
 
     def _make(self, job: Job) -> None:
         """The thread."""
@@ -152,10 +160,8 @@ class CheckpointSaver:
                 seconds, size_bytes = time.perf_counter() - job.began, sum(entry.size_bytes for entry in manifest.files)
                 self.last = SaveRecord(job.commit.step, job.commit.target, seconds, job.stall_seconds, size_bytes)
                 retain(self._stage, self._keep, job.best_step)
-        except BaseException as error:  # noqa: BLE001 (raised again by the next call on the training thread)
-            if self._ranks.is_first:
-                shutil.rmtree(job.commit.folder, ignore_errors=True)
-            self._failure = explained(error, job)
+        except BaseException as error:  # noqa: BLE001 (raised again on the training threads of all ranks)
+            self._cause, self._failure = error, Failure.of(error, self._ranks.rank, job.output(self._ranks.rank))
         finally:
             job.done.set()
 
@@ -169,27 +175,16 @@ class CheckpointSaver:
             folder.mkdir(parents=True, exist_ok=True)
             part = write_part(folder, rank, job.shares, job.copies).joined(self._frozen.write(folder, job.frozen))
             part.leave(folder, rank)
-        except BaseException as error:
+        except BaseException:
             remove_files_of(folder, rank)
-            # Rank 0 need not wait for what does not come. Where not even this can be written, its deadline ends the waiting.
-            with suppress(OSError):
-                Part([], [], f"{type(error).__name__}: {error}").leave(folder, rank)
             raise
 
 
 def remove_files_of(folder: Path, rank: int) -> None:
     """What a rank has written of a checkpoint that will not be."""
     for path in folder.glob(f"*_{rank:05d}.*"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
-def explained(error: BaseException, job: Job) -> BaseException:
-    """The error, or a DiskFullError with the numbers where that is what it means."""
-    target = job.commit.target
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(
-            f"{target} is on a disk that is full: this rank writes {job.num_bytes:,} bytes and "
-            f"{shutil.disk_usage(target.parent).free:,} are free; make space and run the same command again, the checkpoints "
-            "before it are kept"
-        )
-    return error
+def num_bytes(pieces: Iterable[Piece]) -> int:
+    return sum(piece.tensor.numel() * piece.tensor.element_size() for piece in pieces)

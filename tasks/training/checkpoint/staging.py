@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def unlock(address: int) -> None:
     require_success(torch.cuda.cudart().cudaHostUnregister(address))
 
 
-def require_success(error: object) -> None:
+def require_success(error: Any) -> None:
     """Raises RuntimeError for an error of CUDA's run-time library; 0 is success."""
     if int(error) != 0:
         raise RuntimeError(

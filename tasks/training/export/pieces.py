@@ -123,7 +123,7 @@ def blocks_of(name: str, dtype: torch.dtype, index: Index, reader: BoxReader) ->
     """The tensor's rows in blocks."""
     shape = index[name].shape
     if not shape:
-        blocks = [((), ())]
+        blocks: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((), ())]
     else:
         row_bytes = max(1, math.prod(shape[1:]) * dtype.itemsize)
         step = max(1, BLOCK_BYTES // row_bytes)

@@ -1,6 +1,7 @@
 """Weights of an exported model, read tensor by tensor and only where they are needed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ def files_by_name(folder: Path) -> dict[str, Path]:
         return dict.fromkeys(opened.keys(), file)
 
 
-def fill_from_export(parameters: dict[str, Tensor], folder: Path) -> set[str]:
+def fill_from_export(parameters: Mapping[str, Tensor], folder: Path) -> set[str]:
     """Fill this rank's part of each parameter that the export has under the same name and shape; returns their names."""
     files, filled = files_by_name(folder), set()
     by_file: dict[Path, list[str]] = {}

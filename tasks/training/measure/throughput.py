@@ -34,8 +34,10 @@ def matmul_parameters(model: nn.Module) -> float:
     for name, parameter in model.named_parameters():
         if parameter.dim() < 2 or id(parameter) in lookups:
             continue
-        routed = per_token is not None and parameter.dim() == 3 and ".experts." in f".{name}."
-        total += parameter.numel() * (per_token / parameter.shape[0] if routed else 1)
+        share = 1.0
+        if per_token is not None and parameter.dim() == 3 and ".experts." in f".{name}.":
+            share = per_token / parameter.shape[0]
+        total += parameter.numel() * share
     return total
 
 
@@ -96,8 +98,7 @@ class Meter:
     ) -> None:  # fmt: skip
         """`began_at` is `first_start` of the journal, `all_peak_flops` the peak of one device x ranks."""
         self._began_at, self._device, self._clock = began_at, device or torch.device("cpu"), clock
-        known = flops_per_token and all_peak_flops
-        self._utilisation = flops_per_token / all_peak_flops if known else None
+        self._utilisation = flops_per_token / all_peak_flops if flops_per_token and all_peak_flops else None
         self._steps: deque[tuple[float, float, int]] = deque(maxlen=WINDOW_STEPS)
         self._recorded = 0
         self.latest: dict[str, Any] = {}

@@ -49,7 +49,7 @@ class OneDnnLinear(torch.autograd.Function):
         return product(inputs, weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         inputs, weight = ctx.saved_tensors
         by_inputs = product(gradient, weight.T) if ctx.needs_input_grad[0] else None
         by_weight = gradient.flatten(0, -2).T @ inputs.flatten(0, -2) if ctx.needs_input_grad[1] else None

@@ -6,7 +6,7 @@ record is played back for each block of rows with a generator of its own, seeded
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,8 @@ BLOCK_ELEMENTS = 2**20
 class Write:
     """One in-place operation on a parameter, or on some of its rows."""
 
-    operation: Callable[..., Tensor]
+    operation: Any
+    """As torch dispatches it (`OpOverload`)."""
     arguments: tuple[Any, ...]
     rows: tuple[int, int] | None
     """First and last+1 row written; None for what is not whole rows."""
@@ -52,7 +53,7 @@ class WriteRecorder(TorchDispatchMode):
                 raise NotImplementedError(f"its initialisation computes {name} from other values")
             if name is not None:
                 target, row = args[0], math.prod(self._shapes[name][1:])
-                start, count = target.storage_offset(), target.numel()
+                start, count = int(target.storage_offset()), target.numel()
                 whole = target.is_contiguous() and start % row == 0 and count % row == 0
                 rows = (start // row, (start + count) // row) if whole else None
                 view = (tuple(target.shape), target.stride(), start)
@@ -70,7 +71,7 @@ def recorded_writes(model: PreTrainedModel) -> dict[str, list[Write]]:
             del module._is_hf_initialized
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             with suppress(AttributeError):
-                del tensor._is_hf_initialized
+                delattr(tensor, "_is_hf_initialized")
     recorder = WriteRecorder(dict(model.named_parameters()))
     with recorder:
         model.initialize_weights()
@@ -80,7 +81,7 @@ def recorded_writes(model: PreTrainedModel) -> dict[str, list[Write]]:
 
 
 def fill_at_random(
-    parameters: dict[str, Tensor], shapes: dict[str, torch.Size], writes: dict[str, list[Write]], seed: int
+    parameters: Mapping[str, Tensor], shapes: dict[str, torch.Size], writes: dict[str, list[Write]], seed: int
 ) -> None:
     """Give this rank's part of every parameter its initial values; `shapes` are of the whole parameters."""
     with torch.no_grad():

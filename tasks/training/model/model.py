@@ -32,6 +32,8 @@ def attention_implementation(model: PreTrainedModel, sequence_length: int, devic
 
     On a GPU it is the one that skips the blocks between packed documents and adds in a fixed order. All keep documents apart.
     """
+    if getattr(model.config, "attn_logit_softcapping", None) is not None:
+        return "eager"  # transformers 5.17 chooses sdpa here, which ignores the cap
     if device.type == "cpu":
         return "eager" if sequence_length <= SHORT_SEQUENCE else model.config._attn_implementation
     return "flex_attention" if takes_flex_attention(model) else model.config._attn_implementation
@@ -148,6 +150,7 @@ def load_causal(folder: Path) -> PreTrainedModel:
 
 def like_exported(folder: Path, labels: list[str] | None) -> PreTrainedModel:
     """A model of an exported architecture on the meta device, fp32: causal, or with `labels` a sequence classifier."""
+    kind: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification]
     if labels is None:
         config, kind = AutoConfig.from_pretrained(folder, local_files_only=True), AutoModelForCausalLM
     else:

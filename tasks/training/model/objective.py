@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
 
 from tasks.training.measure.limits import CHUNK_LOGITS
 from tasks.training.model.cpu_kernels import product, takes
@@ -55,7 +56,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         grad_weight = (grad_weight * grad_total).to(ctx.weight_dtype)
         return grad_hidden * grad_total.to(grad_hidden.dtype), grad_weight, None, None, None
@@ -98,7 +99,7 @@ class Chunks:
         """(rows, V) in fp32, which the next call overwrites."""
         if takes(part, self._weight):
             return product(part, self._weight)
-        if self._product is None:
+        if self._product is None or self._logits is None:
             self._product = part.new_empty(len(part), len(self._weight))
             self._logits = self._product if part.dtype == torch.float32 else self._product.float()
         size = len(part)
@@ -153,7 +154,7 @@ def compiled_cross_entropy() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]
     return torch.compile(fusible_cross_entropy, dynamic=False)
 
 
-def hidden_states(model: nn.Module, batch: Batch) -> Tensor:
+def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Output of the transformer without its head, (B, L, D), in the dtype that autocast asks for.
 
     The batch has `input_ids` (B, L) or, behind the first stage of a pipeline, `inputs_embeds` (B, L, D).
@@ -167,7 +168,7 @@ def hidden_states(model: nn.Module, batch: Batch) -> Tensor:
     return hidden
 
 
-def head_rows(model: nn.Module) -> tuple[Tensor, int, dist.ProcessGroup | None]:
+def head_rows(model: PreTrainedModel) -> tuple[Tensor, int, dist.ProcessGroup | None]:
     """The rows of the output matrix that this rank holds, the number of the first, and the ranks that hold the others."""
     weight = model.get_output_embeddings().weight
     if not isinstance(weight, DTensor):
@@ -179,7 +180,7 @@ def head_rows(model: nn.Module) -> tuple[Tensor, int, dist.ProcessGroup | None]:
     return local, mesh.get_local_rank() * -(-weight.shape[0] // mesh.size()), mesh.get_group()
 
 
-def causal_loss(model: nn.Module, batch: Batch) -> Tensor:
+def causal_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Summed next-token loss in nats of `input_ids`, `labels`, `position_ids`, each (B, L); labels are already shifted.
 
     `attention_mask` stays None, so that position ids which restart isolate packed documents. Where the head's matrix is divided
@@ -192,7 +193,7 @@ def causal_loss(model: nn.Module, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def token_losses(model: nn.Module, batch: Batch) -> Tensor:
+def token_losses(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Loss of every position in nats, (B, L), fp32, 0 where there is no target; never holds all logits.
 
     The batch and who calls it are as for `causal_loss`.
@@ -209,18 +210,18 @@ def token_losses(model: nn.Module, batch: Batch) -> Tensor:
     return torch.cat(losses).view_as(batch["labels"])
 
 
-def causal_loss_from_logits(model: nn.Module, batch: Batch) -> Tensor:
+def causal_loss_from_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     """`causal_loss` for models whose logits are more than hidden states times a matrix (soft-capping, scaling, bias)."""
     return losses_from_logits(model, batch, "sum")
 
 
-def token_losses_from_logits(model: nn.Module, batch: Batch) -> Tensor:
+def token_losses_from_logits(model: PreTrainedModel, batch: Batch) -> Tensor:
     """`token_losses` for models whose logits are more than hidden states times a matrix."""
     with torch.no_grad():
         return losses_from_logits(model, batch, "none").view_as(batch["labels"])
 
 
-def losses_from_logits(model: nn.Module, batch: Batch, reduction: str) -> Tensor:
+def losses_from_logits(model: PreTrainedModel, batch: Batch, reduction: str) -> Tensor:
     logits = model(
         input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=None, use_cache=False
     ).logits
@@ -229,18 +230,18 @@ def losses_from_logits(model: nn.Module, batch: Batch, reduction: str) -> Tensor
     )
 
 
-def classification_loss(model: nn.Module, batch: Batch) -> Tensor:
+def classification_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Summed loss in nats of `input_ids` and `attention_mask` (B, L), `labels` (B,)."""
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
     return nn.functional.cross_entropy(logits.float(), batch["labels"], reduction="sum")
 
 
-def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
+def decoder_and_head(model: PreTrainedModel) -> tuple[nn.Module, nn.Linear]:
     """The transformer without its head, and the head."""
     return model.get_decoder(), model.get_output_embeddings()
 
 
-def choose_causal_loss(model: nn.Module) -> Callable[[nn.Module, Batch], Tensor]:
+def choose_causal_loss(model: PreTrainedModel) -> Callable[[PreTrainedModel, Batch], Tensor]:
     """`causal_loss` if it agrees with the model's own logits on a probe, else `causal_loss_from_logits`.
 
     The logits of new weights are so small that soft-capping does not show, so the head is scaled up for the probe, by a power
@@ -266,6 +267,6 @@ def choose_causal_loss(model: nn.Module) -> Callable[[nn.Module, Batch], Tensor]
     return causal_loss if torch.isclose(chunked, exact, rtol=1e-4) else causal_loss_from_logits
 
 
-def choose_token_losses(model: nn.Module) -> Callable[[nn.Module, Batch], Tensor]:
+def choose_token_losses(model: PreTrainedModel) -> Callable[[PreTrainedModel, Batch], Tensor]:
     """`token_losses` or `token_losses_from_logits`, as `choose_causal_loss`; the model is whole on this rank."""
     return token_losses if choose_causal_loss(model) is causal_loss else token_losses_from_logits

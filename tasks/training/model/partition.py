@@ -3,21 +3,21 @@
 Parameters keep the names that they have in the whole model.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from types import MethodType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import Shard, distribute_tensor
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts, noop_context_fn
 from transformers import PreTrainedModel
-from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.distributed.pipeline_parallel import PipelineIdentityLayer
-from transformers.distributed.tensor_parallel import apply_tensor_parallelism
+from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tasks.config.layouts import PIPELINE_ARCHITECTURES, no_pipeline
@@ -117,7 +117,9 @@ class Partition:
     def tied_copy(self) -> nn.Parameter | None:
         """This rank's copy of that matrix, on the first and the last stage."""
         if self.is_tied_across_stages and self.mesh.coordinate["pipeline"] == 0:
-            return self.parts[0].get_input_embeddings().weight
+            weight = self.parts[0].get_input_embeddings().weight
+            assert isinstance(weight, nn.Parameter)
+            return weight
         return self.tied_head
 
 
@@ -134,14 +136,17 @@ def layers_of(model: PreTrainedModel) -> list[nn.Module]:
 
 def embedding_name(model: PreTrainedModel) -> str:
     """Name of the input embedding's matrix, also where this stage has none."""
-    return f"{model.base_model_prefix}.{next(iter(model.config.base_model_pp_plan))}.weight"
+    plan = model.config.base_model_pp_plan
+    assert plan is not None, "only a model with a plan is cut into stages"
+    return f"{model.base_model_prefix}.{next(iter(plan))}.weight"
 
 
 def tie(model: PreTrainedModel) -> None:
     """Make the head's matrix the embedding's again: moving from the meta device and sharding part them."""
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if model.config.tie_word_embeddings and isinstance(head, nn.Linear) and hasattr(embedding, "weight"):
-        head.weight = embedding.weight
+    weight = getattr(embedding, "weight", None)
+    if model.config.tie_word_embeddings and isinstance(head, nn.Linear) and isinstance(weight, nn.Parameter):
+        head.weight = weight
 
 
 def check_partition(model: PreTrainedModel, mesh: Mesh) -> None:
@@ -169,14 +174,11 @@ def partitioned(build: Callable[[], PreTrainedModel], mesh: Mesh, precision: str
     for number in range(layout.virtual_stages):
         model = build()
         check_partition(model, mesh)
-        tensor_plan = {}
-        if layout.tensor_parallel > 1:
-            tensor_plan = model._resolve_parallel_plans(DistributedConfig(tp_size=layout.tensor_parallel))[0]
         stage = mesh.coordinate["pipeline"] + number * layout.pipeline_parallel
         if layout.num_stages > 1:
             keep_stage(model, stage, layout.num_stages)
         if layout.tensor_parallel > 1:
-            summed |= divide_matrices(model, tensor_plan, mesh)
+            summed |= divide_matrices(model, mesh)
         tie(model)
         if mesh.device_mesh is not None and layout.is_partitioned and layout.data_parallel > 1:
             shard(model, mesh, precision)
@@ -191,7 +193,8 @@ def partitioned(build: Callable[[], PreTrainedModel], mesh: Mesh, precision: str
 def keep_stage(model: PreTrainedModel, stage: int, num_stages: int) -> None:
     """Take out what other pipeline stages hold; layers keep their numbers."""
     body = model.base_model
-    names = list(body.config.base_model_pp_plan)
+    assert isinstance(body, PreTrainedModel)
+    names = list(body.config.base_model_pp_plan or ())
     layers = next(name for name in names if isinstance(getattr(body, name), nn.ModuleList))
     blocks = getattr(body, layers)
     first, last = len(blocks) * stage // num_stages, len(blocks) * (stage + 1) // num_stages
@@ -208,25 +211,47 @@ def keep_stage(model: PreTrainedModel, stage: int, num_stages: int) -> None:
         model.set_output_embeddings(PipelineIdentityLayer())
 
 
-def divide_matrices(model: PreTrainedModel, plan: dict[str, str], mesh: Mesh) -> set[str]:
+def styles_by_name(model: PreTrainedModel) -> dict[str, str]:
+    """Style of each parameter and module that the architecture's tensor-parallel plan names, parameters first.
+
+    The plan has `*` for the number of a layer, and what it says of a module holds for that module's parameters. transformers
+    resolves it too, by functions that change with every other release; the plan and the styles have been the same since 5.17.
+    """
+    plan, found = model.tp_plan, dict[str, str]()
+    modules = {name: module for name, module in model.named_modules() if not isinstance(module, PipelineIdentityLayer)}
+    for name in [*dict(model.named_parameters()), *modules]:
+        rule = re.sub(r"\.\d+(?=\.|$)", ".*", name)
+        style = plan.get(rule) or (None if name in modules else plan.get(rule.rpartition(".")[0]))
+        if style is not None:
+            found[name] = style
+    return found
+
+
+def divide_matrices(model: PreTrainedModel, mesh: Mesh) -> set[str]:
     """Divide matrices over the tensor ranks by the architecture's plan, and embedding and head by rows of the vocabulary.
 
     Returns the names of the parameters whose gradients have to be summed over the tensor ranks.
     """
     assert mesh.device_mesh is not None
     tensor = mesh.device_mesh["tensor"]
-    here = {name for name, module in model.named_modules() if not isinstance(module, PipelineIdentityLayer)}
-    parameters = dict(model.named_parameters())
-    summed = {name for name, style in plan.items() if style == SUMMED_STYLE and name in parameters}
+    modules = dict(model.named_modules())
+    styles = styles_by_name(model)
+    summed = {name for name, style in styles.items() if style == SUMMED_STYLE and name not in modules}
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    named = {module: name for name, module in model.named_modules()}
-    plan = {n: s for n, s in plan.items() if (n in here or n in parameters) and s != SUMMED_STYLE}
+    named = {module: name for name, module in modules.items()}
+    styles = {name: style for name, style in styles.items() if style != SUMMED_STYLE}
     if isinstance(head, nn.Linear):
-        plan = {n: s for n, s in plan.items() if n.removesuffix(".weight") != named[head]}
+        styles = {name: style for name, style in styles.items() if name.removesuffix(".weight") != named[head]}
         head.weight = nn.Parameter(distribute_tensor(head.weight, tensor, [Shard(0)], src_data_rank=None))
     if isinstance(embedding, nn.Embedding):
-        plan |= {f"{named[embedding]}.weight": "embedding_rowwise", named[embedding]: "embedding_rowwise"}
-    apply_tensor_parallelism(model, tensor, plan)
+        styles |= {f"{named[embedding]}.weight": "embedding_rowwise", named[embedding]: "embedding_rowwise"}
+    for name, style in styles.items():
+        layer = ALL_PARALLEL_STYLES[style]
+        if name in modules:
+            layer.install_forward(modules[name], tensor)
+        else:
+            owner, _, parameter = name.rpartition(".")
+            layer.shard_param(modules[owner], parameter, tensor)
     return summed
 
 
@@ -236,11 +261,11 @@ def shard(model: PreTrainedModel, mesh: Mesh, precision: str) -> None:
     layout = mesh.layout
     over = mesh.device_mesh["replicate", "shard"] if layout.replicate > 1 else mesh.device_mesh["shard"]
     bf16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    policy = {"mp_policy": bf16} if precision == "bf16" else {}
+    policy = bf16 if precision == "bf16" else MixedPrecisionPolicy()
     for layer in layers_of(model):
         # Under a pipeline the gathered weights serve all micro-batches of a step.
-        fully_shard(layer, mesh=over, reshard_after_forward=layout.num_stages == 1, **policy)
-    fully_shard(model, mesh=over, reshard_after_forward=False, **policy)
+        fully_shard(layer, mesh=over, reshard_after_forward=layout.num_stages == 1, mp_policy=policy)
+    fully_shard(model, mesh=over, reshard_after_forward=False, mp_policy=policy)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             # Sums, not means: the loss is divided by the targets of the global batch before. Gloo knows no scaled sum.
@@ -257,7 +282,15 @@ def materialise(partition: Partition, device: torch.device) -> None:
         partition.tied_head = partition.parts[-1].get_output_embeddings().weight
 
 
-def with_methods(partition: Partition, **methods: Callable[[nn.Module, dict[str, Tensor]], Tensor]) -> None:
+class WithLosses(Protocol):
+    """A part after `with_methods`."""
+
+    def summed_loss(self, batch: dict[str, Tensor]) -> Tensor: ...
+
+    def token_losses(self, batch: dict[str, Tensor]) -> Tensor: ...
+
+
+def with_methods(partition: Partition, **methods: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor]) -> None:
     """Give every part these methods of a batch; where they pass by its `forward`, sharded weights are gathered first."""
     for part in partition.parts:
         for name, method in methods.items():
@@ -270,10 +303,10 @@ def save_activations(partition: Partition, kind: str) -> None:
     """Activation checkpointing of every layer: `full`, or `selective`, which keeps matrix products and attention."""
     if kind == "none":
         return
-    contexts = {"context_fn": partial(create_selective_checkpoint_contexts, policy)} if kind == "selective" else {}
+    contexts = partial(create_selective_checkpoint_contexts, policy) if kind == "selective" else noop_context_fn
     for part in partition.parts:
         for layer in layers_of(part):
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, **contexts)
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=contexts)
 
 
 def policy(_context: Any, operation: Any, *_arguments: Any, **_named: Any) -> CheckpointPolicy:

@@ -59,8 +59,11 @@ def box_of(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return (0,) * tensor.ndim, tuple(tensor.shape)
     offset, shape = [0] * tensor.ndim, list(tensor.shape)
     coordinate = tensor.device_mesh.get_coordinate()
+    assert coordinate is not None, "this rank is part of the mesh"
     for dim in sharded_mesh_dims(tensor):
-        rows, number = tensor.placements[dim].dim, tensor.device_mesh.size(dim)
+        placement = tensor.placements[dim]
+        assert hasattr(placement, "dim")
+        rows, number = placement.dim, tensor.device_mesh.size(dim)
         chunk = math.ceil(shape[rows] / number)
         start = min(coordinate[dim] * chunk, shape[rows])
         offset[rows] += start
@@ -77,7 +80,8 @@ def sharded_mesh_dims(tensor: DTensor) -> list[int]:
     dimension that cuts last; its split factor is the number of parts that are there already.
     """
     mesh, placements = tensor.device_mesh, tensor.placements
-    plain, strided = [], []
+    plain: list[int] = []
+    strided: list[int] = []
     for dim, placement in enumerate(placements):
         if isinstance(placement, Replicate):
             continue

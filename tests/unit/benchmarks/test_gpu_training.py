@@ -36,6 +36,27 @@ def test_a_dry_run_trains_every_contender_on_the_same_samples(tmp_path: Path) ->
         assert float(row[6]) < 5.9
 
 
+def test_the_bytes_of_a_standard_library_are_not_those_of_the_packages_inside_of_it(tmp_path: Path) -> None:
+    for name in ("b.py", "a/c.md", "site-packages/torch/d.py", "e.so"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("text")
+    code = "import sys, pathlib, gpu_training; print(*gpu_training.text_files(pathlib.Path(sys.argv[1])))"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=REPOSITORY / "tests" / "benchmarks", capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(tmp_path / "a" / "c.md"), str(tmp_path / "b.py")]
+
+
+def test_one_contender_alone_is_no_comparison(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("bottles of beer on the wall\n" * 300)
+    options = ("--dry-run", "--first-look", "--models", "124M", "--contenders", "pretune", "--text", str(tmp_path))
+    done = run(*options)
+    assert done.returncode == 0, done.stderr
+    assert "a first look at 30 steps, no result" in done.stdout
+    (row,) = [cells(line) for line in done.stdout.splitlines() if line.startswith("| 124M")]
+    assert float(row[3].replace(",", "")) > 0 and float(row[6]) < 5.9
+    assert [row[4], row[5], row[7], row[8]] == ["not run", "not run", "not run", "- / -"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_without_a_gpu_nothing_is_measured() -> None:
     done = run("--models", "355M")
@@ -45,10 +66,14 @@ def test_without_a_gpu_nothing_is_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "message"),
-    [("25", "--steps 25 is not a multiple of 10"), ("30", "--steps 30 is fewer than 60: 10 are left out, and 50 are measured")],
+    ("options", "message"),
+    [
+        (["--steps", "25"], "--steps 25 is not a multiple of 10"),
+        (["--steps", "30"], "--steps 30 is fewer than 60: 10 are left out, and 50 are measured"),
+        (["--first-look", "--steps", "20"], "--steps 20 is fewer than 30: 10 are left out, and 20 are measured"),
+    ],
 )
-def test_too_few_steps_are_refused(steps: str, message: str) -> None:
-    done = run("--steps", steps)
+def test_too_few_steps_are_refused(options: list[str], message: str) -> None:
+    done = run(*options)
     assert done.returncode == 2
     assert message in done.stderr

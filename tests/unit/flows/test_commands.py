@@ -11,7 +11,6 @@ from tasks.config.presets import load_config
 from tasks.data.__main__ import main as prepare_data
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Input, Manifest, file_entries, write_json, write_manifest
-from tasks.registry.names import finetuned_model
 from tasks.stages.work import examples_work, prepare_work, promote_work
 from tests.kit.datasets import finetuning, prepared, pretraining
 from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, tiny_values, write_inputs
@@ -125,9 +124,7 @@ def finished_run(home, tmp_path):
     config = parse_config(tiny_values(tmp_path / "in"))
     _, base = finish_pretraining(home, config, "tiny")
     made = finish_evaluation(home, config, "tiny", base, "promote")
-    (finetune,) = config.finetune
-    model = finetuned_model(config, finetune)
-    finish(promote_work(RunLayout(home, "tiny"), finetune, model, made["candidate"], made["decision"]))
+    finish(promote_work(RunLayout(home, "tiny"), config.finetune[0], "tiny-animals", made["candidate"], made["decision"]))
     write_json(RunLayout(home, "tiny").config, config)
 
 

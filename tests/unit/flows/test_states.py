@@ -1,14 +1,14 @@
 import fcntl
 import json
+import os
 
 import pytest
 
 from flows.states import complete, observed_states, plan_run, run_names
 from tasks.config.presets import parse_config
 from tasks.record.errors import ConfigError, DataError, RequestChangedError
-from tasks.record.layout import RunLayout
+from tasks.record.layout import RunLayout, digest_cache
 from tasks.record.manifest import write_json
-from tasks.registry.names import finetuned_model
 from tasks.stages.work import prepare_work, pretrain_work, promote_work
 from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, register, tiny_config, tiny_values
 
@@ -31,8 +31,15 @@ def test_a_fresh_run_has_everything_to_do_and_planning_begins_nothing(home, conf
     ]  # fmt: skip
     assert {state.state for state in states} == {"to do"}
     assert not complete(states)
-    assert not (home / "runs").exists()
-    assert not (home / "datasets").exists()
+
+
+def test_planning_writes_the_cache_of_digests_and_nothing_else(home, config):
+    for name in ("text.jsonl", "animals.jsonl"):
+        os.utime(home.parent / "in" / name, (0, 0))  # what changed just now is not cached
+
+    plan_run(config, "r", home)
+
+    assert [path for path in home.rglob("*") if path.is_file()] == [digest_cache(home)]
 
 
 def test_a_finished_stage_is_done_and_the_next_one_can_be_planned(home, config):
@@ -60,9 +67,7 @@ def test_a_promoted_candidate_completes_the_run(home, config):
     made = finish_evaluation(home, config, "r", base, "promote")
     assert states_by_name(config, home)["promote animals"] == "to do"
 
-    (finetune,) = config.finetune
-    model = finetuned_model(config, finetune)
-    finish(promote_work(RunLayout(home, "r"), finetune, model, made["candidate"], made["decision"]))
+    finish(promote_work(RunLayout(home, "r"), config.finetune[0], "tiny-animals", made["candidate"], made["decision"]))
 
     assert complete(plan_run(config, "r", home))
 

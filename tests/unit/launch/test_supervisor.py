@@ -70,6 +70,60 @@ def test_it_gives_up_after_so_many_restarts_without_progress_and_says_why(
     )
 
 
+RECORDS = """
+from tasks.record.failures import Failure, open_record, record
+from tasks.record.layout import StageLayout
+layout = StageLayout(stage)
+def say(rank, when, error, message, is_echo=False):
+    record(open_record(layout, attempt, rank), Failure(rank, when, error, message, is_echo))
+"""
+
+
+def test_what_happened_first_is_told_and_a_users_mistake_is_not_tried_again(
+    stage: StageLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = RECORDS + (
+        "say(0, 3.0, 'RuntimeError', 'rank 0: closed by peer', True)\n"
+        "say(1, 2.0, 'DiskFullError', 'rank 1 has no room')\nsay(2, 2.5, 'OSError', 'rank 2 is late')"
+    )
+    assert run(stage, monkeypatch, script, max_restarts=5) == USER_ERROR_EXIT_CODE
+    assert attempts(stage) == [1]
+    assert read_json(stage.error) == {"error": "DiskFullError", "message": "rank 1 has no room"}
+
+
+def test_what_is_no_users_mistake_is_tried_again_and_told_without_its_echo(
+    stage: StageLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = RECORDS + (
+        "say(0, 3.0, 'RuntimeError', 'rank 0: closed by peer', True)\n"
+        "say(1, 2.0, 'OSError', f'rank 1 cannot read, {attempt}')\n"
+        "print('RuntimeError: closed by peer')"
+    )
+    assert run(stage, monkeypatch, script, max_restarts=1) == 1
+    assert attempts(stage) == [1, 2]
+    message = f"02-pretrain failed 2 times without progress (exit code 0): rank 1 cannot read, 2; logs are in {stage.logs(2)}"
+    assert read_json(stage.error) == {"error": "StageError", "message": message}
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (9, "rank 1 was ended by SIGKILL, as Linux does when memory has run out"),
+        (7, "rank 1 was ended by SIGBUS, a file that it reads was cut short, or its disk failed"),
+        (11, "rank 1 was ended by SIGSEGV"),
+    ],
+)
+def test_a_rank_that_was_killed_is_told_from_its_echo(
+    stage: StageLayout, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    script = RECORDS + (
+        "say(0, 3.0, 'RuntimeError', 'rank 0: closed by peer', True)\n"
+        f"print('E0101 api.py:1002] failed (exitcode: -{number}) local_rank: 1 (pid: 7) of binary: python', file=sys.stderr)"
+    )
+    assert run(stage, monkeypatch, script, max_restarts=0) == 1
+    assert read_json(stage.error)["message"] == f"02-pretrain failed once (exit code 0): {said}; logs are in {stage.logs(1)}"
+
+
 def test_without_restarts_it_gives_up_at_once(stage: StageLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(stage, monkeypatch, "sys.exit(0)", kind="prepare") == 1
     assert attempts(stage) == [1]

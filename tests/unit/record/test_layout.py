@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tasks.record.layout import REPOSITORY, RunLayout, StageLayout, dataset_stage, home, step_folder
+from tasks.record import layout
+from tasks.record.layout import (
+    REPOSITORY,
+    RunLayout,
+    StageLayout,
+    begun_stages,
+    dataset_stage,
+    home,
+    services_folder,
+    step_folder,
+)
 
 
 def test_home_is_the_variable_or_a_folder_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -16,6 +26,19 @@ def test_home_is_the_variable_or_a_folder_of_the_checkout(monkeypatch: pytest.Mo
             monkeypatch.setenv("PRETUNE_HOME", unset)
         assert home() == REPOSITORY / ".pretune"
     assert (REPOSITORY / "pyproject.toml").is_file()
+
+
+def test_home_of_a_wheel_is_among_the_users_data_wherever_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(layout, "REPOSITORY", tmp_path / "site-packages")
+    for name in ("PRETUNE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.chdir(tmp_path)
+    assert home() == tmp_path / "user" / ".local" / "share" / "pretune"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert home() == tmp_path / "data" / "pretune"
+    monkeypatch.setenv("PRETUNE_HOME", str(tmp_path / "chosen"))
+    assert home() == tmp_path / "chosen"
 
 
 def test_every_stage_of_a_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -35,6 +58,7 @@ def test_the_files_of_a_stage_are_all_different_and_inside_of_it(tmp_path: Path)
     files = [
         stage.request, stage.manifest, stage.journal, stage.lock, stage.error, stage.stop, stage.orchestrator,
         stage.registration, stage.checkpoints, stage.milestones, stage.export, stage.logs(1), stage.logs(2),
+        stage.part_log("extract-0"), stage.mirror_log,
     ]  # fmt: skip
     assert len(set(files)) == len(files)
     assert all(file.is_relative_to(tmp_path) for file in files)
@@ -42,6 +66,16 @@ def test_the_files_of_a_stage_are_all_different_and_inside_of_it(tmp_path: Path)
 
 def test_a_data_set_is_shared_between_runs_and_named_by_its_digest(tmp_path: Path) -> None:
     assert dataset_stage(tmp_path, "text", "0123456789abcdef").path == tmp_path / "datasets" / "text-0123456789ab"
+
+
+def test_begun_stages_are_those_with_a_request_prepared_data_first(tmp_path: Path) -> None:
+    begun = [dataset_stage(tmp_path, "text", "a" * 64), RunLayout(tmp_path, "r").finetune("topic")]
+    for stage in (*begun, StageLayout(services_folder(tmp_path) / "prefect")):
+        stage.path.mkdir(parents=True)
+        stage.request.write_text("{}")
+    RunLayout(tmp_path, "r").pretrain().path.mkdir()
+
+    assert begun_stages(tmp_path) == begun
 
 
 def test_step_folders_sort_as_their_steps_do() -> None:

@@ -56,4 +56,4 @@ def test_a_service_that_died_is_named(tmp_path):
 def test_a_missing_sample_is_named(monkeypatch):
     monkeypatch.setattr(service_doctor, "SAMPLE_DISTRIBUTION", "no-such-distribution")
     (problem,) = check_sample()
-    assert "the embedded sample is not installed" in problem and "[sample]" in problem
+    assert "the embedded sample is not installed" in problem and "pip install 'no-such-distribution==0.0.7'" in problem

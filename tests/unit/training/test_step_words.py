@@ -1,5 +1,7 @@
 """What ranks hear from each other, whatever the layout."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -46,18 +48,19 @@ def digests(layout: Layout) -> list[int]:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_the_digest_counts_every_share_of_the_batch_once(layout: Layout) -> None:
-    heard = shared(layout, [StepWords(False, False, digest) for digest in digests(layout)])
+    heard = shared(layout, [StepWords(False, False, False, digest) for digest in digests(layout)])
     width = layout.data_parallel
-    assert heard == StepWords(False, False, sum(MODULUS - 1 - i for i in range(width)) % MODULUS, True)
+    assert heard == StepWords(False, False, False, sum(MODULUS - 1 - i for i in range(width)) % MODULUS, True)
 
 
+@pytest.mark.parametrize("flag", ["stop", "damaged", "unsaved"])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_one_rank_is_enough_to_stop_or_to_find_damage(layout: Layout) -> None:
+def test_one_rank_is_enough_to_stop_to_find_damage_or_not_to_save(layout: Layout, flag: str) -> None:
+    quiet = StepWords(False, False, False, 5)
     for rank in range(layout.world_size):
-        said = [StepWords(i == rank, False, 5) for i in range(layout.world_size)]
-        assert (shared(layout, said).stop, shared(layout, said).damaged) == (True, False)
-        said = [StepWords(False, i == rank, 5) for i in range(layout.world_size)]
-        assert (shared(layout, said).stop, shared(layout, said).damaged) == (False, True)
+        said = [replace(quiet, **{flag: i == rank}) for i in range(layout.world_size)]
+        heard = shared(layout, said)
+        assert {name for name in ("stop", "damaged", "unsaved") if getattr(heard, name)} == {flag}
 
 
 @pytest.mark.parametrize("layout", [one for one in LAYOUTS if one.pipeline_parallel * one.tensor_parallel > 1], ids=str)
@@ -65,4 +68,4 @@ def test_a_rank_that_reads_other_tokens_than_those_beside_it_is_noticed(layout: 
     for rank in range(layout.world_size):
         read = digests(layout)
         read[rank] ^= 1 << 70
-        assert not shared(layout, [StepWords(False, False, digest) for digest in read]).agree
+        assert not shared(layout, [StepWords(False, False, False, digest) for digest in read]).agree

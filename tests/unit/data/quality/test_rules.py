@@ -11,7 +11,7 @@ def test_every_threshold_is_measured_or_changes_a_measure():
 def test_every_measure_is_counted_and_its_name_says_which_way_it_fails():
     assert len(set(COUNTS)) == len(COUNTS)
     for name, measure in MEASURES.items():
-        assert measure.count in COUNTS
+        assert measure.counted in COUNTS
         assert measure.per is None or measure.per in COUNTS
         assert name.split(".")[1].startswith(("min_", "max_"))
 

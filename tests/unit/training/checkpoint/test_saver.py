@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tasks.config.parallel import Layout
-from tasks.record.errors import DiskFullError, IntegrityError, StageError
+from tasks.record.errors import DiskFullError, IntegrityError
+from tasks.record.failures import RankError
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Manifest, verify
 from tasks.training.checkpoint import saver as module
@@ -189,24 +190,27 @@ def test_a_full_disk_is_said_with_numbers_and_nothing_half_written_stays(
     monkeypatch.setattr(module, "write_part", full)
     begin(one, 6, tensors)
     message = (
-        r"step_00000006 is on a disk that is full: this rank writes [\d,]+ bytes and [\d,]+ are free; make space and run the "
-        r"same command again, the checkpoints before it are kept"
+        r"rank 0 cannot write .*step_00000006, its disk is full: a checkpoint like step_00000003 takes at least [\d,]+ bytes "
+        r"and [\d,]+ are free by now: the other ranks, other programs or a quota took the rest; make space and run the same "
+        r"command again, the checkpoints before it are kept"
     )
     with pytest.raises(DiskFullError, match=message):
         one.finish()
     assert names(stage) == ["step_00000003"]
-    for call in (one.wait_until_staged, one.finish, lambda: begin(one, 7, tensors)):
-        with pytest.raises(DiskFullError, match="is on a disk that is full"):
+    one.wait_until_staged()
+    assert one.has_failed
+    for call in (one.raise_failure, one.finish, lambda: begin(one, 7, tensors)):
+        with pytest.raises(DiskFullError, match="its disk is full"):
             call()
 
 
 def fail_on_one(ranks: Ranks, stage: StageLayout) -> str:
-    """Rank 1 cannot write."""
+    """Rank 1 cannot write, nor tell it to rank 0 by a file."""
     real = module.write_part
 
     def broken(*arguments: object) -> object:
         if ranks.rank == 1:
-            raise PermissionError("not allowed")
+            raise PermissionError(errno.EACCES, "not allowed", "part")
         return real(*arguments)
 
     module.write_part = broken
@@ -215,16 +219,14 @@ def fail_on_one(ranks: Ranks, stage: StageLayout) -> str:
     one.save(STATE, pieces_of(state.weights, state.mesh), pieces_of(state.optimizer, state.mesh))
     try:
         one.finish()
-    except (OSError, StageError, RuntimeError) as error:
+    except RankError as error:
         return f"{type(error).__name__}: {error}"
     return "finished"
 
 
 def test_the_failure_of_one_rank_ends_the_checkpoint_on_all(stage: StageLayout) -> None:
     told, failed = run_ranks(2, functools.partial(fail_on_one, stage=stage))
-    reason = "PermissionError: not allowed"
-    assert told == f"StageError: rank 1 could not write its part of the checkpoint of step 7: {reason}"
-    assert failed == reason
+    assert told == failed == "RankError: rank 1 cannot use part: Permission denied (EACCES)"
     assert names(stage) == []
 
 
@@ -240,13 +242,13 @@ def commit_fails(ranks: Ranks, stage: StageLayout) -> str:
     one.save(STATE, pieces_of(state.weights, state.mesh), pieces_of(state.optimizer, state.mesh))
     try:
         one.finish()
-    except (OSError, StageError, RuntimeError) as error:
+    except RankError as error:
         return f"{type(error).__name__}: {error}"
     return "finished"
 
 
 def test_all_ranks_hear_that_a_checkpoint_was_not_committed(stage: StageLayout) -> None:
     assert run_ranks(2, functools.partial(commit_fails, stage=stage)) == [
-        "PermissionError: not allowed",
-        "RuntimeError: another rank could not complete the checkpoint; its log says why",
+        "RankError: rank 0: PermissionError: not allowed",
+        "RankError: rank 0: PermissionError: not allowed",
     ]

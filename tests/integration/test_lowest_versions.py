@@ -1,0 +1,41 @@
+"""What pyproject.toml declares as lowest is installed beside the tested set, and trains; torch stays what it is here."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from tests.kit.environments import pip, variables, without_checkout
+from tests.rules.repository import ROOT
+from tests.rules.test_installation import REQUIREMENTS
+
+LIBRARIES = ("accelerate", "datasets", "numba", "safetensors", "tokenizers", "transformers")
+TESTS = (
+    "tests/unit/training/model", "tests/unit/training/test_setup.py", "tests/unit/training/test_simulate.py",
+    "tests/unit/data/kernels", "tests/gpu",
+)  # fmt: skip
+"""Models, divided and not, simulated ranks, numba's kernels, and a stage that the launcher starts."""
+
+
+def lowest(requirement: Requirement) -> str:
+    """The requirement's lower bound as a version to install."""
+    (bound,) = [part.version for part in requirement.specifier if part.operator in (">=", "==")]
+    return f"{requirement.name}=={bound}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_the_lowest_declared_versions_train(tmp_path: Path) -> None:
+    wanted = sorted(lowest(requirement) for requirement in REQUIREMENTS if requirement.name in LIBRARIES)
+    assert len(wanted) == len(LIBRARIES)
+    python = without_checkout(tmp_path / "environment")
+    pip(python, "install", "--no-compile", *wanted)
+    environment = variables(PYTHONPATH=str(ROOT), HF_HUB_OFFLINE="1", PRETUNE_HOME=str(tmp_path / "home"))
+    versions = "import importlib.metadata, sys; print(*map(importlib.metadata.version, sys.argv[1:]))"
+    found = subprocess.run([python, "-c", versions, *LIBRARIES], env=environment, capture_output=True, text=True, check=True)
+    assert list(map(Version, found.stdout.split())) == [Version(one.partition("==")[2]) for one in wanted]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not soak", *TESTS]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-8000:]
