@@ -1,8 +1,6 @@
 """Two launched ranks whose data set is damaged after they were killed, and while they train."""
 
 import os
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,35 +12,15 @@ from tasks.launch.stage import start_or_attach
 from tasks.record.errors import IntegrityError
 from tasks.record.journal import read_journal
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.lock import owner
 from tasks.record.manifest import Manifest, read_json
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
-from tests.kit.runs import finish, tiny_config, write_text
+from tests.kit.runs import finish, kill, tiny_config, wait_for_step, write_text
 
 STEPS = 400
 AHEAD = 3
 """Steps beyond the last in the journal that may have been read: the one that is computed, the one that is read ahead, and one
 more that was finished and is not written yet."""
 TRAINING = {"train_tokens": 512 * STEPS, "warmup_steps": 4, "evaluate_every_steps": 100, "checkpoint_every_steps": 100}
-
-
-def wait_for_step(stage: StageLayout, step: int, attempt: int = 1) -> None:
-    deadline = time.monotonic() + 180
-    while not any(
-        line["kind"] == "step" and line["step"] >= step and line["attempt"] >= attempt
-        for line in read_journal(stage.journal)[0]
-    ):
-        assert time.monotonic() < deadline and owner(stage) is not None, f"step {step} was not reached"
-        time.sleep(0.01)
-
-
-def kill(stage: StageLayout) -> None:
-    """The supervisor, with which its ranks die."""
-    os.kill(owner(stage)["pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while owner(stage) is not None:
-        assert time.monotonic() < deadline, "the supervisor is still there"
-        time.sleep(0.05)
 
 
 def begun(home: Path) -> tuple[Work, Result]:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,7 +20,7 @@ from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.lock import owner
 from tasks.record.manifest import Manifest, file_sha256, verify
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
-from tests.kit.runs import finish, pretrained, tiny_config, write_text
+from tests.kit.runs import finish, pretrained, tiny_config, wait_for_step, write_text
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +39,27 @@ def one_rank(home: Path, text: Path) -> Result:
     return pretrained(home, tiny_config(text), "one-rank")
 
 
+@pytest.fixture(scope="module")
+def stopped(home: Path, text: Path) -> Work:
+    """One rank, stopped after step 12 or a few later; tests go on from copies of it."""
+    config = tiny_config(text)
+    work = pretrain_work(RunLayout(home, "stopped"), config, finish(prepare_work(home, config)))
+    start_or_attach(work.stage, work.request)
+    wait_for_step(work.stage, 12)
+    request_stop(work.stage)
+    with pytest.raises(StoppedError, match="stopped at a step boundary"):
+        follow(work.stage, lambda progress: None)
+    return work
+
+
+def copied(work: Work, home: Path, name: str) -> Work:
+    stage = RunLayout(home, name).pretrain()
+    shutil.copytree(work.stage.path, stage.path)
+    return replace(work, stage=stage)
+
+
 def steps(stage: StageLayout) -> list[dict]:
     return latest_by_step(read_journal(stage.journal)[0], "step")
-
-
-def wait_for_step(stage: StageLayout, step: int) -> None:
-    deadline = time.monotonic() + 120
-    while not any(line["step"] >= step for line in steps(stage)):
-        assert time.monotonic() < deadline, f"step {step} was not reached in two minutes"
-        time.sleep(0.02)
 
 
 def processes_of(stage: StageLayout) -> list[psutil.Process]:
@@ -137,14 +151,8 @@ def test_a_killed_rank_is_restarted_from_the_checkpoint(home: Path, text: Path, 
     assert weights_of(Result(work.stage, manifest)) == weights_of(undisturbed)
 
 
-def test_a_stop_ends_at_a_step_boundary_and_the_same_request_continues(home: Path, text: Path, one_rank: Result) -> None:
-    config = tiny_config(text)
-    work = pretrain_work(RunLayout(home, "stopped"), config, finish(prepare_work(home, config)))
-    start_or_attach(work.stage, work.request)
-    wait_for_step(work.stage, 6)
-    request_stop(work.stage)
-    with pytest.raises(StoppedError, match="stopped at a step boundary"):
-        follow(work.stage, lambda progress: None)
+def test_a_stop_ends_at_a_step_boundary_and_the_same_request_continues(home: Path, stopped: Work, one_rank: Result) -> None:
+    work = copied(stopped, home, "continued")
     last = steps(work.stage)[-1]["step"]
     assert (work.stage.checkpoints / f"step_{last:08d}" / "manifest.json").exists()
     assert weights_of(finish(work)) == weights_of(one_rank)
@@ -165,8 +173,8 @@ def test_a_second_start_joins_the_first_and_a_finished_stage_starts_nothing(home
     assert work.stage.journal.read_bytes() == begun
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, text: Path, one_rank: Result) -> None:
-    work = stopped_at(home, text, "damaged", 12)
+def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, stopped: Work, one_rank: Result) -> None:
+    work = copied(stopped, home, "damaged")
     newest = max(work.stage.checkpoints.glob("step_*"))
     flip_a_bit(newest / "weights_00000.safetensors")
     result = finish(work)
@@ -175,24 +183,13 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, text: Path, o
     assert weights_of(result) == weights_of(one_rank)
 
 
-def test_no_intact_checkpoint_is_an_error_that_loses_nothing(home: Path, text: Path) -> None:
-    work = stopped_at(home, text, "all-damaged", 7)
+def test_no_intact_checkpoint_is_an_error_that_loses_nothing(home: Path, stopped: Work) -> None:
+    work = copied(stopped, home, "all-damaged")
     for path in work.stage.checkpoints.glob("step_*"):
         flip_a_bit(path / "optimizer_00000.safetensors")
     with pytest.raises(IntegrityError, match=r"no checkpoint in .* is intact"):
         finish(work)
     assert list(work.stage.checkpoints.glob("step_*"))
-
-
-def stopped_at(home: Path, text: Path, name: str, step: int) -> Work:
-    config = tiny_config(text)
-    work = pretrain_work(RunLayout(home, name), config, finish(prepare_work(home, config)))
-    start_or_attach(work.stage, work.request)
-    wait_for_step(work.stage, step)
-    request_stop(work.stage)
-    with pytest.raises(StoppedError):
-        follow(work.stage, lambda progress: None)
-    return work
 
 
 def flip_a_bit(path: Path) -> None:

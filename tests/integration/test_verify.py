@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,9 @@ from tasks.audit.verify import RunProof
 from tasks.launch.stage import start_or_attach
 from tasks.record.journal import read_journal
 from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
-from tasks.record.lock import owner
 from tasks.record.manifest import read_request, write_json
 from tasks.stages.work import examples_work, finetune_work, prepare_work, pretrain_work
-from tests.kit.runs import finish, tiny_config, write_text
+from tests.kit.runs import finish, kill, tiny_config, wait_for_step, write_text
 
 PRETRAINING = {"train_tokens": 512 * 24, "learning_rate": 5e-3, "warmup_steps": 4, "decay_steps": 8}
 
@@ -44,23 +41,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config, run = config_for(home), RunLayout(home, "run")
     work = pretrain_work(run, config, finish(prepare_work(home, config)))
     start_or_attach(work.stage, work.request)
-    kill_after_step(work.stage, 8)
+    wait_for_step(work.stage, 8)
+    kill(work.stage)
     base = finish(work)
     one = config.finetune[0]
     finish(finetune_work(run, config, one, base, finish(examples_work(home, one))))
     return home
-
-
-def kill_after_step(stage: StageLayout, step: int) -> None:
-    """Kill the supervisor, with which its ranks die."""
-    deadline = time.monotonic() + 120
-    while not any(line["kind"] == "step" and line["step"] >= step for line in read_journal(stage.journal)[0]):
-        assert time.monotonic() < deadline, f"step {step} was not reached in two minutes"
-        time.sleep(0.02)
-    os.kill(owner(stage)["pid"], signal.SIGKILL)
-    while owner(stage) is not None:
-        assert time.monotonic() < deadline, "the supervisor is still there"
-        time.sleep(0.05)
 
 
 @pytest.fixture

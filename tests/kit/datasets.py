@@ -37,7 +37,7 @@ def prepared(
     (stage.path / "data_card.md").write_text(f"# Data set `{name}`\n\n![plot](data_card.png)\n")
     (stage.path / "data_card.png").write_bytes(b"\x89PNG picture")
     details = {"shards": shards, "sources": [{"name": source, "documents": 1, "tokens": 9} for source in files]}
-    return finish(stage, request, METRICS, details)
+    return written(stage, request, METRICS, details).as_input(stage.path)
 
 
 def labelled(home: Path, name: str, train: list[str], test: list[str], file: Path) -> Input:
@@ -50,15 +50,18 @@ def labelled(home: Path, name: str, train: list[str], test: list[str], file: Pat
         (stage.path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (stage.path / "data_card.md").write_text("# Examples\n")
     whole = text_digest(file_sha256(file)).hex()
-    return finish(stage, request, {}, {"source": {"files": 1, "bytes": file.stat().st_size, "sha256": whole}})
+    return written(stage, request, {}, {"source": {"files": 1, "bytes": file.stat().st_size, "sha256": whole}}).as_input(
+        stage.path
+    )
 
 
-def finish(stage: StageLayout, request: Request, metrics: dict[str, Any], details: dict[str, Any]) -> Input:
+def written(stage: StageLayout, request: Request, metrics: dict[str, Any], details: dict[str, Any]) -> Manifest:
+    """The request and the manifest of a stage, as its process writes them at its end."""
     write_json(stage.request, request)
     manifest = Manifest(
         kind=request.kind, request_digest=request.digest, inputs=request.inputs, metrics=metrics, details=details
     )
-    return write_manifest(stage.path, manifest).as_input(stage.path)
+    return write_manifest(stage.path, manifest)
 
 
 def begun(stage: StageLayout, kind: str, inputs: dict[str, Input], **identity: Any) -> StageLayout:

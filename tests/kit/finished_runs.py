@@ -7,7 +7,7 @@ from typing import Any
 from tasks.config.config import Config
 from tasks.config.presets import parse_config
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Manifest, write_json, write_manifest
+from tasks.record.manifest import write_json
 from tasks.registry.store import Registration, database_file
 from tasks.stages.work import (
     Result,
@@ -18,6 +18,7 @@ from tasks.stages.work import (
     prepare_work,
     pretrain_work,
 )
+from tests.kit.datasets import written
 
 SENTENCE = "the cat sat on a mat while dogs ran over hills and birds sang in green trees near water all day long with joy"
 DATASET_METRICS = {"vocab_size": 300, "train_tokens": 5000, "heldout_tokens": 500}
@@ -95,15 +96,7 @@ def tiny_config(folder: Path) -> Config:
 
 def finish(work: Work, metrics: dict[str, Any] | None = None, details: dict[str, Any] | None = None) -> Result:
     """Write the request and the manifest of a stage, as its process would at its end."""
-    write_json(work.stage.request, work.request)
-    manifest = Manifest(
-        kind=work.request.kind,
-        request_digest=work.request.digest,
-        inputs=work.request.inputs,
-        metrics=metrics or {},
-        details=details or {},
-    )
-    return Result(work.stage, write_manifest(work.stage.path, manifest))
+    return Result(work.stage, written(work.stage, work.request, metrics or {}, details or {}))
 
 
 def register(home: Path, stage: StageLayout, versions: dict[str, dict[str, int]]) -> None:

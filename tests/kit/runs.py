@@ -1,12 +1,17 @@
 """A run so small that two ranks finish it in seconds, on text that is made here."""
 
+import os
 import random
+import signal
+import time
 from pathlib import Path
 
 from tasks.config.config import Config
 from tasks.config.presets import parse_config
 from tasks.launch.stage import follow, start_or_attach
-from tasks.record.layout import RunLayout
+from tasks.record.journal import read_journal
+from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.lock import owner
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "ne", "pu", "ra", "so", "ti") for b in ("ba", "de", "fi", "go", "hu", "ly", "ox")]
@@ -56,3 +61,23 @@ def finish(work: Work) -> Result:
 def pretrained(home: Path, config: Config, name: str = "run") -> Result:
     dataset = finish(prepare_work(home, config))
     return finish(pretrain_work(RunLayout(home, name), config, dataset))
+
+
+def wait_for_step(stage: StageLayout, step: int, attempt: int = 1) -> None:
+    """Until this step, or a later one, of this attempt, or a later one, is in the journal."""
+    deadline = time.monotonic() + 180
+    while not any(
+        line["kind"] == "step" and line["step"] >= step and line["attempt"] >= attempt
+        for line in read_journal(stage.journal)[0]
+    ):
+        assert time.monotonic() < deadline, f"step {step} was not reached in three minutes"
+        time.sleep(0.01)
+
+
+def kill(stage: StageLayout) -> None:
+    """Kill the supervisor, with which its ranks die."""
+    os.kill(owner(stage)["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while owner(stage) is not None:
+        assert time.monotonic() < deadline, "the supervisor is still there"
+        time.sleep(0.05)

@@ -10,7 +10,8 @@ What says nothing is run by all three.
 import multiprocessing.process
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -46,19 +47,25 @@ started: list[str] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take note of every process that is started from now on."""
-    for owner, name in ((subprocess.Popen, "__init__"), (multiprocessing.process.BaseProcess, "start"), (os, "fork")):
-        setattr(owner, name, noted(getattr(owner, name)))
+    """Take note of every Python process that is started from now on; `git` and `uname` are asked by libraries in passing."""
+    start, fork, open_ = multiprocessing.process.BaseProcess.start, os.fork, subprocess.Popen.__init__
 
+    def start_and_tell(process: multiprocessing.process.BaseProcess) -> None:
+        started.append(process.name)
+        start(process)
 
-def noted(start: Callable[..., Any]) -> Callable[..., Any]:
-    def start_and_tell(*arguments: Any, **more: Any) -> Any:
-        command = more.get("args", arguments[1] if len(arguments) > 1 else start.__name__)
-        if not (isinstance(command, list) and command[0] == "git"):  # Every manifest asks it for the commit.
-            started.append(str(command))
-        return start(*arguments, **more)
+    def fork_and_tell() -> int:
+        started.append("os.fork")
+        return fork()
 
-    return start_and_tell
+    def open_and_tell(process: subprocess.Popen, args: Any, *more: Any, **settings: Any) -> None:
+        if isinstance(args, list | tuple) and str(args[0]) == sys.executable:
+            started.append(" ".join(map(str, args)))
+        open_(process, args, *more, **settings)
+
+    multiprocessing.process.BaseProcess.start = start_and_tell  # type: ignore[method-assign]
+    subprocess.Popen.__init__ = open_and_tell  # type: ignore[method-assign]
+    os.fork = fork_and_tell
 
 
 def pytest_runtest_logstart() -> None:
