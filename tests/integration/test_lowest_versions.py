@@ -12,11 +12,13 @@ from tests.rules.repository import ROOT
 from tests.rules.test_installation import REQUIREMENTS
 
 LIBRARIES = ("accelerate", "datasets", "numba", "safetensors", "tokenizers", "transformers")
+MESHES = "tests/integration/test_layouts.py::test_every_mesh_has_the_curve_of_one_process_and_its_share_of_the_bytes"
 TESTS = (
     "tests/unit/training/model", "tests/unit/training/test_setup.py", "tests/unit/training/test_simulate.py",
     "tests/unit/data/kernels", "tests/gpu",
+    *(f"{MESHES}[{case}]" for case in ("tensor 2-llama, tied", "tensor 2-qwen3, untied", "shard 2 x tensor 2-llama, tied")),
 )  # fmt: skip
-"""Models, divided and not, simulated ranks, numba's kernels, and a stage that the launcher starts."""
+"""Models, simulated ranks, numba's kernels, a stage that the launcher starts, and ranks that divide a model."""
 
 
 def lowest(requirement: Requirement) -> str:
