@@ -183,7 +183,7 @@ def limit(which: int, value: Callable[[psutil.Process], int]) -> Callable[[Work]
         ),
         (
             limit(resource.RLIMIT_NOFILE, lambda process: 8), LimitError,
-            r"rank 1 cannot open .*/checkpoints/\.step_.*: it may have \d+ open files \(ulimit -n\); raise it and run "
+            r"rank 1 cannot open \S+: it may have \d+ open files \(ulimit -n\); raise it and run "
             r"the same command again, the checkpoints before it are kept",
         ),
         (

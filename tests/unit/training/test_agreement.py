@@ -2,6 +2,8 @@
 
 import errno
 import functools
+import re
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +86,42 @@ def test_a_file_that_may_not_be_so_large_is_said_without_the_errors_own_words(tm
     assert answers[0][0] == answers[1][0]
     assert answers[0][0].startswith("LimitError: rank 1 cannot write ")
     assert "raw words" not in answers[0][0] and "EFBIG" not in answers[0][0]
+
+
+def train_until_a_limit_is_reached(ranks: Ranks, folder: Path, which: int, value: int) -> tuple:
+    """The kernel's own limit, set for rank 1 between its first and its second checkpoint."""
+
+    def evaluate(run: Trainer) -> dict[str, float]:
+        if run.state.step == 6:
+            run.saver.finish()
+            if ranks.rank == 1:
+                resource.setrlimit(which, (value, resource.getrlimit(which)[1]))
+        return {"heldout_loss": 1.0}
+
+    run = trainer(folder, ranks=ranks, checkpoint_every_steps=4, evaluate=evaluate)
+    run.resume()
+    return ended(run.train, ranks)
+
+
+@pytest.mark.parametrize(
+    ("which", "value", "said"),
+    [
+        (resource.RLIMIT_NOFILE, 8, r"rank 1 cannot open \S+: it may have 8 open files \(ulimit -n\); raise it and run .*"),
+        (
+            resource.RLIMIT_FSIZE,
+            5000,
+            r"rank 1 cannot write \S+: a file may have 5,000 bytes \(ulimit -f\), and it has one of .*",
+        ),
+    ],
+)
+def test_a_limit_of_one_rank_ends_all(tmp_path: Path, which: int, value: int, said: str) -> None:
+    """By its saving thread, whose failure all raise, or by its training thread, whose echo the other hears."""
+    (other, is_echo, _), (own, _, _) = run_ranks(
+        2, functools.partial(train_until_a_limit_is_reached, folder=tmp_path, which=which, value=value)
+    )
+    assert re.fullmatch(f"LimitError: {said}", own), own
+    assert other == own or is_echo
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000004"]
 
 
 def roll_back_on_a_full_disk(ranks: Ranks, folder: Path) -> tuple:
