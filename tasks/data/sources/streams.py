@@ -9,7 +9,7 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.data.inputs.files import check_allowed, first_line, is_url, local_path, open_file_system, remote_errors
 from tasks.data.sources.compression import (
@@ -23,9 +23,6 @@ from tasks.data.sources.compression import (
     refused_format,
 )
 from tasks.record.errors import DataError
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 READ_BYTES = 64 << 10
 """Compressed bytes taken at a time: so little, that the expansion is judged by what was really needed."""
@@ -166,7 +163,7 @@ class PackedFile(io.RawIOBase):
         except remote_errors() as error:
             raise self._failed(error) from None
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         wanted = len(view) if self._left < 0 else min(len(view), self._left)
         data = self._ahead[:wanted] or self._read(wanted)
@@ -205,7 +202,7 @@ class UnpackedStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         size = 0
         while size < min(HEAD_BYTES, len(view)) and (found := self._unpack(len(view) - size)):
@@ -294,7 +291,7 @@ class TranscodedStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         while not self._ready:
             data = self._stream.read1(READ_BYTES)
