@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.servers import Services, tail, tiny_parameters
+from tests.kit.servers import RUN_SECONDS, Services, tail, tiny_parameters
 
 CHROMIUM = os.environ.get("PRETUNE_TEST_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-SLOW_MILLISECONDS = 240_000
-"""Until something is there that takes seconds on a quiet machine."""
+SLOW_MILLISECONDS = 60_000
 
 pytestmark = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"{CHROMIUM} is not installed; on Debian: apt-get install chromium"),
@@ -98,7 +97,7 @@ def test_a_run_is_started_from_its_form_and_its_model_is_found(services, chromiu
 
 def started_run(services: Services) -> str:
     """The id of the run that the form has made."""
-    deadline = time.monotonic() + SLOW_MILLISECONDS / 1000
+    deadline = time.monotonic() + RUN_SECONDS
     while time.monotonic() < deadline:
         with services.prefect() as client:
             for found in client.post("/flow_runs/filter", json={"sort": "EXPECTED_START_TIME_DESC"}).json():
@@ -110,7 +109,7 @@ def started_run(services: Services) -> str:
 
 def wait_for_artifact(services: Services, run_id: str, key: str) -> None:
     """The page shows artifacts as they were when it was loaded, so it is loaded when there is one."""
-    deadline = time.monotonic() + SLOW_MILLISECONDS / 1000
+    deadline = time.monotonic() + RUN_SECONDS
     while time.monotonic() < deadline:
         with services.prefect() as client:
             if key in [
@@ -134,8 +133,7 @@ def test_the_registered_model_is_found_in_mlflow(services, chromium, tmp_path):
     page.get_by_text(re.compile("pretrained")).first.wait_for()
     version = services.alias("clicked-base", "pretrained")["version"]
     page.goto(f"{services.mlflow_url}/#/models/clicked-base/versions/{version}?workflowType=machine_learning")
-    # Ten steps are not enough to converge, and the card says so.
-    page.get_by_text("A pre-trained model that was not found to have converged: the cap on its tokens").wait_for()
+    page.get_by_text("A pre-trained model that was not found to have converged").first.wait_for()
     page.get_by_role("link", name="clicked/02-pretrain").first.wait_for()
     page.screenshot(path=tmp_path / "model.png")
     context.close()
