@@ -41,7 +41,7 @@ def loops_have_worked(services, since) -> dict[str, Callable[[], bool]]:
 
 
 def test_up_alone_schedules_the_recurring_fine_tune_of_a_preset(services, since):
-    until(lambda: len(scheduled(services)) == 3, services)
+    until(lambda: len(scheduled(services)) == 3, services, 60.0)
 
     times = [datetime.fromisoformat(run["expected_start_time"]) for run in scheduled(services)]
     assert {(one.weekday(), one.hour, one.minute) for one in times} == {(0, 3, 0)}

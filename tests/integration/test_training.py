@@ -133,7 +133,7 @@ def test_ranks_die_with_their_supervisor_and_with_their_launcher(home: Path, tex
     work = pretrain_work(RunLayout(home, "orphans"), config, finish(prepare_work(home, config)))
     start_or_attach(work.stage, work.request)
     wait_for_step(work.stage, 1)
-    assert len(processes_of(work.stage)) == 4
+    assert len(processes_of(work.stage)) in (4, 5), "supervisor, launcher, two ranks; the mirror, where they took long to begin"
     os.kill(owner(work.stage)["pid"], signal.SIGKILL)
     wait_until_gone(work.stage)
 
