@@ -329,16 +329,15 @@ class Trainer:
             default=None,
         )
         self.state.best_step = best["step"] if best else None
-        frozen = {name for name, p in self.partition.parameters().items() if not p.requires_grad}
-        kinds: list[dict[str, Tensor]] = [{}, {}, {}]
-        for name, tensor in self.tensors().items():
-            kinds[2 if name in frozen else 1 if ":" in name else 0][name] = tensor
-        elsewhere = self.partition.written_elsewhere
-        pieces = [
-            pieces_of(tensors, self.mesh, {name for name in tensors if name.partition(":")[0] in elsewhere})
-            for tensors in kinds
-        ]
-        self.saver.save(self.state, *pieces)
+        parameters, elsewhere = self.partition.parameters(), self.partition.written_elsewhere
+        frozen = {name: p for name, p in parameters.items() if not p.requires_grad}
+        weights = {name: tensor for name, tensor in self.partition.weights().items() if name not in frozen}
+        moments = optimizer_tensors(parameters, self.optimizer)
+        others = optimizer_tensors({name: parameters[name] for name in elsewhere}, self.optimizer).keys()
+        self.saver.save(
+            self.state, pieces_of(weights, self.mesh, elsewhere), pieces_of(moments, self.mesh, set(others)),
+            pieces_of(frozen, self.mesh, elsewhere),
+        )  # fmt: skip
 
     def finish_saving(self) -> None:
         """Wait until all checkpoints are committed, and note them."""

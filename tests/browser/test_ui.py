@@ -15,7 +15,8 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-SLOW_MILLISECONDS = 60_000
+SLOW_MILLISECONDS = 240_000
+"""Until something is there that takes seconds on a quiet machine."""
 
 pytestmark = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"{CHROMIUM} is not installed; on Debian: apt-get install chromium"),
@@ -133,7 +134,8 @@ def test_the_registered_model_is_found_in_mlflow(services, chromium, tmp_path):
     page.get_by_text(re.compile("pretrained")).first.wait_for()
     version = services.alias("clicked-base", "pretrained")["version"]
     page.goto(f"{services.mlflow_url}/#/models/clicked-base/versions/{version}?workflowType=machine_learning")
-    page.get_by_text("A pre-trained model: converged, and its learning rate decayed.").wait_for()
+    # Ten steps are not enough to converge, and the card says so.
+    page.get_by_text("A pre-trained model that was not found to have converged: the cap on its tokens").wait_for()
     page.get_by_role("link", name="clicked/02-pretrain").first.wait_for()
     page.screenshot(path=tmp_path / "model.png")
     context.close()
