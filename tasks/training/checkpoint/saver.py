@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tasks.record.failures import Failure, Output, on_disk
 from tasks.record.layout import StageLayout
-from tasks.training.agreement import raise_together
+from tasks.training.checkpoint.agreement import raise_together
 from tasks.training.checkpoint.checkpoint import TrainState, committed_checkpoints, retain
 from tasks.training.checkpoint.commit import DEADLINE_SECONDS, POLL_SECONDS, Commit
 from tasks.training.checkpoint.parts import FrozenPart, write_part

@@ -15,8 +15,8 @@ import torch
 from tasks.record.errors import DiskFullError
 from tasks.record.failures import Failure, Output
 from tasks.record.layout import StageLayout
-from tasks.training.agreement import raise_together
 from tasks.training.checkpoint import saver as saving
+from tasks.training.checkpoint.agreement import raise_together
 from tasks.training.loop import Trainer
 from tasks.training.model.objective import causal_loss
 from tasks.training.model.ranks import Ranks
