@@ -65,7 +65,7 @@ def test_its_export_is_a_whole_model(runs: dict[str | None, Result], mesh: str) 
     assert run.manifest.environment["performance"]["tokens_per_second"] > 0
 
 
-@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize("mesh", ["pipeline", pytest.param("shard", marks=pytest.mark.soak)])
 def test_stopped_in_the_middle_it_continues_to_bit_identical_weights(
     home: Path, text: Path, runs: dict[str | None, Result], mesh: str
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_run_goes_on_on_another_mesh(home: Path, text: Path, runs: dict[str | 
     assert result.manifest.metrics["heldout_loss"] == pytest.approx(runs[None].manifest.metrics["heldout_loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["classification", "instruction"])
+@pytest.mark.parametrize("kind", ["instruction", pytest.param("classification", marks=pytest.mark.soak)])
 def test_it_is_fine_tuned_on_shards_where_it_was_a_pipeline(
     home: Path, text: Path, runs: dict[str | None, Result], kind: str
 ) -> None:
