@@ -35,7 +35,9 @@ STOP_GRACE_SECONDS = 120.0
 """Ranks that were asked to stop and have not after so long are ended."""
 PR_SET_PDEATHSIG = 1
 KILLED = re.compile(r"failed \(exitcode: -(\d+)\) local_rank: (\d+)")
-"""What the launcher says of the first rank that was ended by a signal."""
+"""What the launcher says of the rank that it saw end first, if that was by a signal."""
+KILLED_TOO = re.compile(r"\(local_rank: (\d+)\)\n *exitcode +: -(\d+)")
+"""What it says of one that it saw end at the same look as another, which may only have echoed it."""
 REASONS = {
     signal.SIGKILL: "as Linux does when memory has run out",
     signal.SIGBUS: "a file that it reads was cut short, or its disk failed",
@@ -189,12 +191,14 @@ def failure(stage: StageLayout, attempt: Attempt, code: int, failures: int, firs
 def killed_rank(folder: Path) -> str | None:
     """Which rank a signal ended, to which the others are only an echo."""
     log = folder / "launcher.log"
-    found = KILLED.search(log.read_text(errors="replace")) if log.exists() else None
-    if found is None:
-        return None
-    ended = signal.Signals(int(found[1]))
-    reason = f", {REASONS[ended]}" if ended in REASONS else ""
-    return f"rank {found[2]} was ended by {ended.name}{reason}"
+    said = log.read_text(errors="replace") if log.exists() else ""
+    # The launcher itself ends the others by SIGTERM.
+    echoed = [(number, rank) for rank, number in KILLED_TOO.findall(said) if int(number) != signal.SIGTERM]
+    for number, rank in KILLED.findall(said) + echoed:
+        ended = signal.Signals(int(number))
+        reason = f", {REASONS[ended]}" if ended in REASONS else ""
+        return f"rank {rank} was ended by {ended.name}{reason}"
+    return None
 
 
 def last_words(folder: Path) -> str:

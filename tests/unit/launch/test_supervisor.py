@@ -124,6 +124,29 @@ def test_a_rank_that_was_killed_is_told_from_its_echo(
     assert read_json(stage.error)["message"] == f"02-pretrain failed once (exit code 0): {said}; logs are in {stage.logs(1)}"
 
 
+TABLE = """E0101 api.py:1002] failed (exitcode: 1) local_rank: 0 (pid: 6) of binary: python
+  rank      : 1 (local_rank: 1)
+  exitcode  : -{number} (pid: 7)
+Root Cause (first observed failure):
+  rank      : 0 (local_rank: 0)
+  exitcode  : 1 (pid: 6)
+"""
+"""What the launcher writes where it sees both at one look; it ends ranks by SIGTERM itself."""
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(9, "rank 1 was ended by SIGKILL, as Linux does when memory has run out"), (15, "ValueError: what broke")],
+)
+def test_an_echo_that_the_launcher_saw_first_is_not_taken_for_the_cause(
+    stage: StageLayout, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    table = TABLE.format(number=number) + "ValueError: what broke"
+    script = RECORDS + f"say(0, 3.0, 'RuntimeError', 'rank 0: closed by peer', True)\nprint({table!r}, file=sys.stderr)"
+    assert run(stage, monkeypatch, script, max_restarts=0) == 1
+    assert read_json(stage.error)["message"] == f"02-pretrain failed once (exit code 0): {said}; logs are in {stage.logs(1)}"
+
+
 def test_without_restarts_it_gives_up_at_once(stage: StageLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(stage, monkeypatch, "sys.exit(0)", kind="prepare") == 1
     assert attempts(stage) == [1]
