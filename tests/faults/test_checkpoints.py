@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from tasks.record.errors import DiskFullError, IntegrityError
@@ -67,6 +68,10 @@ def check_newest(stage: StageLayout) -> int:
 def train_for_ever(stage: StageLayout, rank: int, world_size: int, first_step: int, attempt: int) -> None:
     """One rank that saves without a pause."""
     torch.set_num_threads(1)
+    if world_size > 1:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        store = stage.path.with_name(f"store_{attempt}")
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
     one = CheckpointSaver(stage, "request", Ranks(rank, world_size, torch.device("cpu")), attempt, keep=2)
     for step in range(first_step, 100_000):
         save(one, step, rank, world_size)
