@@ -53,9 +53,9 @@ def test_a_wrong_password_does_not_open_the_page(services, chromium):
 
 
 @pytest.fixture
-def demo(services, tmp_path):
+def demo(services):
     """The deployment of the demo, whose form is filled in with a tiny configuration for the time of a test."""
-    config = tiny_parameters(tmp_path / "in")
+    config = tiny_parameters(services.home / "clicked-input")
     config["registry"]["model_name"] = "clicked"
     with services.prefect() as client:
         found = client.get("/deployments/name/pipeline/demo").json()

@@ -26,11 +26,11 @@ QUIET = {
 
 
 def configuration(folder: Path, **preparation: Any) -> Config:
-    """Six parts of a megabyte."""
+    """Three parts of a megabyte."""
     path = folder / "text.jsonl"
     if not path.exists():
         lines = sentences(4000)
-        path.write_text("".join(json.dumps({"text": " ".join(lines[n : n + 16])}) + "\n" for n in range(3900)))
+        path.write_text("".join(json.dumps({"text": " ".join(lines[n : n + 16])}) + "\n" for n in range(1950)))
     data = {"name": "parts", "source": "jsonl", "path": str(path), "part_megabytes": 1, "heldout_fraction": 0.1}
     data["duplicates"] = {"similarity": 0.97}
     return Config.model_validate({"data": data, "tokenizer": {"vocab_size": 400}, "preparation": preparation})
