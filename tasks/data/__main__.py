@@ -15,13 +15,13 @@ from pathlib import Path
 from tasks.data.example_preparation import examples_settings, prepare_examples
 from tasks.data.inputs.sources import examples_identity
 from tasks.data.steps import Preparation, do_part
-from tasks.record.errors import USER_ERROR_EXIT_CODE, DataError, DiskFullError, PretuneError, StoppedError
+from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE
+from tasks.record.errors import DataError, DiskFullError, PretuneError, StoppedError
 from tasks.record.journal import Journal, read_journal
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Manifest, Request, fsync_folder, read_request, write_json, write_manifest
 from tasks.record.parts import SHARES, STEPS, Part, WorkLayout, clear_leftovers
 
-STOPPED_EXIT_CODE = 3
 EXAMPLES_FOLDER = "partial"
 EXAMPLES_PAYLOAD = (EXAMPLES_FOLDER, "train.jsonl", "test.jsonl", "data_card.md")
 REPORT_EVERY_SECONDS = 0.5

@@ -2,11 +2,10 @@
 
 import logging
 import os
-import subprocess
 import time
 
 from tasks.launch.local import data_command
-from tasks.launch.supervisor import die_with_parent
+from tasks.record.children import start_child
 from tasks.record.errors import StageError, StoppedError, error_named
 from tasks.record.layout import REPOSITORY, StageLayout
 from tasks.record.manifest import read_json
@@ -28,10 +27,7 @@ def run_part(stage: StageLayout, part: Part) -> None:
     log = stage.part_log(part.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*command, part.step, str(part.index)], env=os.environ | environment, cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=die_with_parent,
-        )  # fmt: skip
+        process = start_child([*command, part.step, str(part.index)], output, env=os.environ | environment, cwd=REPOSITORY)
     try:
         while process.poll() is None:
             time.sleep(POLL_SECONDS)

@@ -9,11 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tasks.record.children import STOPPED_EXIT_CODE
 from tasks.record.failures import take_first_failure
 from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
 from tasks.record.manifest import Input, Request, read_json, write_json
 from tasks.stages.work import prepare_work, pretrain_work
-from tasks.worker import STOPPED_EXIT_CODE, log_to
+from tasks.worker import log_to
 from tests.kit.runs import write_text
 from tests.kit.stages import prepared, small_config
 
