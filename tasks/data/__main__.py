@@ -17,9 +17,10 @@ from tasks.data.inputs.sources import examples_identity
 from tasks.data.steps import Preparation, do_part
 from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE
 from tasks.record.errors import DataError, DiskFullError, PretuneError, StoppedError
+from tasks.record.files import fsync_folder, write_json
 from tasks.record.journal import Journal, read_journal
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, Request, fsync_folder, read_request, write_json, write_manifest
+from tasks.record.manifest import Manifest, Request, read_request, write_manifest
 from tasks.record.parts import SHARES, STEPS, Part, WorkLayout, clear_leftovers
 
 EXAMPLES_FOLDER = "partial"

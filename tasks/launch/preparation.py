@@ -7,8 +7,8 @@ import time
 from tasks.launch.local import data_command
 from tasks.record.children import start_child
 from tasks.record.errors import StageError, StoppedError, error_named
+from tasks.record.files import read_json
 from tasks.record.layout import REPOSITORY, StageLayout
-from tasks.record.manifest import read_json
 from tasks.record.parts import Part, WorkLayout
 
 logger = logging.getLogger("pretune")

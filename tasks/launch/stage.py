@@ -10,9 +10,10 @@ from typing import Any
 from tasks.config.training import LaunchConfig
 from tasks.launch.local import check_devices
 from tasks.record.errors import DiskFullError, StageError, StoppedError, error_named
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import REPOSITORY, StageLayout
 from tasks.record.lock import owner
-from tasks.record.manifest import Manifest, Request, finished, read_json, read_request, write_json
+from tasks.record.manifest import Manifest, Request, finished, read_request
 from tasks.record.progress import Progress, ProgressReader
 
 START_SECONDS = 30.0

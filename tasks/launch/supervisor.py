@@ -20,10 +20,11 @@ from tasks.launch.orchestrator import CancellationWatch
 from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE, ended_by, start_child
 from tasks.record.errors import LockedError, StageError
 from tasks.record.failures import Failure, Output, explained, reserve_records, take_first_failure
+from tasks.record.files import write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import StageLayout
 from tasks.record.lock import StageLock, hold, token_on_disk
-from tasks.record.manifest import Request, read_request, write_json
+from tasks.record.manifest import Request, read_request
 
 logger = logging.getLogger("pretune.supervisor")
 

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tasks.record.errors import IntegrityError
+from tasks.record.files import Record, write_json
 from tasks.record.journal import Journal, read_journal
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Manifest, Record, write_json
+from tasks.record.manifest import Manifest
 from tasks.registry.store import make_private, store_identity
 
 log = logging.getLogger(__name__)

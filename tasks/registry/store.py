@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from tasks.record.files import Record, read_json
 from tasks.record.layout import StageLayout, mlflow_folder, runs_folder
 from tasks.record.lock import exclusive
-from tasks.record.manifest import Record, read_json
 from tasks.services.records import alive
 
 log = logging.getLogger(__name__)

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.record.children import die_with_parent
 from tasks.record.errors import TrackingError
+from tasks.record.files import write_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import StageLayout
 from tasks.record.layout import home as pretune_home
-from tasks.record.manifest import Manifest, Request, flatten, read_request, write_json
+from tasks.record.manifest import Manifest, Request, flatten, read_request
 from tasks.registry.datasets import card_note, log_card, log_data
 from tasks.registry.flow_links import FLOW_TAGS, flow_run_of, flow_tags
 from tasks.registry.store import (

@@ -10,8 +10,8 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from tasks.record import layout
+from tasks.record.files import read_json, write_json
 from tasks.record.lock import exclusive
-from tasks.record.manifest import read_json, write_json
 
 ServiceName = Literal["prefect", "mlflow", "worker"]
 SERVICES: tuple[ServiceName, ...] = ("prefect", "mlflow", "worker")

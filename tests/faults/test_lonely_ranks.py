@@ -16,10 +16,10 @@ import pytest
 
 from tasks.launch.stage import follow, request_stop, start_or_attach
 from tasks.record.errors import DiskFullError, LimitError, PretuneError, StageError
+from tasks.record.files import write_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import RunLayout
 from tasks.record.lock import owner
-from tasks.record.manifest import write_json
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
 from tests.kit.runs import finish, tiny_config, write_text
 

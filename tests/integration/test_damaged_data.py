@@ -10,9 +10,10 @@ import pytest
 from tasks.audit.verify import verify_run
 from tasks.launch.stage import start_or_attach
 from tasks.record.errors import IntegrityError
+from tasks.record.files import read_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Manifest, read_json
+from tasks.record.manifest import Manifest
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
 from tests.kit.runs import finish, kill, tiny_config, wait_for_step, write_text
 

@@ -10,9 +10,10 @@ from transformers import AutoModelForCausalLM
 from tasks.config.config import Config
 from tasks.launch.stage import follow, start_or_attach
 from tasks.record.errors import StoppedError
+from tasks.record.files import file_sha256
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import file_sha256, verify
+from tasks.record.manifest import verify
 from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, prepare_work, pretrain_work
 from tests.kit.runs import finish, pretrained, tiny_config, write_text
 from tests.kit.stages import finetune_config

@@ -15,10 +15,11 @@ import pytest
 
 from tasks.launch.stage import follow, request_stop, start_or_attach
 from tasks.record.errors import DivergedError, IntegrityError, StoppedError
+from tasks.record.files import file_sha256
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.lock import owner
-from tasks.record.manifest import Manifest, file_sha256, verify
+from tasks.record.manifest import Manifest, verify
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
 from tests.kit.runs import finish, pretrained, tiny_config, wait_for_step, write_text
 

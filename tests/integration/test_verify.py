@@ -13,9 +13,10 @@ import pytest
 
 from tasks.audit.verify import RunProof
 from tasks.launch.stage import start_or_attach
+from tasks.record.files import write_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
-from tasks.record.manifest import read_request, write_json
+from tasks.record.manifest import read_request
 from tasks.stages.work import examples_work, finetune_work, prepare_work, pretrain_work
 from tests.kit.runs import finish, kill, tiny_config, wait_for_step, write_text
 

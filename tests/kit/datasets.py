@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tasks.data.documents.cleaning import clean, text_digest
+from tasks.record.files import file_sha256, write_json
 from tasks.record.layout import RunLayout, StageLayout, dataset_stage
-from tasks.record.manifest import Input, Manifest, Request, file_sha256, write_json, write_manifest
+from tasks.record.manifest import Input, Manifest, Request, write_manifest
 
 METRICS = {"train_documents": 2, "train_tokens": 50, "train_bytes": 200, "heldout_documents": 1, "heldout_tokens": 9}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.presets import parse_config
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import write_json
 from tasks.registry.store import Registration, database_file
 from tasks.stages.work import (
     Result,

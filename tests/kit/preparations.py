@@ -5,8 +5,9 @@ import numpy as np
 from tasks.data.__main__ import main
 from tasks.data.steps import Preparation, do_part
 from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, Request, read_json, write_json
+from tasks.record.manifest import Manifest, Request
 from tasks.record.parts import STEPS
 
 ANIMALS = ("cat", "dog", "owl", "fox", "hen", "ant", "bee", "cow")

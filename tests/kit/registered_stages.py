@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tasks.record.files import file_entries, write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Input, Manifest, Request, file_entries, write_json, write_manifest
+from tasks.record.manifest import Input, Manifest, Request, write_manifest
 from tasks.registry import tracking
 from tasks.registry import versions as registry
 from tasks.registry.store import database_file, make_private

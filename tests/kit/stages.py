@@ -6,8 +6,9 @@ from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Manifest, write_json
+from tasks.record.manifest import Manifest
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
 from tasks.training import evaluate, finetune, pretrain
 from tests.kit.models import ALONE

@@ -9,9 +9,10 @@ from typing import Any
 
 from tasks.audit.order import Order, order_of
 from tasks.data.tokens.digest import digest_text
+from tasks.record.files import file_entries, write_json
 from tasks.record.journal import CHAIN_START, Journal, chain
 from tasks.record.layout import RunLayout, StageLayout, step_folder
-from tasks.record.manifest import Manifest, Request, file_entries, read_request, write_json, write_manifest
+from tasks.record.manifest import Manifest, Request, read_request, write_manifest
 from tasks.stages.work import Result, prepare_work, pretrain_work
 from tests.kit.preparations import manifest_of, start
 from tests.kit.runs import tiny_config, write_text

@@ -11,8 +11,9 @@ import pytest
 
 from tasks.record.children import STOPPED_EXIT_CODE
 from tasks.record.failures import take_first_failure
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
-from tasks.record.manifest import Input, Request, read_json, write_json
+from tasks.record.manifest import Input, Request
 from tasks.stages.work import prepare_work, pretrain_work
 from tasks.worker import log_to
 from tests.kit.runs import write_text

@@ -14,8 +14,9 @@ from tasks.audit.lineage import (
     recorded_holders,
 )
 from tasks.record.errors import ConfigError, DataError
+from tasks.record.files import file_sha256
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Input, Manifest, file_sha256
+from tasks.record.manifest import Input, Manifest
 from tasks.registry import versions as registry
 from tests.kit.datasets import finetuning, labelled, prepared, pretraining
 from tests.kit.registered_stages import finish, new_home, order

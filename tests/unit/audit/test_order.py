@@ -10,7 +10,8 @@ from tasks.config.training import FinetuneConfig, PretrainConfig
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE
 from tasks.data.tokens.tokenizer import save_tokenizer, train_tokenizer
 from tasks.record.errors import IntegrityError
-from tasks.record.manifest import Manifest, Request, write_json, write_manifest
+from tasks.record.files import write_json
+from tasks.record.manifest import Manifest, Request, write_manifest
 from tasks.stages.work import Result, examples_work
 from tests.kit.preparations import manifest_of, start
 

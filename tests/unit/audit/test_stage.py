@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tasks.audit.stage import StageProof, prove_stage
+from tasks.record.files import write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, read_request, write_json
+from tasks.record.manifest import Manifest, read_request
 from tests.kit.told_runs import chains_of, change_lines, change_request, copied, told_run
 
 

@@ -12,8 +12,8 @@ from tasks.config.training import FinetuneConfig
 from tasks.data.inputs.request import examples_request
 from tasks.data.inputs.sources import examples_identity
 from tasks.data.steps import Preparation
+from tasks.record.files import write_json
 from tasks.record.layout import StageLayout, dataset_stage
-from tasks.record.manifest import write_json
 from tasks.stages.work import prepare_work
 from tests.kit.preparations import start
 

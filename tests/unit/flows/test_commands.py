@@ -9,8 +9,9 @@ from flows.commands import with_absolute_paths
 from tasks.config.config import Config
 from tasks.config.presets import load_config
 from tasks.data.__main__ import main as prepare_data
+from tasks.record.files import file_entries, write_json
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Input, Manifest, file_entries, write_json, write_manifest
+from tasks.record.manifest import Input, Manifest, write_manifest
 from tasks.stages.work import examples_work, prepare_work, promote_work
 from tests.kit.datasets import finetuning, prepared, pretraining
 from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, tiny_values, write_inputs

@@ -3,9 +3,10 @@ import sys
 import pytest
 
 from flows.report import markdown_report, own_command, read_report, table_report, text_report
+from tasks.record.files import write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Manifest, write_json
+from tasks.record.manifest import Manifest
 from tests.kit.finished_runs import finish_evaluation, finish_pretraining, tiny_config
 
 

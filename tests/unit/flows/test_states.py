@@ -7,8 +7,8 @@ import pytest
 from flows.states import complete, observed_states, plan_run, run_names
 from tasks.config.presets import parse_config
 from tasks.record.errors import ConfigError, DataError, RequestChangedError
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, digest_cache
-from tasks.record.manifest import write_json
 from tasks.stages.work import prepare_work, pretrain_work, promote_work
 from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, register, tiny_config, tiny_values
 

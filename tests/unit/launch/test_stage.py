@@ -7,9 +7,10 @@ import pytest
 
 from tasks.launch.stage import follow, outcome, request_stop, start_or_attach
 from tasks.record.errors import DataError, IntegrityError, RequestChangedError, StageError, StoppedError
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import StageLayout
 from tasks.record.lock import hold, owner
-from tasks.record.manifest import Manifest, Request, read_json, verify, write_json, write_manifest
+from tasks.record.manifest import Manifest, Request, verify, write_manifest
 from tasks.record.progress import Progress
 from tasks.stages.work import Work, prepare_work
 from tests.kit.runs import finish, tiny_config, write_text

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tasks.record.errors import GateError
+from tasks.record.files import file_entries, write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Input, Manifest, Request, file_entries, write_json, write_manifest
+from tasks.record.manifest import Input, Manifest, Request, write_manifest
 from tasks.registry import aliases
 from tasks.registry import texts as version_texts
 from tasks.registry import versions as registry

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tasks.record.errors import TrackingError
+from tasks.record.files import write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import REPOSITORY, RunLayout, StageLayout, dataset_stage
-from tasks.record.manifest import Input, Request, read_request, write_json
+from tasks.record.manifest import Input, Request, read_request
 from tasks.registry import tracking
 from tasks.registry import versions as registry
 from tasks.registry.store import artifact_folder, database_file, default_names, read_registration, tracking_uri

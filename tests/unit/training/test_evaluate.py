@@ -12,8 +12,9 @@ from tasks.config.parallel import Layout
 from tasks.config.training import GateConfig
 from tasks.data.tokens.examples import read_examples
 from tasks.record.errors import IntegrityError
+from tasks.record.files import file_sha256, read_json
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Request, file_sha256, read_json, verify
+from tasks.record.manifest import Request, verify
 from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, promoted
 from tasks.training.evaluate import Scored, compare, decision_markdown, model_folders, score
 from tasks.training.model.mesh import Mesh

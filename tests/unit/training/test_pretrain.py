@@ -14,9 +14,10 @@ from tasks.config.model import ModelConfig
 from tasks.config.training import ConvergenceConfig, PretrainConfig
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE, TokenDataset
 from tasks.record.errors import ConfigError, DivergedError, IntegrityError
+from tasks.record.files import read_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Manifest, Request, read_json, verify
+from tasks.record.manifest import Manifest, Request, verify
 from tasks.stages.work import Result, prepare_work, pretrain_work
 from tasks.training.checkpoint.checkpoint import committed_checkpoints, load_checkpoint
 from tasks.training.loop import Recipe, Trainer
