@@ -77,7 +77,7 @@ def same(a: Tensors, b: Tensors) -> bool:
     return all(x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x) for x, y in zip(a, b, strict=True))
 
 
-def copied(tensors: Tensors) -> Tensors:
+def copied_tensors(tensors: Tensors) -> Tensors:
     return tuple({name: tensor.detach().clone() for name, tensor in part.items()} for part in tensors)
 
 

@@ -16,8 +16,9 @@ from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
 from tasks.record.manifest import Input, Request
 from tasks.stages.work import prepare_work, pretrain_work
 from tasks.worker import log_to
+from tests.kit.preparations import prepared_result
 from tests.kit.runs import write_text
-from tests.kit.stages import prepared, small_config
+from tests.kit.stages import small_config
 
 ENVIRONMENT = {"PRETUNE_ATTEMPT": "1", "RANK": "0", "WORLD_SIZE": "1", "PRETUNE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
 
@@ -82,7 +83,7 @@ def test_a_stop_ends_after_a_step_and_the_rank_can_go_on_to_the_end(tmp_path: Pa
     home = tmp_path / "home"
     home.mkdir()
     config = small_config(write_text(home / "words.txt", documents=80))
-    asked = pretrain_work(RunLayout(home, "run"), config, prepared(prepare_work(home, config)))
+    asked = pretrain_work(RunLayout(home, "run"), config, prepared_result(prepare_work(home, config)))
     write_json(asked.stage.request, asked.request)
     asked.stage.stop.touch()
     assert work(asked.stage).returncode == STOPPED_EXIT_CODE, log(asked.stage)

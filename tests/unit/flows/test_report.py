@@ -7,12 +7,12 @@ from tasks.record.files import write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Manifest
-from tests.kit.finished_runs import finish_evaluation, finish_pretraining, tiny_config
+from tests.kit.finished_runs import config_on_files, finish_evaluation, finish_pretraining
 
 
 @pytest.fixture
 def config(tmp_path):
-    return tiny_config(tmp_path / "in")
+    return config_on_files(tmp_path / "in")
 
 
 @pytest.fixture
