@@ -6,8 +6,8 @@ import time
 
 from tasks.launch.local import data_command
 from tasks.record.children import start_child
-from tasks.record.errors import StageError, StoppedError, error_named
-from tasks.record.files import read_json
+from tasks.record.errors import StageError, StoppedError
+from tasks.record.failures import left_error
 from tasks.record.layout import REPOSITORY, StageLayout
 from tasks.record.parts import Part, WorkLayout
 
@@ -38,8 +38,7 @@ def run_part(stage: StageLayout, part: Part) -> None:
     if process.returncode == 0 and work.folder(part).is_dir():
         return
     if work.error(part).exists():
-        error = read_json(work.error(part))
-        raise error_named(error["error"])(error["message"])
+        raise left_error(work.error(part))
     if stage.stop.exists():
         raise StoppedError(f"{stage.path.name} was asked to stop; the same command continues it")
     said = log.read_text(errors="replace").strip().rpartition("\n")[2]

@@ -19,8 +19,7 @@ from tasks.launch.local import data_command, training_command
 from tasks.launch.orchestrator import CancellationWatch
 from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE, ended_by, start_child
 from tasks.record.errors import LockedError, StageError
-from tasks.record.failures import Failure, Output, explained, reserve_records, take_first_failure
-from tasks.record.files import write_json
+from tasks.record.failures import Failure, Output, explained, leave_error, reserve_records, take_first_failure
 from tasks.record.journal import Journal
 from tasks.record.layout import StageLayout
 from tasks.record.lock import StageLock, hold, token_on_disk
@@ -71,7 +70,7 @@ def refuse(stage: StageLayout, error: OSError) -> int:
     if said is error:
         raise error
     take_first_failure(stage, token_on_disk(stage))
-    write_json(stage.error, {"error": type(said).__name__, "message": str(said)})
+    leave_error(stage.error, said)
     return USER_ERROR_EXIT_CODE
 
 
@@ -87,7 +86,7 @@ def supervise(stage: StageLayout, request: Request, lock: StageLock) -> int:
         if stage.manifest.exists():
             return 0
         if first is not None and first.is_users:
-            write_json(stage.error, {"error": first.error, "message": first.message})
+            leave_error(stage.error, first.exception())
         if stage.error.exists():
             return USER_ERROR_EXIT_CODE
         if stage.stop.exists():
@@ -95,7 +94,7 @@ def supervise(stage: StageLayout, request: Request, lock: StageLock) -> int:
         failures = failures + 1 if (now := committed(stage)) == progress else 1
         progress = now
         if failures > launch.max_restarts:
-            write_json(stage.error, {"error": StageError.__name__, "message": failure(stage, attempt, code, failures, first)})
+            leave_error(stage.error, StageError(failure(stage, attempt, code, failures, first)))
             return 1
 
 

@@ -17,6 +17,7 @@ from tasks.launch.preparation import run_part
 from tasks.launch.stage import request_stop
 from tasks.orchestration.stage import StageView, orchestrator
 from tasks.record.errors import DiskFullError, LockedError, PretuneError, StageError, StoppedError
+from tasks.record.failures import leave_error
 from tasks.record.files import write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import StageLayout
@@ -129,4 +130,4 @@ def refuse(stage: StageLayout, error: PretuneError) -> None:
         return
     if not isinstance(error, DiskFullError):
         shutil.rmtree(WorkLayout(stage).path)
-    write_json(stage.error, {"error": type(error).__name__, "message": str(error)})
+    leave_error(stage.error, error)
