@@ -7,10 +7,10 @@ import sys
 import traceback
 from typing import TypeAlias
 
-from tasks.record.errors import USER_ERROR_EXIT_CODE, PretuneError
+from tasks.record.children import INTERRUPTED_EXIT_CODE, USER_ERROR_EXIT_CODE
+from tasks.record.errors import PretuneError
 from tasks.record.layout import home
 
-INTERRUPTED_EXIT_CODE = 130
 Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 

@@ -18,6 +18,7 @@ from tasks.config.config import Config
 from tasks.config.presets import load_config, parse_config, preset_names, read_preset
 from tasks.config.section import NAME_PATTERN
 from tasks.data.inputs.sources import located
+from tasks.record.children import INTERRUPTED_EXIT_CODE
 from tasks.record.errors import ConfigError
 from tasks.record.layout import REPOSITORY, RunLayout, home
 from tasks.record.manifest import Manifest
@@ -87,7 +88,7 @@ def run_pipeline(config: Config, name: str, flow: Literal["pipeline", "prepare"]
             f"To follow it again, type the same command. To stop it: {own_command()} stop {name}",
             file=sys.stderr,
         )
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED_EXIT_CODE) from None
 
 
 def check_name(name: str) -> None:

@@ -10,8 +10,9 @@ from tasks.config.training import FinetuneConfig
 from tasks.finetune import finetune_model, finetune_random_init, register_candidate
 from tasks.prepare import prepare_examples
 from tasks.record.errors import RequestChangedError
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, home
-from tasks.record.manifest import Manifest, write_json
+from tasks.record.manifest import Manifest
 from tasks.stages.work import Result, finetune_named, finetune_work
 
 OnChange = Literal["refuse", "new run"]

@@ -11,8 +11,8 @@ from flows.states import plan_run
 from tasks.config.config import Config
 from tasks.config.section import NAME_PATTERN
 from tasks.launch.stage import request_stop
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import RunLayout, begun_stages, home
-from tasks.record.manifest import read_json, write_json
 
 logger = logging.getLogger("pretune")
 

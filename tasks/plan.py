@@ -11,8 +11,8 @@ from tasks.orchestration.stage import artifact_key
 from tasks.planning.plan import check_fits, default_gpu, plan_for
 from tasks.planning.plan_text import plan_markdown
 from tasks.record.errors import ConfigError, UnplannedError
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, home
-from tasks.record.manifest import write_json
 from tasks.stages.work import Result
 
 logger = logging.getLogger("pretune")

@@ -6,8 +6,9 @@ from prefect.cache_policies import NO_CACHE
 from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
 from tasks.record.errors import GateError
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, home
-from tasks.record.manifest import Manifest, write_json, write_manifest
+from tasks.record.manifest import Manifest, write_manifest
 from tasks.registry.names import CANDIDATE, finetuned_model, registered_version
 from tasks.registry.publish import logger
 from tasks.stages.work import Result, promote_work

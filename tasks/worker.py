@@ -1,6 +1,5 @@
 """The only module given to `accelerate launch -m`: one rank of a training or evaluation stage."""
 
-import ctypes
 import importlib
 import logging
 import os
@@ -10,13 +9,11 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.record.errors import USER_ERROR_EXIT_CODE, StoppedError
+from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE, die_with_parent
+from tasks.record.errors import StoppedError
 from tasks.record.failures import Failure, Output, open_record, record
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import read_request
-
-STOPPED_EXIT_CODE = 3
-PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -54,8 +51,8 @@ def run(stage: StageLayout, attempt: int) -> None:
 
 
 def die_with_launcher() -> None:
-    """Each rank is in a session of its own: without this it would outlive a launcher that was killed. Linux only."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Each rank is in a session of its own: without this it would outlive a launcher that was killed."""
+    die_with_parent()
     if os.getppid() == 1:
         os._exit(1)
 

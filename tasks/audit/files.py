@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.record.errors import IntegrityError
-from tasks.record.manifest import Manifest, file_sha256, verify
+from tasks.record.files import file_sha256
+from tasks.record.manifest import Manifest, verify
 
 logger = logging.getLogger("pretune.verify")
 

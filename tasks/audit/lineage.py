@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tasks.audit.lineage_search import Found, document_places, source_places
 from tasks.record.errors import ConfigError, DataError, IntegrityError, TrackingError
+from tasks.record.files import Record, file_sha256
 from tasks.record.layout import StageLayout, begun_stages, datasets_folder
-from tasks.record.manifest import Manifest, Record, Request, file_sha256, read_request
+from tasks.record.manifest import Manifest, Request, read_request
 from tasks.registry.store import read_registration
 
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.record.errors import IntegrityError
+from tasks.record.files import read_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, Request, read_json
+from tasks.record.manifest import Manifest, Request
 
 SOURCES_FILE = "sources.json"
 CHUNK_DOCUMENTS = 1 << 20

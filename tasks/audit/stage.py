@@ -7,10 +7,11 @@ from tasks.audit.files import FileCheck
 from tasks.audit.history import History, read_history
 from tasks.audit.order import Order, order_of
 from tasks.record.errors import ConfigError, IntegrityError
+from tasks.record.files import Record, read_json
 from tasks.record.journal import CHAIN_START
 from tasks.record.layout import StageLayout
 from tasks.record.lock import owner
-from tasks.record.manifest import Manifest, Record, Request, read_json, read_request
+from tasks.record.manifest import Manifest, Request, read_request
 
 
 class SourceUse(Record):

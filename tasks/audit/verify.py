@@ -4,8 +4,9 @@ from pathlib import Path
 
 from tasks.audit.stage import StageProof, prove_stage, saved
 from tasks.record.errors import ConfigError
+from tasks.record.files import Record
 from tasks.record.layout import RunLayout, StageLayout, runs_folder
-from tasks.record.manifest import Record, read_request
+from tasks.record.manifest import read_request
 
 TRAINING_KINDS = ("pretrain", "finetune")
 

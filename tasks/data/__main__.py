@@ -15,13 +15,15 @@ from pathlib import Path
 from tasks.data.example_preparation import examples_settings, prepare_examples
 from tasks.data.inputs.sources import examples_identity
 from tasks.data.steps import Preparation, do_part
-from tasks.record.errors import USER_ERROR_EXIT_CODE, DataError, DiskFullError, PretuneError, StoppedError
+from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE
+from tasks.record.errors import DataError, DiskFullError, PretuneError, StoppedError
+from tasks.record.failures import leave_error
+from tasks.record.files import fsync_folder
 from tasks.record.journal import Journal, read_journal
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, Request, fsync_folder, read_request, write_json, write_manifest
+from tasks.record.manifest import Manifest, Request, read_request, write_manifest
 from tasks.record.parts import SHARES, STEPS, Part, WorkLayout, clear_leftovers
 
-STOPPED_EXIT_CODE = 3
 EXAMPLES_FOLDER = "partial"
 EXAMPLES_PAYLOAD = (EXAMPLES_FOLDER, "train.jsonl", "test.jsonl", "data_card.md")
 REPORT_EVERY_SECONDS = 0.5
@@ -50,7 +52,7 @@ def run_part(stage: StageLayout, part: Part) -> int:
         log.info("%s", stopped)
         return STOPPED_EXIT_CODE
     except PretuneError as error:
-        write_json(work.error(part), {"error": type(error).__name__, "message": str(error)})
+        leave_error(work.error(part), error)
         log.error("%s", error)
         return USER_ERROR_EXIT_CODE
     return 0
@@ -71,7 +73,7 @@ def run_stage(stage: StageLayout) -> int:
     except PretuneError as error:
         if not isinstance(error, DiskFullError):
             remove_payload(stage)
-        write_json(stage.error, {"error": type(error).__name__, "message": str(error)})
+        leave_error(stage.error, error)
         log.error("%s", error)
         return USER_ERROR_EXIT_CODE
     numbers = ", ".join(f"{name} {value:,}" for name, value in manifest.metrics.items() if isinstance(value, int))

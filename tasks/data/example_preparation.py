@@ -14,7 +14,8 @@ from tasks.data.documents.cleaning import Counts, clean, is_held_out, text_diges
 from tasks.data.sources.read import Meter, Row, missing_column, read_rows, shortened, string_at
 from tasks.data.tokens.examples import Example, examples_file
 from tasks.record.errors import DataError
-from tasks.record.manifest import Manifest, Request, file_entries
+from tasks.record.files import file_entries
+from tasks.record.manifest import Manifest, Request
 
 UNCATEGORIZED = "Uncategorized"
 ANSWER_CHARACTERS = 200

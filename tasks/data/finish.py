@@ -20,7 +20,8 @@ from tasks.data.steps import Preparation, disk_full_explained
 from tasks.data.tokens.shard_writer import token_dtype
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE
 from tasks.record.errors import DataError
-from tasks.record.manifest import Manifest, file_entries, fsync_folder, stamp, write_json
+from tasks.record.files import file_entries, fsync_folder, write_json
+from tasks.record.manifest import Manifest, stamp
 from tasks.record.parts import Part, WorkLayout
 
 SPLITS = ("train", "heldout")

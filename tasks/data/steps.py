@@ -16,8 +16,9 @@ from tasks.config.data import DataConfig
 from tasks.config.model import TokenizerConfig
 from tasks.data.inputs.request import prepare_settings
 from tasks.record.errors import DiskFullError
+from tasks.record.files import fsync_folder, write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Request, fsync_folder, read_request, write_json
+from tasks.record.manifest import Request, read_request
 from tasks.record.parts import MAPPED, RESULT_FILE, Part, WorkLayout
 
 Report = Callable[[float, str], None]

@@ -9,8 +9,8 @@ import os
 
 import httpx
 
+from tasks.record.files import read_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import read_json
 
 ASK_EVERY_SECONDS = 5.0
 TIMEOUT_SECONDS = 3.0

@@ -2,14 +2,13 @@
 
 import logging
 import os
-import subprocess
 import time
 
 from tasks.launch.local import data_command
-from tasks.launch.supervisor import die_with_parent
-from tasks.record.errors import StageError, StoppedError, error_named
+from tasks.record.children import start_child
+from tasks.record.errors import StageError, StoppedError
+from tasks.record.failures import left_error
 from tasks.record.layout import REPOSITORY, StageLayout
-from tasks.record.manifest import read_json
 from tasks.record.parts import Part, WorkLayout
 
 logger = logging.getLogger("pretune")
@@ -28,10 +27,7 @@ def run_part(stage: StageLayout, part: Part) -> None:
     log = stage.part_log(part.name)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*command, part.step, str(part.index)], env=os.environ | environment, cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=die_with_parent,
-        )  # fmt: skip
+        process = start_child([*command, part.step, str(part.index)], output, env=os.environ | environment, cwd=REPOSITORY)
     try:
         while process.poll() is None:
             time.sleep(POLL_SECONDS)
@@ -42,8 +38,7 @@ def run_part(stage: StageLayout, part: Part) -> None:
     if process.returncode == 0 and work.folder(part).is_dir():
         return
     if work.error(part).exists():
-        error = read_json(work.error(part))
-        raise error_named(error["error"])(error["message"])
+        raise left_error(work.error(part))
     if stage.stop.exists():
         raise StoppedError(f"{stage.path.name} was asked to stop; the same command continues it")
     said = log.read_text(errors="replace").strip().rpartition("\n")[2]

@@ -9,10 +9,12 @@ from typing import Any
 
 from tasks.config.training import LaunchConfig
 from tasks.launch.local import check_devices
-from tasks.record.errors import DiskFullError, StageError, StoppedError, error_named
+from tasks.record.errors import DiskFullError, StageError, StoppedError
+from tasks.record.failures import left_error
+from tasks.record.files import write_json
 from tasks.record.layout import REPOSITORY, StageLayout
 from tasks.record.lock import owner
-from tasks.record.manifest import Manifest, Request, finished, read_json, read_request, write_json
+from tasks.record.manifest import Manifest, Request, finished, read_request
 from tasks.record.progress import Progress, ProgressReader
 
 START_SECONDS = 30.0
@@ -44,8 +46,8 @@ def start_or_attach(stage: StageLayout, request: Request, orchestrator: dict[str
 
 def spawn_supervisor(stage: StageLayout) -> None:
     """Start a supervisor in a session of its own and wait until it owns the stage, or has already ended."""
-    stage.logs(0).parent.mkdir(parents=True, exist_ok=True)
-    with (stage.logs(0).parent / "supervisor.log").open("ab") as log:
+    stage.supervisor_log.parent.mkdir(parents=True, exist_ok=True)
+    with stage.supervisor_log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tasks.launch.supervisor", str(stage.path)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=REPOSITORY, start_new_session=True,
@@ -77,8 +79,7 @@ def follow(stage: StageLayout, on_progress: Callable[[Progress], None], poll_sec
 def outcome(stage: StageLayout) -> Exception:
     """Why a stage without owner and without manifest ended."""
     if stage.error.exists():
-        error = read_json(stage.error)
-        return error_named(error["error"])(error["message"])
+        return left_error(stage.error)
     if stage.stop.exists():
         return StoppedError(f"{stage.path.name} was stopped at a step boundary; run the same command to continue it")
     if (free := shutil.disk_usage(stage.path).free) < NOTHING_FREE_BYTES:

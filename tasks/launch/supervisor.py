@@ -4,7 +4,6 @@ It is a process of its own in a session of its own: a killed flow run, worker or
 it, whatever kills it.
 """
 
-import ctypes
 import logging
 import os
 import re
@@ -18,30 +17,25 @@ from pathlib import Path
 from tasks.config.training import LaunchConfig
 from tasks.launch.local import data_command, training_command
 from tasks.launch.orchestrator import CancellationWatch
-from tasks.record.errors import USER_ERROR_EXIT_CODE, LockedError, StageError
-from tasks.record.failures import Failure, Output, explained, reserve_records, take_first_failure
+from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE, ended_by, start_child
+from tasks.record.errors import LockedError, StageError
+from tasks.record.failures import Failure, Output, explained, leave_error, reserve_records, take_first_failure
 from tasks.record.journal import Journal
 from tasks.record.layout import StageLayout
 from tasks.record.lock import StageLock, hold, token_on_disk
-from tasks.record.manifest import Request, read_request, write_json
+from tasks.record.manifest import Request, read_request
 
 logger = logging.getLogger("pretune.supervisor")
 
-STOPPED_EXIT_CODE = 3
 POLL_SECONDS = 0.1
 TRACKING_DELAY_SECONDS = 20.0
 """A stage that is done sooner is mirrored to MLflow once, at its end, by the flow; starting a process would cost more."""
 STOP_GRACE_SECONDS = 120.0
 """Ranks that were asked to stop and have not after so long are ended."""
-PR_SET_PDEATHSIG = 1
 KILLED = re.compile(r"failed \(exitcode: -(\d+)\) local_rank: (\d+)")
 """What the launcher says of the rank that it saw end first, if that was by a signal."""
 KILLED_TOO = re.compile(r"\(local_rank: (\d+)\)\n *exitcode +: -(\d+)")
 """What it says of one that it saw end at the same look as another, which may only have echoed it."""
-REASONS = {
-    signal.SIGKILL: "as Linux does when memory has run out",
-    signal.SIGBUS: "a file that it reads was cut short, or its disk failed",
-}
 
 
 @dataclass
@@ -76,7 +70,7 @@ def refuse(stage: StageLayout, error: OSError) -> int:
     if said is error:
         raise error
     take_first_failure(stage, token_on_disk(stage))
-    write_json(stage.error, {"error": type(said).__name__, "message": str(said)})
+    leave_error(stage.error, said)
     return USER_ERROR_EXIT_CODE
 
 
@@ -92,7 +86,7 @@ def supervise(stage: StageLayout, request: Request, lock: StageLock) -> int:
         if stage.manifest.exists():
             return 0
         if first is not None and first.is_users:
-            write_json(stage.error, {"error": first.error, "message": first.message})
+            leave_error(stage.error, first.exception())
         if stage.error.exists():
             return USER_ERROR_EXIT_CODE
         if stage.stop.exists():
@@ -100,7 +94,7 @@ def supervise(stage: StageLayout, request: Request, lock: StageLock) -> int:
         failures = failures + 1 if (now := committed(stage)) == progress else 1
         progress = now
         if failures > launch.max_restarts:
-            write_json(stage.error, {"error": StageError.__name__, "message": failure(stage, attempt, code, failures, first)})
+            leave_error(stage.error, StageError(failure(stage, attempt, code, failures, first)))
             return 1
 
 
@@ -123,16 +117,9 @@ def start(stage: StageLayout, request: Request, launch: LaunchConfig, lock: Stag
     journal.append("event", durable=True, event="attempt", command=command[1:], num_processes=launch.num_processes)
     journal.close()
     with (folder / "launcher.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, env=os.environ | environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent
-        )
+        process = start_child(command, log, env=os.environ | environment)
     logger.info("attempt %d: process %d: %s", token, process.pid, " ".join(command))
     return Attempt(process, token, time.monotonic())
-
-
-def die_with_parent() -> None:
-    """The kernel kills this process when the thread that started it ends. Linux only."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def attend(
@@ -174,10 +161,7 @@ def last_write(stage: StageLayout) -> float:
 def start_mirror(stage: StageLayout) -> subprocess.Popen[bytes]:
     """A child that ships the journal to MLflow while the ranks run. Whatever becomes of it costs no step."""
     with stage.mirror_log.open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tasks.registry.tracking", str(stage.path), str(os.getpid())],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent,
-        )  # fmt: skip
+        return start_child([sys.executable, "-m", "tasks.registry.tracking", str(stage.path), str(os.getpid())], log)
 
 
 def failure(stage: StageLayout, attempt: Attempt, code: int, failures: int, first: Failure | None) -> str:
@@ -195,9 +179,7 @@ def killed_rank(folder: Path) -> str | None:
     # The launcher itself ends the others by SIGTERM.
     echoed = [(number, rank) for rank, number in KILLED_TOO.findall(said) if int(number) != signal.SIGTERM]
     for number, rank in KILLED.findall(said) + echoed:
-        ended = signal.Signals(int(number))
-        reason = f", {REASONS[ended]}" if ended in REASONS else ""
-        return f"rank {rank} was ended by {ended.name}{reason}"
+        return f"rank {rank} was {ended_by(int(number))}"
     return None
 
 

@@ -17,10 +17,11 @@ from tasks.launch.preparation import run_part
 from tasks.launch.stage import request_stop
 from tasks.orchestration.stage import StageView, orchestrator
 from tasks.record.errors import DiskFullError, LockedError, PretuneError, StageError, StoppedError
+from tasks.record.failures import leave_error
+from tasks.record.files import write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import StageLayout
 from tasks.record.lock import hold
-from tasks.record.manifest import write_json
 from tasks.record.parts import STEPS, Part, WorkLayout, clear_leftovers
 from tasks.record.progress import ProgressReader
 from tasks.stages.work import Work
@@ -129,4 +130,4 @@ def refuse(stage: StageLayout, error: PretuneError) -> None:
         return
     if not isinstance(error, DiskFullError):
         shutil.rmtree(WorkLayout(stage).path)
-    write_json(stage.error, {"error": type(error).__name__, "message": str(error)})
+    leave_error(stage.error, error)

@@ -1,1 +1,3 @@
-"""Floor 1, loads no library: what a run leaves on disk, which is the truth: paths, manifests, journal, locks, errors."""
+"""Floor 1, loads no library: what a run leaves on disk, which is the truth: paths, files, manifests, journal, locks, errors;
+and how child processes end.
+"""

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-USER_ERROR_EXIT_CODE = 2
-
 
 class PretuneError(Exception):
     """A mistake that the user can mend. The message is one sentence: field, value, rule, remedy."""

@@ -1,4 +1,4 @@
-"""What ended a rank: one sentence with the numbers, kept where it can be written whatever the rank has run out of."""
+"""What ended a rank or a stage, in one sentence; a rank's is kept where it can be written whatever the rank has run out of."""
 
 import errno
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tasks.record.errors import DiskFullError, LimitError, PretuneError, error_named
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import StageLayout
 
 RECORD_BYTES = 16_384
@@ -192,6 +193,17 @@ def take_first_failure(stage: StageLayout, attempt: int) -> Failure | None:
     for path in paths:
         path.unlink()
     return min(found, key=lambda failure: (failure.is_echo, failure.when), default=None)
+
+
+def leave_error(path: Path, error: BaseException) -> None:
+    """Write down what ended a stage or a part of it, for whoever waits."""
+    write_json(path, {"error": type(error).__name__, "message": str(error)})
+
+
+def left_error(path: Path) -> PretuneError:
+    """The error that a process wrote down, to be raised again."""
+    left = read_json(path)
+    return error_named(left["error"])(left["message"])
 
 
 def parsed(content: bytes) -> dict[str, Any] | None:

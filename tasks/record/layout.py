@@ -51,6 +51,11 @@ def mlflow_folder(home: Path) -> Path:
     return home / "mlflow"
 
 
+def registry_folder(home: Path) -> Path:
+    """What the registry knows without MLflow: its intents, and every move of an alias."""
+    return home / "registry"
+
+
 def compiled_folder(home: Path) -> Path:
     """What torch.compile made: not in /tmp, so that the next start, also after a reboot, need not compile again."""
     return home / "compiled"
@@ -125,6 +130,10 @@ class StageLayout:
 
     def part_log(self, part: str) -> Path:
         return self.path / "logs" / "parts" / f"{part}.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.path / "logs" / "supervisor.log"
 
     @property
     def mirror_log(self) -> Path:

@@ -1,12 +1,13 @@
-"""Who works in a stage's folder: a lock that the kernel releases when its holder dies, with a growing fencing token."""
+"""Locks that the kernel releases when their holder dies; that of a stage says who works there, with a growing fencing token."""
 
 import fcntl
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from tasks.record.errors import LockedError
@@ -14,6 +15,27 @@ from tasks.record.layout import StageLayout
 
 ACQUIRE_SECONDS = 2.0
 """An observer's look at the lock takes it for an instant, so a holder-to-be tries for so long."""
+
+
+@contextmanager
+def exclusive(
+    path: Path, refusal: Callable[[dict[str, Any]], str] | None = None, patience_seconds: float = 0.0, mode: int = 0o666
+) -> Iterator[IO[bytes]]:
+    """Own the file, made if it is not there, until the block ends or this process dies. Not re-entrant.
+
+    Waits for another owner; where there is a `refusal`, only for `patience_seconds`, and then raises LockedError with what it
+    makes of that which the owner has written there.
+    """
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, mode), "r+b") as file:
+        if refusal is None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        else:
+            deadline = time.monotonic() + patience_seconds
+            while not try_lock(file, fcntl.LOCK_EX):
+                if time.monotonic() > deadline:
+                    raise LockedError(refusal(parse(file.read())))
+                time.sleep(0.05)
+        yield file
 
 
 class StageLock:
@@ -42,13 +64,12 @@ class StageLock:
 @contextmanager
 def hold(stage: StageLayout) -> Iterator[StageLock]:
     """Own the stage; raises LockedError if another live process does."""
+
+    def refusal(owner: dict[str, Any]) -> str:
+        return f"{stage.path} is owned by process {owner.get('pid')}; wait for it or stop it"
+
     stage.path.mkdir(parents=True, exist_ok=True)
-    with stage.lock.open("a+b") as _create, stage.lock.open("r+b") as file:
-        deadline = time.monotonic() + ACQUIRE_SECONDS
-        while not try_lock(file, fcntl.LOCK_EX):
-            if time.monotonic() > deadline:
-                raise LockedError(f"{stage.path} is owned by process {parse(file.read()).get('pid')}; wait for it or stop it")
-            time.sleep(0.05)
+    with exclusive(stage.lock, refusal, ACQUIRE_SECONDS) as file:
         yield StageLock(file)
 
 

@@ -3,36 +3,24 @@
 A manifest is written last, atomically and once; its existence means that the stage is done.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.record.errors import IntegrityError, RequestChangedError
+from tasks.record.files import FileEntry, Record, canonical, check_size, digest_of, file_sha256, write_json
 from tasks.record.layout import REPOSITORY, StageLayout, is_checkout
 
 FORMAT_VERSION: Literal[1] = 1
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "safetensors", "prefect", "mlflow")
 Kind = Literal["prepare", "examples", "pretrain", "finetune", "evaluate", "promote"]
-
-
-class Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileEntry(Record):
-    path: str
-    """Relative to the folder of the manifest, with forward slashes."""
-    size_bytes: int
-    sha256: str
 
 
 class Input(Record):
@@ -97,41 +85,9 @@ class Manifest(Record):
             ) from None
 
 
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def digest_of(value: Any) -> str:
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_entries(folder: Path, paths: list[Path]) -> tuple[FileEntry, ...]:
-    """Size and SHA-256 of each file, sorted by path relative to `folder`."""
-    return tuple(
-        FileEntry(path=p.relative_to(folder).as_posix(), size_bytes=p.stat().st_size, sha256=file_sha256(p))
-        for p in sorted(paths)
-    )
-
-
 def sha256_of(manifest: Manifest, path: str) -> str | None:
     """SHA-256 of one of the manifest's files, by its path in the folder; None where it is not listed."""
     return next((entry.sha256 for entry in manifest.files if entry.path == path), None)
-
-
-def check_size(path: Path, entry: FileEntry) -> None:
-    """Raises IntegrityError if the file is not there or not as long as its manifest says."""
-    if not path.is_file():
-        raise IntegrityError(f"{path} is listed in the manifest and does not exist; restore it or make it again")
-    if (size := path.stat().st_size) != entry.size_bytes:
-        raise IntegrityError(
-            f"{path} has {size} bytes and its manifest says {entry.size_bytes}; it is damaged, restore it or make it again"
-        )
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
@@ -157,41 +113,6 @@ def input_manifest(request: Request, role: str) -> Manifest:
     if manifest.digest != request.inputs[role].digest:
         raise IntegrityError(f"{path} is not the {role} that was asked for; run the pipeline again")
     return manifest
-
-
-def fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Write under a temporary name, fsync, rename, fsync the folder: a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
-
-
-def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(), mode)
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_bytes())
 
 
 def environment() -> dict[str, Any]:

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tasks.record.files import read_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import read_json
 
 STEPS = ("plan", "extract", "deduplicate", "tokenizer", "encode")
 """In their order; each reads what the ones before it made. The stage's own process then puts the results in their place."""

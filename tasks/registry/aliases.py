@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.record.errors import ConfigError, GateError
 from tasks.record.journal import read_journal
+from tasks.record.layout import registry_folder
 from tasks.record.manifest import Manifest
 from tasks.registry.records import Move, history, history_file, keep_decision, version_records, version_text, write_history
 from tasks.registry.status import CHAMPION
@@ -33,7 +34,7 @@ def model_locked(home: Path, model_name: str) -> Iterator[None]:
     """One writer of a registered model at a time, over all processes of this home. Not re-entrant."""
     if not MODEL_NAME.fullmatch(model_name):
         raise ConfigError(f"registry.model_name={model_name!r} is no name for a model; use letters, digits and . _ - only")
-    with locked(home / "registry" / f"{model_name}.lock"):
+    with locked(registry_folder(home) / f"{model_name}.lock"):
         yield
 
 

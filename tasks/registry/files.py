@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from tasks.record.errors import IntegrityError, TrackingError
-from tasks.record.manifest import file_sha256
+from tasks.record.files import file_sha256
 from tasks.registry.store import make_private
 
 log = logging.getLogger(__name__)

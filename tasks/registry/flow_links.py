@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.record.files import read_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import read_json
 from tasks.services.environment import page
 
 FLOW_TAGS = ("prefect_flow_run_id", "prefect_url")

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tasks.record.errors import IntegrityError
+from tasks.record.files import Record, write_json
 from tasks.record.journal import Journal, read_journal
-from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Manifest, Record, write_json
+from tasks.record.layout import RunLayout, StageLayout, registry_folder
+from tasks.record.manifest import Manifest
 from tasks.registry.store import make_private, store_identity
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class Move(Record):
 
 
 def record_file(home: Path, key: str) -> Path:
-    return home / "registry" / "intents" / f"{key}.json"
+    return registry_folder(home) / "intents" / f"{key}.json"
 
 
 def read_record(path: Path) -> VersionRecord | None:
@@ -120,7 +121,7 @@ def keep_decision(home: Path, model_name: str, decision: Manifest) -> None:
 
 
 def history_file(home: Path) -> Path:
-    return home / "registry" / "aliases.jsonl"
+    return registry_folder(home) / "aliases.jsonl"
 
 
 def history(home: Path, model_name: str) -> list[Move]:

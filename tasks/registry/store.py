@@ -1,6 +1,5 @@
 """Our side of MLflow, without importing it: where the store is, who writes to it now, and what of a stage is in it."""
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -9,8 +8,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from tasks.record.files import Record, read_json
 from tasks.record.layout import StageLayout, mlflow_folder, runs_folder
-from tasks.record.manifest import Record, read_json
+from tasks.record.lock import exclusive
 from tasks.services.records import alive
 
 log = logging.getLogger(__name__)
@@ -65,14 +65,10 @@ def make_private(folder: Path) -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file until the block ends or the process dies. Not re-entrant."""
+    """`exclusive`, readable by its owner only, and its folder too."""
     make_private(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with exclusive(path, mode=0o600):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def stage_name(home: Path, stage: StageLayout) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.record.errors import DivergedError, IntegrityError
+from tasks.record.files import read_json, write_atomically
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, read_json, write_atomically
+from tasks.record.manifest import Manifest
 from tasks.registry.card import card_description, with_picture
 from tasks.registry.flow_links import flow_tags
 from tasks.registry.records import Move, VersionRecord, describe, history, newest_decision, version_records, write_record

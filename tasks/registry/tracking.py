@@ -5,7 +5,6 @@ Requests are never retried by the HTTP client, because a repeated POST would cre
 """
 
 import contextlib
-import ctypes
 import functools
 import json
 import logging
@@ -19,11 +18,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tasks.record.children import die_with_parent
 from tasks.record.errors import TrackingError
+from tasks.record.files import write_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import StageLayout
 from tasks.record.layout import home as pretune_home
-from tasks.record.manifest import Manifest, Request, flatten, read_request, write_json
+from tasks.record.manifest import Manifest, Request, flatten, read_request
 from tasks.registry.datasets import card_note, log_card, log_data
 from tasks.registry.flow_links import FLOW_TAGS, flow_run_of, flow_tags
 from tasks.registry.store import (
@@ -60,7 +61,6 @@ CHUNK_BYTES = 1 << 20
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
 MAX_KEY, MAX_PARAM, MAX_TAG = 250, 6000, 5000
 SYNC_EVERY_SECONDS = 5.0
-PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
@@ -382,7 +382,7 @@ def main() -> int:
     """
     parent = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     os.nice(10)
     return follow(pretune_home(), StageLayout(Path(sys.argv[1]).resolve()), parent)

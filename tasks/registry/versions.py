@@ -13,16 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from tasks.record.errors import IntegrityError, TrackingError
+from tasks.record.files import Record, fsync_folder, write_atomically, write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import (
-    Manifest,
-    Record,
-    fsync_folder,
-    read_request,
-    verify,
-    write_atomically,
-    write_json,
-)
+from tasks.record.manifest import Manifest, read_request, verify
 from tasks.registry import aliases as alias_moves
 from tasks.registry.files import local_folder, place_file
 from tasks.registry.flow_links import flow_run_of

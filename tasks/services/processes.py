@@ -1,6 +1,5 @@
 """Starting a service as a detached process, waiting until it answers, and ending exactly that process and its children."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -12,13 +11,13 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tasks.record.children import start_child
 from tasks.record.errors import ConfigError, StageError
 from tasks.services.records import ServiceName, ServiceRecord, services_folder, write_record
 
 READY_SECONDS = 240.0
 TERMINATE_SECONDS = 5.0
 PRIVATE_UMASK = 0o077
-PR_SET_PDEATHSIG = 1
 
 
 def free_port(asked: int | None, default: int, flag: str) -> int:
@@ -68,15 +67,10 @@ def clean_environment() -> dict[str, str]:
 def spawn_temporary(home: Path, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start a server that lives as long as this process: the kernel ends it if this one is killed."""
     with log_file(home, "prefect-temporary").open("wb") as log:
-        return subprocess.Popen(
-            command, env=clean_environment() | environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            cwd=services_folder(home), start_new_session=True, umask=PRIVATE_UMASK, preexec_fn=die_with_parent,
+        return start_child(
+            command, log, dies_by=signal.SIGTERM, env=clean_environment() | environment,
+            cwd=services_folder(home), start_new_session=True, umask=PRIVATE_UMASK,
         )  # fmt: skip
-
-
-def die_with_parent() -> None:
-    """The kernel ends this process when the thread that started it ends. Linux only."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def wait_until_it_answers(url: str, is_alive: Callable[[], bool], log: Path) -> None:

@@ -1,6 +1,5 @@
 """Which services of this home run: one JSON record each, true only while exactly that process lives."""
 
-import fcntl
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,8 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from tasks.record import layout
-from tasks.record.errors import LockedError
-from tasks.record.manifest import read_json, write_json
+from tasks.record.files import read_json, write_json
+from tasks.record.lock import exclusive
 
 ServiceName = Literal["prefect", "mlflow", "worker"]
 SERVICES: tuple[ServiceName, ...] = ("prefect", "mlflow", "worker")
@@ -102,9 +101,6 @@ def alive(home: Path, name: ServiceName) -> ServiceRecord | None:
 @contextmanager
 def services_lock(home: Path) -> Iterator[None]:
     """One `up` or `down` at a time; raises LockedError while another one works."""
-    with (services_folder(home) / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(f"another `pretune up` or `pretune down` works on {home}; wait until it is done") from None
+    refusal = f"another `pretune up` or `pretune down` works on {home}; wait until it is done"
+    with exclusive(services_folder(home) / "lock", lambda _owner: refusal):
         yield

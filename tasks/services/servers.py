@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from tasks.launch.stage import request_stop
+from tasks.record.files import read_json
 from tasks.record.layout import RunLayout, StageLayout, begun_stages
 from tasks.record.lock import owner
-from tasks.record.manifest import read_json
 from tasks.services.environment import (
     client_environment,
     mlflow_command,

@@ -11,18 +11,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from tasks.config.parallel import Layout
 from tasks.config.training import FinetuneConfig, GateConfig
 from tasks.data.tokens.examples import read_examples
+from tasks.record.files import file_entries, file_sha256, write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import (
-    Manifest,
-    Request,
-    file_entries,
-    file_sha256,
-    input_manifest,
-    verify,
-    write_json,
-    write_manifest,
-)
+from tasks.record.manifest import Manifest, Request, input_manifest, verify, write_manifest
 from tasks.training.baselines import majority_accuracy, tfidf_accuracy
 from tasks.training.evaluation import answer_losses, as_metrics, classification_metrics, paired_bootstrap, predict_classes
 from tasks.training.finetune import encode

@@ -17,8 +17,9 @@ from tasks.data.tokens.digest import samples_digest
 from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples
 from tasks.data.tokens.packing import pack
 from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.files import file_entries
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, Request, file_entries, input_manifest, sha256_of, write_manifest
+from tasks.record.manifest import Manifest, Request, input_manifest, sha256_of, write_manifest
 from tasks.training.evaluation import (
     Batch,
     answer_losses,

@@ -11,18 +11,9 @@ from tasks.data.order.training import mixture_of
 from tasks.data.tokens.shards import TokenDataset
 from tasks.data.tokens.tokenizer import load_tokenizer
 from tasks.record.errors import ConfigError, DivergedError
+from tasks.record.files import file_entries, fsync_folder, write_json
 from tasks.record.layout import StageLayout, step_folder
-from tasks.record.manifest import (
-    Manifest,
-    Request,
-    file_entries,
-    fsync_folder,
-    input_manifest,
-    sha256_of,
-    verify,
-    write_json,
-    write_manifest,
-)
+from tasks.record.manifest import Manifest, Request, input_manifest, sha256_of, verify, write_manifest
 from tasks.training.checkpoint.checkpoint import discard_after, load_checkpoint
 from tasks.training.convergence import Evaluation, Verdict, judge
 from tasks.training.evaluation import as_metrics, heldout_batches, heldout_metrics, read_text

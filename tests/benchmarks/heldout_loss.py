@@ -44,7 +44,7 @@ CONTENDERS: dict[str, dict[str, Any]] = {
 def prepared(home: Path, text: Path | None) -> Path:
     """Folder of the token data, made once in `home` by the process that makes it for every run."""
     from tasks.config.presets import parse_config
-    from tasks.record.manifest import write_json
+    from tasks.record.files import write_json
     from tasks.stages.work import prepare_work
 
     source = {"source": "text", "path": str(text)} if text else {"source": "sample"}

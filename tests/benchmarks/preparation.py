@@ -24,8 +24,9 @@ import psutil
 from tasks.config.config import Config
 from tasks.data.card.text import table
 from tasks.launch.preparation import run_part
+from tasks.record.files import write_json
 from tasks.record.layout import REPOSITORY
-from tasks.record.manifest import Manifest, write_json
+from tasks.record.manifest import Manifest
 from tasks.record.parts import STEPS, WorkLayout
 from tasks.stages.work import prepare_work
 

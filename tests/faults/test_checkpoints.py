@@ -16,8 +16,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tasks.record.errors import DiskFullError, IntegrityError
+from tasks.record.files import read_json
 from tasks.record.layout import StageLayout, step_folder
-from tasks.record.manifest import Manifest, read_json, verify
+from tasks.record.manifest import Manifest, verify
 from tasks.training.checkpoint.checkpoint import (
     TrainState,
     clear_leftovers,

@@ -16,12 +16,12 @@ import pytest
 
 from tasks.launch.stage import follow, request_stop, start_or_attach
 from tasks.record.errors import DiskFullError, LimitError, PretuneError, StageError
+from tasks.record.files import write_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import RunLayout
 from tasks.record.lock import owner
-from tasks.record.manifest import write_json
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
-from tests.kit.runs import finish, tiny_config, write_text
+from tests.kit.runs import run_to_end, tiny_config, write_text
 
 SOON_SECONDS = 45
 """The stall timeout is 900 s. On a busy machine it takes 2 to 8 s, most of it the launcher's."""
@@ -43,7 +43,7 @@ def work_of(home: Path, text: Path, name: str, steps: int = 40, **launch: object
         text, launch={"num_processes": 2, "max_restarts": 0} | launch,
         pretrain={"train_tokens": 512 * steps, "keep_checkpoints": 3},
     )  # fmt: skip
-    return pretrain_work(RunLayout(home, name), config, finish(prepare_work(home, config)))
+    return pretrain_work(RunLayout(home, name), config, run_to_end(prepare_work(home, config)))
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def test_a_full_disk_ends_both_ranks_and_with_room_the_same_command_goes_on(home
         kept = sorted(path.name for path in work.stage.checkpoints.iterdir())
         assert kept and all(re.fullmatch(r"step_\d+", name) for name in kept), "what is done is kept, nothing half-made"
         resize(2**26)
-        assert finish(work).manifest.step == 40
+        assert run_to_end(work).manifest.step == 40
         starts = [line["step"] for line in read_journal(work.stage.journal)[0] if line["kind"] == "start"]
         assert starts[1] == int(kept[-1][5:])
 
@@ -132,7 +132,7 @@ def test_a_full_disk_ends_both_ranks_and_with_room_the_same_command_goes_on(home
 def test_a_full_disk_at_the_export_is_told_once(home: Path, text: Path) -> None:
     work = work_of(home, text, "full-export", max_restarts=5)
     with small_disk(work.stage.path) as resize:
-        done: Result = finish(work)
+        done: Result = run_to_end(work)
         shutil.rmtree(work.stage.export)
         work.stage.manifest.unlink()
         resize(shutil.disk_usage(work.stage.path).used + 80_000)
@@ -143,7 +143,7 @@ def test_a_full_disk_at_the_export_is_told_once(home: Path, text: Path) -> None:
         assert needed == done.manifest.metrics["num_parameters"] * 4 > there
         assert attempts(work) == 2
         resize(2**26)
-        assert finish(work).manifest.details["chain"] == done.manifest.details["chain"]
+        assert run_to_end(work).manifest.details["chain"] == done.manifest.details["chain"]
 
 
 @pytest.mark.parametrize("free", [0, 12_288])
@@ -162,7 +162,7 @@ def test_a_disk_that_is_full_before_the_start_is_told(home: Path, text: Path, fr
             follow(work.stage, lambda progress: None, poll_seconds=0.05)
         (work.stage.path / "other").unlink()
         resize(2**26)
-        assert finish(work).manifest.step == 40
+        assert run_to_end(work).manifest.step == 40
 
 
 def limit(which: int, value: Callable[[psutil.Process], int]) -> Callable[[Work], None]:

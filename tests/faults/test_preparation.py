@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tasks.config.config import Config
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import REPOSITORY, StageLayout
-from tasks.record.manifest import Manifest, read_json, write_json
+from tasks.record.manifest import Manifest
 from tasks.stages.work import prepare_work
 from tests.kit.preparations import sentences
 

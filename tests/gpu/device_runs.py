@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout, ParallelConfig
 from tasks.data.order.permutation import samples_of_step
-from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.model.mesh import Mesh
@@ -19,6 +18,7 @@ from tasks.training.model.objective import causal_loss
 from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, make_trainable, random_partition
+from tests.kit.trainers import lines_of
 
 STEPS, ROWS, BATCH, MICRO_BATCH, VOCABULARY = 20, 128, 16, 8, 1024
 # Without a GPU the same code runs in small.
@@ -88,18 +88,8 @@ def heldout(run: Trainer) -> dict[str, float]:
     return {"heldout_loss": run.passes.measure([batch], "fp32").item() / (8 * LENGTH)}
 
 
-def finished(run: Trainer) -> Trainer:
-    run.resume()
-    run.train()
-    return run
-
-
-def lines(run: Trainer, kind: str = "step") -> list[dict[str, Any]]:
-    return latest_by_step(read_journal(run.stage.journal)[0], kind)
-
-
 def losses(run: Trainer) -> list[float]:
-    return [line["loss"] for line in lines(run)]
+    return [line["loss"] for line in lines_of(run)]
 
 
 def largest_difference(found: list[float], expected: list[float]) -> float:

@@ -10,7 +10,8 @@ from tasks.record.errors import StoppedError
 from tasks.training.checkpoint.checkpoint import committed_checkpoints
 from tasks.training.loop import Trainer
 from tasks.training.model.model import check_isolation
-from tests.gpu.device_runs import DROPOUT, STEPS, differing, finished, largest_difference, lines, losses, trainer, weights
+from tests.gpu.device_runs import DROPOUT, STEPS, differing, largest_difference, losses, trainer, weights
+from tests.kit.trainers import continued, lines_of
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRETUNE_DEVICE", "cpu")
         return {
-            precision: losses(finished(trainer("cpu", tmp_path_factory.mktemp(precision), precision)))
+            precision: losses(continued(trainer("cpu", tmp_path_factory.mktemp(precision), precision)))
             for precision in ("fp32", "bf16")
         }
 
@@ -28,7 +29,7 @@ def on_cpu(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
 def test_the_losses_of_20_steps_are_the_cpus(
     device: str, tmp_path: Path, on_cpu: dict[str, list[float]], precision: str, tolerance: float
 ) -> None:
-    found = losses(finished(trainer(device, tmp_path, precision)))
+    found = losses(continued(trainer(device, tmp_path, precision)))
     difference = largest_difference(found, on_cpu["fp32"])
     print(f"{device} {precision}: largest difference from the CPU's fp32 {difference:.1e}, last loss {found[-1]:.4f}")
     assert difference < tolerance
@@ -38,7 +39,7 @@ def test_the_losses_of_20_steps_are_the_cpus(
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.soak)])
 def test_compiled_layers_have_the_losses_of_eager_ones(device: str, tmp_path: Path, precision: str) -> None:
     runs = {
-        setting: losses(finished(trainer(device, tmp_path / setting, precision, compile=setting))) for setting in ("on", "off")
+        setting: losses(continued(trainer(device, tmp_path / setting, precision, compile=setting))) for setting in ("on", "off")
     }
     difference = largest_difference(runs["on"], runs["off"])
     print(f"{device} {precision}: compiled against eager {difference:.1e}")
@@ -57,13 +58,13 @@ def test_compiled_layers_have_the_losses_of_eager_ones(device: str, tmp_path: Pa
 def test_a_run_that_was_stopped_and_resumed_is_bit_identical(
     device: str, tmp_path: Path, precision: str, model: dict[str, Any]
 ) -> None:
-    whole = finished(trainer(device, tmp_path / "whole", precision, model=model))
+    whole = continued(trainer(device, tmp_path / "whole", precision, model=model))
     for attempt, stop in enumerate((3, 14), 1):
         run = stopping(trainer(device, tmp_path / "stopped", precision, attempt, model=model), stop)
         with pytest.raises(StoppedError):
-            finished(run)
+            continued(run)
         run.stage.stop.unlink()
-    last = finished(trainer(device, tmp_path / "stopped", precision, 3, model=model))
+    last = continued(trainer(device, tmp_path / "stopped", precision, 3, model=model))
     assert differing(weights(last), weights(whole)) == []
     assert last.state.chain == whole.state.chain
     assert losses(last) == losses(whole)
@@ -85,7 +86,7 @@ def stopping(run: Trainer, stop: int) -> Trainer:
 def test_a_checkpoint_holds_its_step_though_training_went_on(device: str, tmp_path: Path) -> None:
     """On a GPU it is copied by a stream of its own behind the step, while the next steps are launched."""
     run = trainer(device, tmp_path / "on", "bf16", changes={"checkpoint_every_steps": 1, "keep_checkpoints": STEPS})
-    finished(run)
+    continued(run)
     assert len(committed_checkpoints(run.stage)) == STEPS
     for step in (1, 9):
         resumed = trainer(device, tmp_path / "on", "bf16", attempt=step + 1)
@@ -94,11 +95,11 @@ def test_a_checkpoint_holds_its_step_though_training_went_on(device: str, tmp_pa
                 path.rename(tmp_path / path.name)
         resumed.resume()
         assert resumed.state.step == step
-        short = finished(trainer(device, tmp_path / f"short {step}", "bf16", changes={"max_steps": step}))
+        short = continued(trainer(device, tmp_path / f"short {step}", "bf16", changes={"max_steps": step}))
         assert differing(weights(resumed), weights(short)) == []
         for path in tmp_path.glob("step_*"):
             path.rename(run.stage.checkpoints / path.name)
-    stalled = lines(run)[-1]["checkpoint_stall_seconds"]
+    stalled = lines_of(run)[-1]["checkpoint_stall_seconds"]
     print(f"{device}: {STEPS} checkpoints, training waited {stalled:.3f} s in all")
 
 
@@ -114,7 +115,7 @@ def test_activation_checkpointing_changes_no_number_and_saves_memory(device: str
     for kind in ("none", "selective", "full"):
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        runs[kind] = losses(finished(trainer(device, tmp_path / kind, activation_checkpointing=kind)))
+        runs[kind] = losses(continued(trainer(device, tmp_path / kind, activation_checkpointing=kind)))
         peaks[kind] = torch.cuda.max_memory_allocated() if device == "cuda" else 0
     for kind in ("selective", "full"):
         assert largest_difference(runs[kind], runs["none"]) < 1e-5

@@ -10,11 +10,12 @@ import pytest
 from tasks.audit.verify import verify_run
 from tasks.launch.stage import start_or_attach
 from tasks.record.errors import IntegrityError
+from tasks.record.files import read_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Manifest, read_json
+from tasks.record.manifest import Manifest
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
-from tests.kit.runs import finish, kill, tiny_config, wait_for_step, write_text
+from tests.kit.runs import kill, run_to_end, tiny_config, wait_for_step, write_text
 
 STEPS = 400
 AHEAD = 3
@@ -26,7 +27,7 @@ TRAINING = {"train_tokens": 512 * STEPS, "warmup_steps": 4, "evaluate_every_step
 def begun(home: Path) -> tuple[Work, Result]:
     """A pre-training on two ranks, killed after its first checkpoint, and its data set."""
     config = tiny_config(write_text(home / "words.txt"), pretrain=TRAINING, launch={"num_processes": 2})
-    dataset = finish(prepare_work(home, config))
+    dataset = run_to_end(prepare_work(home, config))
     work = pretrain_work(RunLayout(home, "run"), config, dataset)
     start_or_attach(work.stage, work.request)
     wait_for_step(work.stage, 105)
@@ -68,7 +69,7 @@ def test_data_that_were_damaged_are_refused_and_what_was_read_from_them_is_named
         intact = path.read_bytes()
         damage(path)
         with pytest.raises(IntegrityError) as error:
-            finish(work)
+            run_to_end(work)
         path.write_bytes(intact)
         sentence = str(error.value)
         assert sentence.startswith(f"{path} ") and fault in sentence
@@ -90,7 +91,7 @@ def test_data_that_were_damaged_are_refused_and_what_was_read_from_them_is_named
     with shard.open("r+b") as file:
         file.write(intact)
     latest_last = last_step(stage) + AHEAD
-    finish(work)
+    run_to_end(work)
     assert Manifest.read(stage.manifest).step == STEPS
     (sentence,) = verify_run(tmp_path, "run").stages[0].failures
     assert " read other tokens than the data set has now: the digest of step " in sentence

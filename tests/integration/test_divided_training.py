@@ -10,11 +10,12 @@ from transformers import AutoModelForCausalLM
 from tasks.config.config import Config
 from tasks.launch.stage import follow, start_or_attach
 from tasks.record.errors import StoppedError
+from tasks.record.files import file_sha256
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import file_sha256, verify
+from tasks.record.manifest import verify
 from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, prepare_work, pretrain_work
-from tests.kit.runs import finish, pretrained, tiny_config, write_text
+from tests.kit.runs import pretrained, run_to_end, tiny_config, write_text
 from tests.kit.stages import finetune_config
 
 MESHES = {"shard": {"shard": 2}, "pipeline": {"pipeline_parallel": 2}}
@@ -70,7 +71,7 @@ def test_stopped_in_the_middle_it_continues_to_bit_identical_weights(
     home: Path, text: Path, runs: dict[str | None, Result], mesh: str
 ) -> None:
     config = config_of(text, mesh)
-    work = pretrain_work(RunLayout(home, f"{mesh}-stopped"), config, finish(prepare_work(home, config)))
+    work = pretrain_work(RunLayout(home, f"{mesh}-stopped"), config, run_to_end(prepare_work(home, config)))
 
     def stop(progress: object) -> None:
         if any(line["step"] >= 13 for line in read_journal(work.stage.journal)[0] if line["kind"] == "step"):
@@ -79,7 +80,7 @@ def test_stopped_in_the_middle_it_continues_to_bit_identical_weights(
     start_or_attach(work.stage, work.request)
     with pytest.raises(StoppedError):
         follow(work.stage, stop, poll_seconds=0.02)
-    result = finish(work)
+    result = run_to_end(work)
     assert len({line["attempt"] for line in read_journal(work.stage.journal)[0]}) == 2
     assert file_sha256(result.stage.export / "model.safetensors") == file_sha256(runs[mesh].stage.export / "model.safetensors")
     assert result.manifest.details["chain"] == runs[mesh].manifest.details["chain"]
@@ -88,7 +89,7 @@ def test_stopped_in_the_middle_it_continues_to_bit_identical_weights(
 def test_a_run_goes_on_on_another_mesh(home: Path, text: Path, runs: dict[str | None, Result]) -> None:
     """The mesh is no part of the request: what was begun as a pipeline is finished on shards."""
     first, second = (config_of(text, mesh) for mesh in ("pipeline", "shard"))
-    dataset = finish(prepare_work(home, first))
+    dataset = run_to_end(prepare_work(home, first))
     work = pretrain_work(RunLayout(home, "moved"), first, dataset)
 
     def stop(progress: object) -> None:
@@ -98,7 +99,7 @@ def test_a_run_goes_on_on_another_mesh(home: Path, text: Path, runs: dict[str | 
     start_or_attach(work.stage, work.request)
     with pytest.raises(StoppedError):
         follow(work.stage, stop, poll_seconds=0.02)
-    result = finish(pretrain_work(RunLayout(home, "moved"), second, dataset))
+    result = run_to_end(pretrain_work(RunLayout(home, "moved"), second, dataset))
     starts = [line["layout"] for line in read_journal(work.stage.journal)[0] if line["kind"] == "start"]
     assert starts == [
         "pipeline 2, replicate 1, shard 1, tensor 1",
@@ -112,12 +113,12 @@ def test_it_is_fine_tuned_on_shards_where_it_was_a_pipeline(
     home: Path, text: Path, runs: dict[str | None, Result], kind: str
 ) -> None:
     tuning = finetune_config(home, kind, epochs=2)
-    examples = finish(examples_work(home, tuning))
+    examples = run_to_end(examples_work(home, tuning))
     found = {}
     for mesh in (None, "pipeline"):
         config = config_of(text, mesh)
         work = finetune_work(RunLayout(home, f"tuned-{mesh}".lower()), config, tuning, runs["pipeline"], examples, False)
-        found[mesh] = finish(work)
+        found[mesh] = run_to_end(work)
     starts = [line for line in read_journal(found["pipeline"].stage.journal)[0] if line["kind"] == "start"]
     assert starts[0]["layout"] == "pipeline 1, replicate 1, shard 2, tensor 1"
     curves = [latest_by_step(read_journal(run.stage.journal)[0], "step") for run in found.values()]
@@ -130,10 +131,10 @@ def test_it_is_fine_tuned_on_shards_where_it_was_a_pipeline(
 def test_its_candidate_is_measured(home: Path, text: Path, runs: dict[str | None, Result]) -> None:
     tuning = finetune_config(home, "classification", epochs=2).model_copy(update={"name": "judged"})
     config, run = config_of(text, "shard"), RunLayout(home, "judged")
-    examples = finish(examples_work(home, tuning))
+    examples = run_to_end(examples_work(home, tuning))
     candidate, random = (
-        finish(finetune_work(run, config, tuning, runs["shard"], examples, random_init)) for random_init in (False, True)
+        run_to_end(finetune_work(run, config, tuning, runs["shard"], examples, random_init)) for random_init in (False, True)
     )
     results = {"candidate": candidate, "base": runs["shard"], "examples": examples, "random_init": random}
-    decision = finish(evaluate_work(run, config, tuning, results))
+    decision = run_to_end(evaluate_work(run, config, tuning, results))
     assert decision.manifest.metrics["candidate_accuracy"] == pytest.approx(candidate.manifest.metrics["accuracy"])

@@ -25,7 +25,7 @@ from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, make_trainable, random_partition
 from tests.kit.ranks import run_ranks
-from tests.kit.trainers import read, recipe
+from tests.kit.trainers import recipe, token_batch, tokens_read
 
 STEPS = 20
 LAYOUTS = {
@@ -79,7 +79,7 @@ def heldout(run: Trainer) -> float:
     """Mean loss of eight rows, two a batch, each data-parallel rank its share."""
     width = run.mesh.layout.data_parallel
     rows = torch.arange(8).reshape(4, 2).numpy()[run.mesh.data_rank :: width]
-    return run.ranks.sum_(run.passes.measure([read(ids) for ids in rows], "fp32")).item() / 96
+    return run.ranks.sum_(run.passes.measure([token_batch(ids) for ids in rows], "fp32")).item() / 96
 
 
 def trained(ranks: Ranks, folder: Path, layout: Layout, model: str, **parallel: object) -> tuple[int, int, dict]:
@@ -106,14 +106,10 @@ def evaluations(folder: Path) -> list[float]:
     return [e["heldout_loss"] for e in latest_by_step(read_journal(StageLayout(folder).journal)[0], "evaluation")]
 
 
-def tokens_read(folder: Path) -> list[str]:
-    return [line["token_digest"] for line in latest_by_step(read_journal(StageLayout(folder).journal)[0], "step")]
-
-
 def tokens_of_steps() -> list[str]:
     """What every layout must have read, from the rows alone."""
     places = np.arange(16)
-    rows = [read((places * 7 + step * 16) % 40) for step in range(STEPS)]
+    rows = [token_batch((places * 7 + step * 16) % 40) for step in range(STEPS)]
     arrays = [[batch[name].numpy() for name in ("input_ids", "labels", "position_ids")] for batch in rows]
     return [digest_text(samples_digest(places.tolist(), zip(*one, strict=True))) for one in arrays]
 

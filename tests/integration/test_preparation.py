@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tasks.config.config import Config
+from tasks.record.files import write_json
 from tasks.record.layout import REPOSITORY, StageLayout
-from tasks.record.manifest import Manifest, write_json
+from tasks.record.manifest import Manifest
 from tasks.stages.work import prepare_work
 from tests.kit.preparations import sentences
 

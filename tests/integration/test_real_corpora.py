@@ -11,8 +11,9 @@ from lxml import etree
 from tasks.config.config import Config
 from tasks.data.__main__ import main
 from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, read_json, write_json
+from tasks.record.manifest import Manifest
 from tasks.stages.work import prepare_work
 from tests.kit import real_data
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.kit.loop_work import LOOPS, RARE_LOOPS, get, give_work, let_loops_be_heard, post, turns
-from tests.kit.servers import FINAL, Services, pretune, start, tail, tiny_parameters
+from tests.kit.servers import FINAL, Services, pretune, start_services, tail, tiny_parameters
 
 RECURRING = "/deployments/name/finetune/demo-topic-recurring"
 ALONE_SECONDS = 120.0
@@ -22,7 +22,7 @@ def services(tmp_path_factory) -> Services:
     home = tmp_path_factory.mktemp("home").resolve()
     let_loops_be_heard(home / "prefect")
     try:
-        yield start(home)
+        yield start_services(home)
     finally:
         pretune(home, "down")
 

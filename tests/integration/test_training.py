@@ -15,12 +15,13 @@ import pytest
 
 from tasks.launch.stage import follow, request_stop, start_or_attach
 from tasks.record.errors import DivergedError, IntegrityError, StoppedError
+from tasks.record.files import file_sha256
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.lock import owner
-from tasks.record.manifest import Manifest, file_sha256, verify
+from tasks.record.manifest import Manifest, verify
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
-from tests.kit.runs import finish, pretrained, tiny_config, wait_for_step, write_text
+from tests.kit.runs import pretrained, run_to_end, tiny_config, wait_for_step, write_text
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def one_rank(home: Path, text: Path) -> Result:
 def stopped(home: Path, text: Path) -> Work:
     """One rank, stopped after step 12 or a few later; tests go on from copies of it."""
     config = tiny_config(text)
-    work = pretrain_work(RunLayout(home, "stopped"), config, finish(prepare_work(home, config)))
+    work = pretrain_work(RunLayout(home, "stopped"), config, run_to_end(prepare_work(home, config)))
     start_or_attach(work.stage, work.request)
     wait_for_step(work.stage, 12)
     request_stop(work.stage)
@@ -101,7 +102,7 @@ def test_everything_killed_in_the_middle_continues_to_bit_identical_weights(
     home: Path, text: Path, undisturbed: Result
 ) -> None:
     config = tiny_config(text, launch={"num_processes": 2})
-    work = pretrain_work(RunLayout(home, "killed"), config, finish(prepare_work(home, config)))
+    work = pretrain_work(RunLayout(home, "killed"), config, run_to_end(prepare_work(home, config)))
     for step in (3, 12, 27):
         start_or_attach(work.stage, work.request)
         wait_for_step(work.stage, step)
@@ -109,7 +110,7 @@ def test_everything_killed_in_the_middle_continues_to_bit_identical_weights(
             process.kill()
         wait_until_gone(work.stage)
         assert not work.stage.manifest.exists()
-    result = finish(work)
+    result = run_to_end(work)
     attempts = {line["attempt"] for line in read_journal(work.stage.journal)[0]}
     assert len(attempts) == 4
     assert weights_of(result) == weights_of(undisturbed)
@@ -130,7 +131,7 @@ def wait_until_gone(stage: StageLayout) -> None:
 
 def test_ranks_die_with_their_supervisor_and_with_their_launcher(home: Path, text: Path) -> None:
     config = tiny_config(text, launch={"num_processes": 2, "max_restarts": 0}, pretrain={"train_tokens": 512 * 4000})
-    work = pretrain_work(RunLayout(home, "orphans"), config, finish(prepare_work(home, config)))
+    work = pretrain_work(RunLayout(home, "orphans"), config, run_to_end(prepare_work(home, config)))
     start_or_attach(work.stage, work.request)
     wait_for_step(work.stage, 1)
     assert len(processes_of(work.stage)) in (4, 5), "supervisor, launcher, two ranks; the mirror, where they took long to begin"
@@ -140,7 +141,7 @@ def test_ranks_die_with_their_supervisor_and_with_their_launcher(home: Path, tex
 
 def test_a_killed_rank_is_restarted_from_the_checkpoint(home: Path, text: Path, undisturbed: Result) -> None:
     config = tiny_config(text, launch={"num_processes": 2})
-    work = pretrain_work(RunLayout(home, "rank-killed"), config, finish(prepare_work(home, config)))
+    work = pretrain_work(RunLayout(home, "rank-killed"), config, run_to_end(prepare_work(home, config)))
     start_or_attach(work.stage, work.request)
     wait_for_step(work.stage, 8)
     ranks = [p for p in processes_of(work.stage) if "tasks.worker" in p.cmdline() and "accelerate" not in " ".join(p.cmdline())]
@@ -155,12 +156,12 @@ def test_a_stop_ends_at_a_step_boundary_and_the_same_request_continues(home: Pat
     work = copied(stopped, home, "continued")
     last = steps(work.stage)[-1]["step"]
     assert (work.stage.checkpoints / f"step_{last:08d}" / "manifest.json").exists()
-    assert weights_of(finish(work)) == weights_of(one_rank)
+    assert weights_of(run_to_end(work)) == weights_of(one_rank)
 
 
 def test_a_second_start_joins_the_first_and_a_finished_stage_starts_nothing(home: Path, text: Path) -> None:
     config = tiny_config(text, pretrain={"seed": 5})
-    work = pretrain_work(RunLayout(home, "joined"), config, finish(prepare_work(home, config)))
+    work = pretrain_work(RunLayout(home, "joined"), config, run_to_end(prepare_work(home, config)))
     start_or_attach(work.stage, work.request)
     first = owner(work.stage)
     start_or_attach(work.stage, work.request)
@@ -177,7 +178,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, stopped: Work
     work = copied(stopped, home, "damaged")
     newest = max(work.stage.checkpoints.glob("step_*"))
     flip_a_bit(newest / "weights_00000.safetensors")
-    result = finish(work)
+    result = run_to_end(work)
     events = [line for line in read_journal(work.stage.journal)[0] if line.get("event") == "damaged_checkpoint"]
     assert events and "SHA-256" in events[0]["message"] and newest.name in events[0]["message"]
     assert weights_of(result) == weights_of(one_rank)
@@ -188,7 +189,7 @@ def test_no_intact_checkpoint_is_an_error_that_loses_nothing(home: Path, stopped
     for path in work.stage.checkpoints.glob("step_*"):
         flip_a_bit(path / "optimizer_00000.safetensors")
     with pytest.raises(IntegrityError, match=r"no checkpoint in .* is intact"):
-        finish(work)
+        run_to_end(work)
     assert list(work.stage.checkpoints.glob("step_*"))
 
 

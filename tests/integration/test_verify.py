@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ import pytest
 
 from tasks.audit.verify import RunProof
 from tasks.launch.stage import start_or_attach
+from tasks.record.files import write_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
-from tasks.record.manifest import read_request, write_json
+from tasks.record.manifest import read_request
 from tasks.stages.work import examples_work, finetune_work, prepare_work, pretrain_work
-from tests.kit.runs import finish, kill, tiny_config, wait_for_step, write_text
+from tests.kit.runs import kill, run_to_end, tiny_config, wait_for_step, write_text
+from tests.kit.told_runs import change_lines
 
 PRETRAINING = {"train_tokens": 512 * 24, "learning_rate": 5e-3, "warmup_steps": 4, "decay_steps": 8}
 
@@ -39,13 +40,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the run, which nobody changes."""
     home = tmp_path_factory.mktemp("home")
     config, run = config_for(home), RunLayout(home, "run")
-    work = pretrain_work(run, config, finish(prepare_work(home, config)))
+    work = pretrain_work(run, config, run_to_end(prepare_work(home, config)))
     start_or_attach(work.stage, work.request)
     wait_for_step(work.stage, 8)
     kill(work.stage)
-    base = finish(work)
+    base = run_to_end(work)
     one = config.finetune[0]
-    finish(finetune_work(run, config, one, base, finish(examples_work(home, one))))
+    run_to_end(finetune_work(run, config, one, base, run_to_end(examples_work(home, one))))
     return home
 
 
@@ -71,11 +72,6 @@ def found_in(stage: StageLayout) -> tuple[str, ...]:
     return proof.stages[0].failures
 
 
-def rewrite(stage: StageLayout, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
-    lines = [change(json.loads(line)) for line in stage.journal.read_text().splitlines()]
-    stage.journal.write_text("".join(json.dumps(line) + "\n" for line in lines if line is not None))
-
-
 def is_step(line: dict[str, Any], step: int) -> bool:
     return line["kind"] == "step" and line["step"] == step
 
@@ -97,13 +93,13 @@ def test_a_killed_and_a_fine_tuned_run_are_proved(home: Path) -> None:
 
 
 def test_a_changed_loss_is_named(stage: StageLayout) -> None:
-    rewrite(stage, lambda line: line | {"loss": line["loss"] * (1 + 1e-12)} if is_step(line, 20) else line)
+    change_lines(stage, lambda line: line | {"loss": line["loss"] * (1 + 1e-12)} if is_step(line, 20) else line)
     (sentence,) = found_in(stage)
     assert sentence.startswith("the hash chain breaks at step 20: the samples, or the loss, the token_digest or the chain")
 
 
 def test_a_removed_step_is_named(stage: StageLayout) -> None:
-    rewrite(stage, lambda line: None if is_step(line, 17) else line)
+    change_lines(stage, lambda line: None if is_step(line, 17) else line)
     assert found_in(stage) == ("step 17 is missing in the journal",)
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedModel
 
 from tasks.config.parallel import Layout
+from tasks.record.files import write_atomically
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import write_atomically
 from tasks.training.checkpoint.checkpoint import MANIFEST_HASH_NAME, TrainState, load_checkpoint, manifest_hash
 from tasks.training.checkpoint.saver import CheckpointSaver
 from tasks.training.model.mesh import Mesh
@@ -77,13 +77,14 @@ def same(a: Tensors, b: Tensors) -> bool:
     return all(x.keys() == y.keys() and all(torch.equal(x[name], y[name]) for name in x) for x, y in zip(a, b, strict=True))
 
 
-def copied(tensors: Tensors) -> Tensors:
+def copied_tensors(tensors: Tensors) -> Tensors:
     return tuple({name: tensor.detach().clone() for name, tensor in part.items()} for part in tensors)
 
 
 def change_json(path: Path, **changes: Any) -> None:
     """Change a checkpoint's file as a newer version or another run would have written it: with the right hashes."""
-    from tasks.record.manifest import Manifest, file_entries, write_json
+    from tasks.record.files import file_entries, write_json
+    from tasks.record.manifest import Manifest
 
     folder = path.parent
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

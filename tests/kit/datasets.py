@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from tasks.data.documents.cleaning import clean, text_digest
+from tasks.record.files import file_sha256, write_json
 from tasks.record.layout import RunLayout, StageLayout, dataset_stage
-from tasks.record.manifest import Input, Manifest, Request, file_sha256, write_json, write_manifest
+from tasks.record.manifest import Input, Manifest, Request, write_manifest
 
 METRICS = {"train_documents": 2, "train_tokens": 50, "train_bytes": 200, "heldout_documents": 1, "heldout_tokens": 9}
 
 
-def prepared(
+def written_dataset(
     home: Path, name: str, train: list[str], heldout: list[str], files: dict[str, Path], per_shard: int = 2, **data: Any
 ) -> Input:
     """A data set with these documents, made from these files, one source for each; `data` is what its request says more."""
@@ -40,7 +41,7 @@ def prepared(
     return written(stage, request, METRICS, details).as_input(stage.path)
 
 
-def labelled(home: Path, name: str, train: list[str], test: list[str], file: Path) -> Input:
+def written_examples(home: Path, name: str, train: list[str], test: list[str], file: Path) -> Input:
     """Examples for a classification."""
     request = Request(kind="examples", identity={"kind": "classification", "name": name, "examples": {"source": "text"}})
     stage = dataset_stage(home, name, request.digest)

@@ -6,8 +6,8 @@ from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.presets import parse_config
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import write_json
 from tasks.registry.store import Registration, database_file
 from tasks.stages.work import (
     Result,
@@ -89,12 +89,12 @@ def tiny_values(folder: Path) -> dict[str, Any]:
     }
 
 
-def tiny_config(folder: Path) -> Config:
+def config_on_files(folder: Path) -> Config:
     write_inputs(folder)
     return parse_config(tiny_values(folder))
 
 
-def finish(work: Work, metrics: dict[str, Any] | None = None, details: dict[str, Any] | None = None) -> Result:
+def finished_result(work: Work, metrics: dict[str, Any] | None = None, details: dict[str, Any] | None = None) -> Result:
     """Write the request and the manifest of a stage, as its process would at its end."""
     return Result(work.stage, written(work.stage, work.request, metrics or {}, details or {}))
 
@@ -108,8 +108,8 @@ def register(home: Path, stage: StageLayout, versions: dict[str, dict[str, int]]
 
 def finish_pretraining(home: Path, config: Config, name: str) -> tuple[Result, Result]:
     """Data set and pre-trained, registered model of a run."""
-    dataset = finish(prepare_work(home, config), DATASET_METRICS)
-    base = finish(pretrain_work(RunLayout(home, name), config, dataset), PRETRAIN_METRICS, PRETRAIN_DETAILS)
+    dataset = finished_result(prepare_work(home, config), DATASET_METRICS)
+    base = finished_result(pretrain_work(RunLayout(home, name), config, dataset), PRETRAIN_METRICS, PRETRAIN_DETAILS)
     register(home, base.stage, {"tiny-base": {"pretraining step 8": 1, "pretrained": 2}})
     return dataset, base
 
@@ -117,9 +117,9 @@ def finish_pretraining(home: Path, config: Config, name: str) -> tuple[Result, R
 def finish_evaluation(home: Path, config: Config, name: str, base: Result, decision: str) -> dict[str, Result]:
     """Candidate, examples and the gate's decision about it."""
     run, one = RunLayout(home, name), config.finetune[0]
-    examples = finish(examples_work(home, one))
-    candidate = finish(finetune_work(run, config, one, base, examples))
+    examples = finished_result(examples_work(home, one))
+    candidate = finished_result(finetune_work(run, config, one, base, examples))
     register(home, candidate.stage, {"tiny-animals": {"candidate": 1}})
     made = {"base": base, "examples": examples, "candidate": candidate}
     details = {"decision": decision, "reasons": ["✓ accuracy 0.81 is enough"], "champion": None}
-    return made | {"decision": finish(evaluate_work(run, config, one, made), SCORES, details)}
+    return made | {"decision": finished_result(evaluate_work(run, config, one, made), SCORES, details)}

@@ -5,9 +5,11 @@ import numpy as np
 from tasks.data.__main__ import main
 from tasks.data.steps import Preparation, do_part
 from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, Request, read_json, write_json
+from tasks.record.manifest import Manifest, Request
 from tasks.record.parts import STEPS
+from tasks.stages.work import Result, Work
 
 ANIMALS = ("cat", "dog", "owl", "fox", "hen", "ant", "bee", "cow")
 
@@ -36,9 +38,15 @@ def do_steps(preparation: Preparation, last: str) -> None:
             do_part(preparation, part, no_report)
 
 
-def start(stage: StageLayout, request: Request) -> tuple[int, StageLayout]:
+def run_preparation(stage: StageLayout, request: Request) -> tuple[int, StageLayout]:
+    """Exit code and stage of the process, in this one."""
     write_json(stage.request, request)
     return main([str(stage.path)]), stage
+
+
+def prepared_result(work: Work) -> Result:
+    """Prepared data or examples, as their process makes them."""
+    return Result(*manifest_of(run_preparation(work.stage, work.request)))
 
 
 def manifest_of(result: tuple[int, StageLayout]) -> tuple[StageLayout, Manifest]:

@@ -30,7 +30,9 @@ class Read:
         return [(record["reason"], record["place"], record["byte"]) for record in self.refused]
 
 
-def read(source: str, path: Path | str, quarantine: Path | None = None, unit_bytes: int = 64 << 20, **settings: Any) -> Read:
+def read_all(
+    source: str, path: Path | str, quarantine: Path | None = None, unit_bytes: int = 64 << 20, **settings: Any
+) -> Read:
     """Under the policy `fail`, or with bad rows written to the file `quarantine`; `settings` of the source and `limits`."""
     limits = settings.pop("limits", Limits())
     given = TextSource(source=source, path=None if source == "sample" else str(path), **settings)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tasks.record.files import file_entries, write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Input, Manifest, Request, file_entries, write_json, write_manifest
+from tasks.record.manifest import Input, Manifest, Request, write_manifest
 from tasks.registry import tracking
 from tasks.registry import versions as registry
 from tasks.registry.store import database_file, make_private
@@ -75,7 +76,7 @@ def export_tiny_llama(folder: Path, seed: int = 0) -> None:
     LlamaForCausalLM(config).save_pretrained(folder)
 
 
-def finish(stage: StageLayout, metrics: dict[str, Any] | None = None, **details: Any) -> Manifest:
+def finished_training(stage: StageLayout, metrics: dict[str, Any] | None = None, **details: Any) -> Manifest:
     """Write the stage's manifest over everything in its export folder; small files stand for a model if there is none."""
     if not stage.export.exists():
         stage.export.mkdir(parents=True)
@@ -106,7 +107,7 @@ def registered(home: Path, count: int, model_name: str = "demo-topic") -> list[V
     versions = []
     for seed in range(count):
         stage = begun_stage(home, f"run-{seed}", seed)
-        arguments = order(home, stage, finish(stage), model_name=model_name, label="candidate", aliases=())
+        arguments = order(home, stage, finished_training(stage), model_name=model_name, label="candidate", aliases=())
         versions.append(registry.register(**arguments))
     return versions
 

@@ -52,15 +52,15 @@ def tiny_config(text: Path, **sections: dict) -> Config:
     return parse_config(values)
 
 
-def finish(work: Work) -> Result:
+def run_to_end(work: Work) -> Result:
     """Run a stage to its end, as the flows do."""
     start_or_attach(work.stage, work.request)
     return Result(work.stage, follow(work.stage, lambda progress: None, poll_seconds=0.1))
 
 
 def pretrained(home: Path, config: Config, name: str = "run") -> Result:
-    dataset = finish(prepare_work(home, config))
-    return finish(pretrain_work(RunLayout(home, name), config, dataset))
+    dataset = run_to_end(prepare_work(home, config))
+    return run_to_end(pretrain_work(RunLayout(home, name), config, dataset))
 
 
 def wait_for_step(stage: StageLayout, step: int, attempt: int = 1) -> None:

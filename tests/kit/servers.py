@@ -14,7 +14,7 @@ import httpx
 import psutil
 
 from tasks.services.records import alive
-from tests.kit.finished_runs import tiny_config
+from tests.kit.finished_runs import config_on_files
 
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 RUN_SECONDS = 420.0
@@ -73,12 +73,12 @@ def pretune(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def running(home: Path) -> Services:
     """The servers of a home, which are started where they do not run."""
     if alive(home, "worker") is None:
-        return start(home)
+        return start_services(home)
     urls = (record.url for name in ("prefect", "mlflow") if (record := alive(home, name)))
     return Services(home, *urls, json.loads((home / "services" / "credentials.json").read_text()))
 
 
-def start(home: Path) -> Services:
+def start_services(home: Path) -> Services:
     ports = free_ports(2)
     done = pretune(home, "up", "--prefect-port", str(ports[0]), "--mlflow-port", str(ports[1]))
     assert done.returncode == 0, done.stderr
@@ -111,4 +111,4 @@ def processes_of(home: Path) -> list[psutil.Process]:
 
 
 def tiny_parameters(folder: Path) -> dict[str, Any]:
-    return tiny_config(folder).model_dump(mode="json")
+    return config_on_files(folder).model_dump(mode="json")

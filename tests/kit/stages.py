@@ -6,20 +6,17 @@ from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Manifest, write_json
+from tasks.record.manifest import Manifest
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
 from tasks.training import evaluate, finetune, pretrain
 from tests.kit.models import ALONE
-from tests.kit.preparations import manifest_of, start
+from tests.kit.preparations import prepared_result
 from tests.kit.runs import tiny_config, write_text
 
 KINDS = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
 TOPICS = {"animals": "cat dog owl fox hen", "plants": "oak elm ivy fern moss", "stones": "flint chalk slate opal quartz"}
-
-
-def prepared(work: Work) -> Result:
-    return Result(*manifest_of(start(work.stage, work.request)))
 
 
 def run(work: Work, attempt: int = 1) -> Result:
@@ -43,11 +40,11 @@ def small_config(text: Path, **pretraining: Any) -> Config:
 def pretrained_base(home: Path, documents: int = 80, **pretraining: Any) -> tuple[Config, Result, Result]:
     """Configuration, data set and a pre-trained model of 12 steps."""
     config = small_config(write_text(home / "words.txt", documents=documents), **pretraining)
-    dataset = prepared(prepare_work(home, config))
+    dataset = prepared_result(prepare_work(home, config))
     return config, dataset, run(pretrain_work(RunLayout(home, "run"), config, dataset))
 
 
-def labelled(path: Path, count: int = 120) -> Path:
+def labelled_texts(path: Path, count: int = 120) -> Path:
     """Texts whose words tell their topic, with prompts and answers about the same."""
     rows = []
     for i in range(count):
@@ -62,7 +59,7 @@ def finetune_config(home: Path, kind: str, **settings: Any) -> FinetuneConfig:
     values = {
         "name": kind[:5], "kind": kind, "epochs": 8, "batch_size": 16, "micro_batch_size": 8, "max_length": 48,
         "learning_rate": 1e-2, "evaluate_every_steps": 5, "checkpoint_every_steps": 5, "precision": "fp32",
-        "examples": {"source": "jsonl", "path": str(labelled(home / "examples.jsonl")), "test_fraction": 0.3},
+        "examples": {"source": "jsonl", "path": str(labelled_texts(home / "examples.jsonl")), "test_fraction": 0.3},
         "gate": {"bootstrap_samples": 200},
     }  # fmt: skip
     return FinetuneConfig.model_validate(values | settings)

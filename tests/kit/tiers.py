@@ -23,7 +23,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(variable, "1")
 
 PROCESS_FOLDERS = ("benchmarks", "browser", "faults", "gpu", "integration")
-STARTERS = {"Popen", "Process", "fork", "multiprocessing", "pretrained_base", "start_or_attach", "subprocess"}
+STARTERS = {"Popen", "Process", "fork", "multiprocessing", "pretrained_base", "start_child", "start_or_attach", "subprocess"}
 """Names whose use sets the mark; functions of `tests` are followed to what they use."""
 ONE_STACK = ("tests/browser/test_ui.py", "tests/integration/test_services.py")
 """Files that share the servers of a session, in the order in which they use them: one worker runs them all."""

@@ -9,11 +9,12 @@ from typing import Any
 
 from tasks.audit.order import Order, order_of
 from tasks.data.tokens.digest import digest_text
+from tasks.record.files import file_entries, write_json
 from tasks.record.journal import CHAIN_START, Journal, chain
 from tasks.record.layout import RunLayout, StageLayout, step_folder
-from tasks.record.manifest import Manifest, Request, file_entries, read_request, write_json, write_manifest
-from tasks.stages.work import Result, prepare_work, pretrain_work
-from tests.kit.preparations import manifest_of, start
+from tasks.record.manifest import Manifest, Request, read_request, write_manifest
+from tasks.stages.work import prepare_work, pretrain_work
+from tests.kit.preparations import prepared_result
 from tests.kit.runs import tiny_config, write_text
 
 STEPS, TOKENS = 12, 512
@@ -22,9 +23,7 @@ STEPS, TOKENS = 12, 512
 def told_run(home: Path) -> StageLayout:
     settings = {"train_tokens": TOKENS * STEPS, "warmup_steps": 2, "decay_steps": 4}
     config = tiny_config(write_text(home / "words.txt", documents=80), pretrain=settings)
-    work = prepare_work(home, config)
-    dataset = Result(*manifest_of(start(work.stage, work.request)))
-    work = pretrain_work(RunLayout(home, "run"), config, dataset)
+    work = pretrain_work(RunLayout(home, "run"), config, prepared_result(prepare_work(home, config)))
     stage, request = work.stage, work.request
     write_json(stage.request, request)
     chains = chains_of(request)
@@ -86,7 +85,7 @@ def record(
     )  # fmt: skip
 
 
-def copied(stage: StageLayout, home: Path) -> StageLayout:
+def copied_stage(stage: StageLayout, home: Path) -> StageLayout:
     """The stage in another home, to be tampered with; it refers to the same data set."""
     run = RunLayout(home, "run")
     shutil.copytree(stage.path.parent, run.path)

@@ -8,6 +8,7 @@ import torch
 
 from tasks.config.parallel import Layout
 from tasks.data.order.permutation import samples_of_step
+from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.model.mesh import Mesh
@@ -23,14 +24,14 @@ TOKENS = np.random.default_rng(0).integers(2, VOCABULARY, (ROWS, LENGTH + 1)) % 
 """Few different tokens, so that some steps learn which ones occur."""
 
 
-def read(ids: np.ndarray) -> dict[str, torch.Tensor]:
+def token_batch(ids: np.ndarray) -> dict[str, torch.Tensor]:
     rows = torch.from_numpy(TOKENS[ids])
     positions = torch.arange(LENGTH).expand(len(ids), LENGTH)
     return {"input_ids": rows[:, :-1], "labels": rows[:, 1:].contiguous(), "position_ids": positions}
 
 
 def heldout(trainer: Trainer) -> dict[str, float]:
-    loss = trainer.ranks.sum_(trainer.passes.measure([read(np.arange(4))], "fp32")).item() / (4 * LENGTH)
+    loss = trainer.ranks.sum_(trainer.passes.measure([token_batch(np.arange(4))], "fp32")).item() / (4 * LENGTH)
     loss /= trainer.mesh.layout.data_parallel
     return {"heldout_loss": loss, "bits_per_byte": loss / 0.693}
 
@@ -41,7 +42,7 @@ def recipe(**changes: Any) -> Recipe:
         "global_batch_size": 8, "micro_batch_size": 2, "sequence_length": LENGTH, "max_grad_norm": 1.0,
         "weight_decay": 0.1, "betas": (0.9, 0.95), "precision": "fp32",
         "evaluate_every_steps": 2, "checkpoint_every_steps": 4, "keep_checkpoints": 2,
-        "sample_ids": lambda step: samples_of_step(step, 8, ROWS, 0), "read": read,
+        "sample_ids": lambda step: samples_of_step(step, 8, ROWS, 0), "read": token_batch,
         "num_targets": lambda ids: len(ids) * LENGTH, "num_tokens": lambda ids: len(ids) * LENGTH,
         "evaluate": heldout,
     }  # fmt: skip
@@ -56,6 +57,22 @@ def trainer(
     partition = Partition(Mesh(Layout(replicate=ranks.world_size), ranks), [model or tiny_model()])
     with_methods(partition, summed_loss=loss)
     return Trainer(recipe(**changes), partition, StageLayout(folder), attempt)
+
+
+def continued(run: Trainer) -> Trainer:
+    """The same, trained from its newest checkpoint, or from the beginning, to its end."""
+    run.resume()
+    run.train()
+    return run
+
+
+def lines_of(run: Trainer, kind: str = "step") -> list[dict[str, Any]]:
+    return latest_by_step(read_journal(run.stage.journal)[0], kind)
+
+
+def tokens_read(folder: Path) -> list[str]:
+    """What the journal of a stage says of the tokens of each step."""
+    return [line["token_digest"] for line in latest_by_step(read_journal(StageLayout(folder).journal)[0], "step")]
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:

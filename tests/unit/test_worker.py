@@ -9,13 +9,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tasks.record.children import STOPPED_EXIT_CODE
 from tasks.record.failures import take_first_failure
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import REPOSITORY, RunLayout, StageLayout
-from tasks.record.manifest import Input, Request, read_json, write_json
+from tasks.record.manifest import Input, Request
 from tasks.stages.work import prepare_work, pretrain_work
-from tasks.worker import STOPPED_EXIT_CODE, log_to
+from tasks.worker import log_to
+from tests.kit.preparations import prepared_result
 from tests.kit.runs import write_text
-from tests.kit.stages import prepared, small_config
+from tests.kit.stages import small_config
 
 ENVIRONMENT = {"PRETUNE_ATTEMPT": "1", "RANK": "0", "WORLD_SIZE": "1", "PRETUNE_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
 
@@ -80,7 +83,7 @@ def test_a_stop_ends_after_a_step_and_the_rank_can_go_on_to_the_end(tmp_path: Pa
     home = tmp_path / "home"
     home.mkdir()
     config = small_config(write_text(home / "words.txt", documents=80))
-    asked = pretrain_work(RunLayout(home, "run"), config, prepared(prepare_work(home, config)))
+    asked = pretrain_work(RunLayout(home, "run"), config, prepared_result(prepare_work(home, config)))
     write_json(asked.stage.request, asked.request)
     asked.stage.stop.touch()
     assert work(asked.stage).returncode == STOPPED_EXIT_CODE, log(asked.stage)

@@ -24,8 +24,8 @@ from tasks.data.inputs.files import (
     resolve_files,
 )
 from tasks.record.errors import DataError
+from tasks.record.files import digest_of, file_sha256, write_json
 from tasks.record.layout import digest_cache
-from tasks.record.manifest import digest_of, file_sha256, write_json
 
 Identity = dict[str, Any]
 

@@ -6,7 +6,6 @@ their digest. What else compiled code depends on (Python, numba, the processor) 
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -19,6 +18,8 @@ from typing import Any
 
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
+
+from tasks.record.lock import exclusive
 
 ROOT = Path(__file__).resolve().parents[2]
 HAS_KERNELS = re.compile(rf"^(from {re.escape(__name__)} import|import numba|from numba|@inner\n)".encode(), re.MULTILINE)
@@ -96,8 +97,7 @@ class Cache(FunctionCache):
         What cannot be written (a full disk) is compiled again by the next process, and no reason for this one to fail.
         """
         assert FOLDER is not None, "no function has this cache where there is no folder"
-        with contextlib.suppress(OSError), (FOLDER / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError), exclusive(FOLDER / "lock"):
             super().save_overload(sig, data)
 
 

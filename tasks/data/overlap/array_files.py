@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.record.manifest import write_atomically
+from tasks.record.files import write_atomically
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

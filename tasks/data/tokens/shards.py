@@ -15,7 +15,8 @@ import numpy as np
 from tasks.data.kernels.kernel import kernel
 from tasks.data.tokens.shard_writer import index_name
 from tasks.record.errors import IntegrityError
-from tasks.record.manifest import Manifest, check_size
+from tasks.record.files import check_size
+from tasks.record.manifest import Manifest
 
 TOKEN_BYTES_FILE = "token_bytes.npy"
 COUNT_TOKENS = 1 << 22

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, processors
 from tasks.data.inputs.sources import first_line, tokenizer_files
 from tasks.data.tokens.bpe_training import first_characters, train_bpe, write_sample
 from tasks.record.errors import DataError
-from tasks.record.manifest import write_json
+from tasks.record.files import write_json
 
 END_OF_TEXT, PAD, USER, ASSISTANT = "<|endoftext|>", "<|pad|>", "<|user|>", "<|assistant|>"
 END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "<|im_end|>")

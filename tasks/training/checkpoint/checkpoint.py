@@ -11,9 +11,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tasks.record.errors import IntegrityError
+from tasks.record.files import FileEntry, file_sha256, read_json
 from tasks.record.journal import CHAIN_START
 from tasks.record.layout import StageLayout, step_folder
-from tasks.record.manifest import FileEntry, Manifest, file_sha256, read_json, verify
+from tasks.record.manifest import Manifest, verify
 from tasks.training.checkpoint.files import DTYPES, INDEX_NAME, BoxReader, Index
 from tasks.training.model.pieces import box_of, local_values
 from tasks.training.model.ranks import Ranks

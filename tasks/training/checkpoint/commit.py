@@ -10,19 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.record.errors import IntegrityError, LockedError, StageError
+from tasks.record.files import FileEntry, file_entries, fsync_folder, read_json, write_atomically, write_json
 from tasks.record.layout import StageLayout, step_folder
 from tasks.record.lock import token_on_disk
-from tasks.record.manifest import (
-    FileEntry,
-    Manifest,
-    environment,
-    file_entries,
-    fsync_folder,
-    read_json,
-    verify,
-    write_atomically,
-    write_json,
-)
+from tasks.record.manifest import Manifest, environment, verify
 from tasks.training.checkpoint.checkpoint import MANIFEST_HASH_NAME, manifest_hash, read_manifest, remove
 from tasks.training.checkpoint.files import INDEX_NAME, Index
 

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from tasks.record.errors import IntegrityError
-from tasks.record.manifest import FileEntry, read_json, write_json
+from tasks.record.files import FileEntry, read_json, write_json
 from tasks.training.model.pieces import Piece
 
 INDEX_NAME = "pieces.json"

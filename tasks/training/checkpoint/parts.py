@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from tasks.record.errors import IntegrityError
+from tasks.record.files import FileEntry, file_sha256, fsync_folder
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import FileEntry, file_sha256, fsync_folder
 from tasks.training.checkpoint.checkpoint import committed_checkpoints, read_manifest
 from tasks.training.checkpoint.commit import Part
 from tasks.training.checkpoint.files import INDEX_NAME, Index, box_rows, key_of, write_tensors

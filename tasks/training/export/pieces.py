@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tasks.record.manifest import FileEntry, file_entries, fsync_folder, write_json
+from tasks.record.files import FileEntry, file_entries, fsync_folder, write_json
 from tasks.training.checkpoint.checkpoint import gathered
 from tasks.training.checkpoint.files import (
     DTYPES,

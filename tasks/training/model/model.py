@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoM
 
 from tasks.config.model import ModelConfig
 from tasks.record.errors import ConfigError
-from tasks.record.manifest import fsync_folder
+from tasks.record.files import fsync_folder
 from tasks.training.measure.limits import SHORT_SEQUENCE
 from tasks.training.model.objective import causal_loss_from_logits
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from tasks.audit.files import FileCheck
-from tasks.record.manifest import Manifest, file_entries, file_sha256, write_manifest
+from tasks.record.files import file_entries, file_sha256
+from tasks.record.manifest import Manifest, write_manifest
 
 
 def made(folder: Path) -> Path:

@@ -14,11 +14,12 @@ from tasks.audit.lineage import (
     recorded_holders,
 )
 from tasks.record.errors import ConfigError, DataError
+from tasks.record.files import file_sha256
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Input, Manifest, file_sha256
+from tasks.record.manifest import Input, Manifest
 from tasks.registry import versions as registry
-from tests.kit.datasets import finetuning, labelled, prepared, pretraining
-from tests.kit.registered_stages import finish, new_home, order
+from tests.kit.datasets import finetuning, pretraining, written_dataset, written_examples
+from tests.kit.registered_stages import finished_training, new_home, order
 
 CAT, DOG, OWL, PAGE = "The cat sat.", "A dog ran.\n\nFar away.", "An owl, held out.", "A page with a label."
 
@@ -34,7 +35,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def dataset(home, files):
-    return prepared(home, "animals", [CAT, DOG, "third"], [OWL], {"zoo": files["animals"]})
+    return written_dataset(home, "animals", [CAT, DOG, "third"], [OWL], {"zoo": files["animals"]})
 
 
 def only(uses):
@@ -86,16 +87,16 @@ def test_a_document_is_found_by_digest_and_missing_ones_are_not(home, dataset, t
 
 
 def test_documents_are_cleaned_as_the_data_set_was(home, files, tmp_path):
-    prepared(home, "repaired", ["The café."], [OWL], {"zoo": files["animals"]}, quality={"fix_unicode": True})
-    prepared(home, "pruned", ["An article."], [OWL], {"zoo": files["animals"]}, quality={"remove_boilerplate": True})
-    prepared(home, "plain", ["The cafe."], [OWL], {"zoo": files["animals"]})
+    written_dataset(home, "repaired", ["The café."], [OWL], {"zoo": files["animals"]}, quality={"fix_unicode": True})
+    written_dataset(home, "pruned", ["An article."], [OWL], {"zoo": files["animals"]}, quality={"remove_boilerplate": True})
+    written_dataset(home, "plain", ["The cafe."], [OWL], {"zoo": files["animals"]})
     assert only(lineage_of_document(home, text_file(tmp_path, "The cafÃ©.")).datasets).dataset.startswith("repaired-")
     page = text_file(tmp_path, "An article.\nAll rights reserved.")
     assert only(lineage_of_document(home, page).datasets).dataset.startswith("pruned-")
 
 
 def test_what_a_data_set_was_compared_with_is_not_in_it(home, files, dataset):
-    second = prepared(home, "second", ["new"], ["newer"], {"more": files["pages"]}, inputs={"against-00": dataset})
+    second = written_dataset(home, "second", ["new"], ["newer"], {"more": files["pages"]}, inputs={"against-00": dataset})
     later = pretraining(home, "later", second)
     found = lineage_of_source(home, str(files["animals"]))
     assert only(found.datasets).digest == dataset.digest
@@ -112,10 +113,10 @@ def test_an_unfinished_training_contains_its_data_already(home, dataset, tmp_pat
 
 
 def test_fine_tunes_of_the_model_contain_it_but_not_those_from_random_weights(home, files, dataset, tmp_path):
-    base = finish(pretraining(home, "run", dataset)).as_input(RunLayout(home, "run").pretrain().path)
-    examples = labelled(home, "pages", [PAGE], ["Another page."], files["pages"])
-    finish(finetuning(home, "run", base, examples))
-    finish(finetuning(home, "run", base, examples, init="random"))
+    base = finished_training(pretraining(home, "run", dataset)).as_input(RunLayout(home, "run").pretrain().path)
+    examples = written_examples(home, "pages", [PAGE], ["Another page."], files["pages"])
+    finished_training(finetuning(home, "run", base, examples))
+    finished_training(finetuning(home, "run", base, examples, init="random"))
     stranger = Input(path="elsewhere", digest="0" * 64)
     finetuning(home, "stranger", stranger, examples)
     milestone = Manifest.read(RunLayout(home, "run").pretrain().milestones / "step_00000020" / "manifest.json")
@@ -136,9 +137,9 @@ def test_fine_tunes_of_the_model_contain_it_but_not_those_from_random_weights(ho
 
 
 def test_what_was_held_out_was_measured_on_and_goes_no_further(home, files, dataset, tmp_path):
-    base = finish(pretraining(home, "run", dataset)).as_input(RunLayout(home, "run").pretrain().path)
-    examples = labelled(home, "pages", [PAGE], ["Another page."], files["pages"])
-    finish(finetuning(home, "run", base, examples))
+    base = finished_training(pretraining(home, "run", dataset)).as_input(RunLayout(home, "run").pretrain().path)
+    examples = written_examples(home, "pages", [PAGE], ["Another page."], files["pages"])
+    finished_training(finetuning(home, "run", base, examples))
     stage = only(only(lineage_of_document(home, text_file(tmp_path, OWL)).datasets).stages)
     assert (stage.use, stage.stages) == (MEASURED, ())
     tested = only(lineage_of_document(home, text_file(tmp_path, "Another page.")).datasets)
@@ -149,9 +150,9 @@ def test_down_to_the_aliases_that_are_held_now(tmp_path, files):
     home = new_home(tmp_path)
     stages = []
     for run in ("one", "two"):
-        dataset = prepared(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}, run=run)
+        dataset = written_dataset(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}, run=run)
         stage = pretraining(home, run, dataset)
-        registry.register(**order(home, stage, finish(stage)))
+        registry.register(**order(home, stage, finished_training(stage)))
         stages.append(stage)
     versions = [use.stages[0].versions[0] for use in lineage_of_source(home, str(files["animals"])).datasets]
     held = {version.version: version.aliases for version in versions}
@@ -162,8 +163,8 @@ def test_down_to_the_aliases_that_are_held_now(tmp_path, files):
 
 def test_without_mlflow_aliases_come_from_the_record_and_that_is_said(tmp_path, files):
     home = new_home(tmp_path)
-    stage = pretraining(home, "one", prepared(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}))
-    registry.register(**order(home, stage, finish(stage)))
+    stage = pretraining(home, "one", written_dataset(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}))
+    registry.register(**order(home, stage, finished_training(stage)))
     (home / "mlflow" / "mlflow.db").write_text("no database")
     found = lineage_of_source(home, str(files["animals"]))
     assert only(only(only(found.datasets).stages).versions).aliases == ("pretrained",)
@@ -172,8 +173,8 @@ def test_without_mlflow_aliases_come_from_the_record_and_that_is_said(tmp_path, 
 
 def test_versions_of_another_mlflow_are_named_as_missing(tmp_path, files, monkeypatch):
     home = new_home(tmp_path)
-    stage = pretraining(home, "one", prepared(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}))
-    registry.register(**order(home, stage, finish(stage)))
+    stage = pretraining(home, "one", written_dataset(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}))
+    registry.register(**order(home, stage, finished_training(stage)))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     found = lineage_of_source(home, str(files["animals"]))
     assert only(only(found.datasets).stages).versions == ()
@@ -182,7 +183,7 @@ def test_versions_of_another_mlflow_are_named_as_missing(tmp_path, files, monkey
 
 def test_a_data_set_is_found_by_folder_and_by_name(home, files, dataset):
     stage = pretraining(home, "run", dataset)
-    again = prepared(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}, other=True)
+    again = written_dataset(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}, other=True)
     assert {use.digest for use in lineage_of_dataset(home, "animals").datasets} == {dataset.digest, again.digest}
     for given in (dataset.path, dataset.path.rpartition("/")[2]):
         use = only(lineage_of_dataset(home, given).datasets)
@@ -192,7 +193,7 @@ def test_a_data_set_is_found_by_folder_and_by_name(home, files, dataset):
 
 
 def test_what_cannot_be_looked_at_is_said_and_the_rest_is_answered(home, files, dataset, tmp_path):
-    bare = prepared(home, "bare", [CAT], [OWL], {"zoo": files["animals"]})
+    bare = written_dataset(home, "bare", [CAT], [OWL], {"zoo": files["animals"]})
     for path in (home / "datasets").glob("bare-*/*.digests.npy"):
         path.unlink()
     pretraining(home, "broken", dataset).manifest.write_text("{")

@@ -10,9 +10,10 @@ from tasks.config.training import FinetuneConfig, PretrainConfig
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE
 from tasks.data.tokens.tokenizer import save_tokenizer, train_tokenizer
 from tasks.record.errors import IntegrityError
-from tasks.record.manifest import Manifest, Request, write_json, write_manifest
-from tasks.stages.work import Result, examples_work
-from tests.kit.preparations import manifest_of, start
+from tasks.record.files import write_json
+from tasks.record.manifest import Manifest, Request, write_manifest
+from tasks.stages.work import examples_work
+from tests.kit.preparations import prepared_result
 
 CONFIG = PretrainConfig(
     sequence_length=12, micro_batch_size=2, global_batch_tokens=96, train_tokens=96 * 40, warmup_steps=2, decay_steps=4,
@@ -65,8 +66,7 @@ def test_a_fine_tune_sees_its_examples_in_the_tokens_of_its_base(tmp_path: Path,
     (tmp_path / "rows.jsonl").write_text("".join(rows))
     examples = {"source": "jsonl", "path": str(tmp_path / "rows.jsonl"), "test_fraction": 0.3}
     config = FinetuneConfig.model_validate({"kind": kind, "examples": examples, "batch_size": 8, "max_length": 12})
-    work = examples_work(tmp_path, config)
-    prepared = Result(*manifest_of(start(work.stage, work.request)))
+    prepared = prepared_result(examples_work(tmp_path, config))
     save_tokenizer(train_tokenizer(["what is a cat? a cat is a cat"], 300, 1000), tmp_path / "base" / "export")
     base = write_manifest(tmp_path / "base", Manifest(kind="pretrain", request_digest="b"))
     identity = {"finetune": config.model_dump(mode="json", exclude={"gate", "schedule", "examples"}), "init": "base"}

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from tasks.audit.stage import StageProof, prove_stage
+from tasks.record.files import write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest, read_request, write_json
-from tests.kit.told_runs import chains_of, change_lines, change_request, copied, told_run
+from tasks.record.manifest import Manifest, read_request
+from tests.kit.told_runs import chains_of, change_lines, change_request, copied_stage, told_run
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> StageLayout:
 
 @pytest.fixture
 def stage(original: StageLayout, tmp_path: Path) -> StageLayout:
-    return copied(original, tmp_path)
+    return copied_stage(original, tmp_path)
 
 
 def failures(stage: StageLayout) -> list[str]:

@@ -6,8 +6,9 @@ import pytest
 
 from tasks.audit.verify import verify_run
 from tasks.record.errors import ConfigError
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Request, write_json
+from tasks.record.manifest import Request
 from tests.kit.told_runs import change_request, told_run
 
 

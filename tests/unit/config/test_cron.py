@@ -10,7 +10,7 @@ from prefect.schedules import Cron
 from tasks.config.cron import MONTHS, UNITS, WEEKDAYS, check_cron
 from tasks.config.presets import parse_config
 from tasks.record.errors import ConfigError
-from tests.kit.finished_runs import tiny_config, tiny_values
+from tests.kit.finished_runs import config_on_files, tiny_values
 
 FROM = datetime(2026, 1, 1)
 """A Thursday."""
@@ -91,7 +91,7 @@ def any_field(draw: random.Random, unit: str) -> str:
 
 
 def test_a_configuration_with_a_bad_schedule_is_refused(tmp_path):
-    tiny_config(tmp_path)
+    config_on_files(tmp_path)
     values = tiny_values(tmp_path)
     values["finetune"][0]["schedule"] = "0 25 * * *"
 

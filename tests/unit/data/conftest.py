@@ -12,10 +12,10 @@ from tasks.config.training import FinetuneConfig
 from tasks.data.inputs.request import examples_request
 from tasks.data.inputs.sources import examples_identity
 from tasks.data.steps import Preparation
+from tasks.record.files import write_json
 from tasks.record.layout import StageLayout, dataset_stage
-from tasks.record.manifest import write_json
 from tasks.stages.work import prepare_work
-from tests.kit.preparations import start
+from tests.kit.preparations import run_preparation
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def prepared(requested: Callable[..., Preparation]) -> Callable[..., tuple[int, 
 
     def run(data: dict[str, Any], tokenizer: dict[str, Any] | None = None) -> tuple[int, StageLayout]:
         preparation = requested(data, tokenizer)
-        return start(preparation.stage, preparation.request)
+        return run_preparation(preparation.stage, preparation.request)
 
     return run
 
@@ -60,6 +60,6 @@ def examples(home: Path) -> Callable[..., tuple[int, StageLayout]]:
     def run(kind: str, **settings: Any) -> tuple[int, StageLayout]:
         finetune = FinetuneConfig.model_validate({"kind": kind, "examples": settings})
         request = examples_request(finetune, examples_identity(home, finetune.examples))
-        return start(dataset_stage(home, finetune.name, request.digest), request)
+        return run_preparation(dataset_stage(home, finetune.name, request.digest), request)
 
     return run

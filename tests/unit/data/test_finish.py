@@ -12,7 +12,8 @@ from tasks.data.documents.cleaning import clean, is_held_out, text_digest
 from tasks.data.finish import complete, finish, payload_patterns
 from tasks.data.tokens.shards import TokenDataset
 from tasks.record.errors import DataError
-from tasks.record.manifest import file_sha256, read_json, verify, write_json
+from tasks.record.files import file_sha256, read_json, write_json
+from tasks.record.manifest import verify
 from tests.kit.preparations import card_of, do_steps, documents_of, kept_texts, manifest_of, message_of, sentences
 
 METRICS = {

@@ -13,9 +13,10 @@ from tasks.data import deduplicate
 from tasks.data.__main__ import PartReporter, StepReporter, main
 from tasks.data.finish import SUFFIXES
 from tasks.record.errors import StoppedError
+from tasks.record.files import read_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import REPOSITORY, StageLayout
-from tasks.record.manifest import Manifest, read_json
+from tasks.record.manifest import Manifest
 from tasks.record.parts import SHARES, STEPS, Part, WorkLayout
 from tasks.record.progress import ProgressReader
 from tests.kit.preparations import manifest_of, sentences

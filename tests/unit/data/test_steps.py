@@ -9,7 +9,7 @@ import pytest
 from tasks.data import steps
 from tasks.data.steps import NOTHING_FREE_BYTES, Preparation, commit, do_part, is_disk_full, maker_of, needed_bytes
 from tasks.record.errors import DiskFullError
-from tasks.record.manifest import read_json
+from tasks.record.files import read_json
 from tasks.record.parts import STEPS, Part
 from tests.kit.preparations import do_steps, no_report, sentences
 

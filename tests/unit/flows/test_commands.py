@@ -9,12 +9,13 @@ from flows.commands import with_absolute_paths
 from tasks.config.config import Config
 from tasks.config.presets import load_config
 from tasks.data.__main__ import main as prepare_data
+from tasks.record.files import file_entries, write_json
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Input, Manifest, file_entries, write_json, write_manifest
+from tasks.record.manifest import Input, Manifest, write_manifest
 from tasks.stages.work import examples_work, prepare_work, promote_work
-from tests.kit.datasets import finetuning, prepared, pretraining
-from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, tiny_values, write_inputs
-from tests.kit.registered_stages import finish as finish_training
+from tests.kit.datasets import finetuning, pretraining, written_dataset
+from tests.kit.finished_runs import finish_evaluation, finish_pretraining, finished_result, tiny_values, write_inputs
+from tests.kit.registered_stages import finished_training
 
 LIBRARIES = ("prefect", "mlflow", "torch", "transformers", "datasets")
 
@@ -124,7 +125,9 @@ def finished_run(home, tmp_path):
     config = parse_config(tiny_values(tmp_path / "in"))
     _, base = finish_pretraining(home, config, "tiny")
     made = finish_evaluation(home, config, "tiny", base, "promote")
-    finish(promote_work(RunLayout(home, "tiny"), config.finetune[0], "tiny-animals", made["candidate"], made["decision"]))
+    finished_result(
+        promote_work(RunLayout(home, "tiny"), config.finetune[0], "tiny-animals", made["candidate"], made["decision"])
+    )
     write_json(RunLayout(home, "tiny").config, config)
 
 
@@ -208,8 +211,8 @@ def traced(home, tmp_path):
     """A file, a data set made from it, a model trained on that, and a fine-tune that is not finished."""
     file = tmp_path / "zoo.txt"
     file.write_text("the zoo")
-    base = pretraining(home, "run", prepared(home, "animals", ["The cat sat."], ["An owl."], {"zoo": file}))
-    finetuning(home, "run", finish_training(base).as_input(base.path), Input(path="elsewhere", digest="0" * 64))
+    base = pretraining(home, "run", written_dataset(home, "animals", ["The cat sat."], ["An owl."], {"zoo": file}))
+    finetuning(home, "run", finished_training(base).as_input(base.path), Input(path="elsewhere", digest="0" * 64))
     return file
 
 

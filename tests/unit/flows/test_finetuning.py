@@ -5,17 +5,17 @@ from flows.promotion import base_of
 from tasks.record.errors import ConfigError, IntegrityError
 from tasks.record.layout import RunLayout
 from tasks.stages.work import examples_work, finetune_named
-from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, tiny_config
+from tests.kit.finished_runs import config_on_files, finish_evaluation, finish_pretraining, finished_result
 
 
 @pytest.fixture
 def config(tmp_path):
-    return tiny_config(tmp_path / "in")
+    return config_on_files(tmp_path / "in")
 
 
 def test_a_recurring_fine_tune_keeps_its_run_while_nothing_changed(home, config):
     _, base = finish_pretraining(home, config, "r")
-    examples = finish(examples_work(home, config.finetune[0]))
+    examples = finished_result(examples_work(home, config.finetune[0]))
     assert name_for(config, "r", config.finetune[0], base, examples) == "r"
 
     finish_evaluation(home, config, "r", base, "promote")
@@ -28,7 +28,7 @@ def test_new_examples_make_one_new_run_however_often_it_is_asked(home, config, t
     finish_evaluation(home, config, "r", base, "promote")
     with (tmp_path / "in" / "animals.jsonl").open("a") as file:
         file.write('\n{"text": "one more bird", "label": "cat"}')
-    examples = finish(examples_work(home, config.finetune[0]))
+    examples = finished_result(examples_work(home, config.finetune[0]))
 
     names = {name_for(config, "r", config.finetune[0], base, examples) for _ in range(2)}
 

@@ -3,15 +3,16 @@ import sys
 import pytest
 
 from flows.report import markdown_report, own_command, read_report, table_report, text_report
+from tasks.record.files import write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Manifest, write_json
-from tests.kit.finished_runs import finish_evaluation, finish_pretraining, tiny_config
+from tasks.record.manifest import Manifest
+from tests.kit.finished_runs import config_on_files, finish_evaluation, finish_pretraining
 
 
 @pytest.fixture
 def config(tmp_path):
-    return tiny_config(tmp_path / "in")
+    return config_on_files(tmp_path / "in")
 
 
 @pytest.fixture

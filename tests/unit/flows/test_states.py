@@ -7,15 +7,22 @@ import pytest
 from flows.states import complete, observed_states, plan_run, run_names
 from tasks.config.presets import parse_config
 from tasks.record.errors import ConfigError, DataError, RequestChangedError
+from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, digest_cache
-from tasks.record.manifest import write_json
 from tasks.stages.work import prepare_work, pretrain_work, promote_work
-from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, register, tiny_config, tiny_values
+from tests.kit.finished_runs import (
+    config_on_files,
+    finish_evaluation,
+    finish_pretraining,
+    finished_result,
+    register,
+    tiny_values,
+)
 
 
 @pytest.fixture
 def config(tmp_path):
-    return tiny_config(tmp_path / "in")
+    return config_on_files(tmp_path / "in")
 
 
 def states_by_name(config, home):
@@ -43,7 +50,7 @@ def test_planning_writes_the_cache_of_digests_and_nothing_else(home, config):
 
 
 def test_a_finished_stage_is_done_and_the_next_one_can_be_planned(home, config):
-    dataset = finish(prepare_work(home, config), {"vocab_size": 300, "train_tokens": 5000, "heldout_tokens": 500})
+    dataset = finished_result(prepare_work(home, config), {"vocab_size": 300, "train_tokens": 5000, "heldout_tokens": 500})
 
     states = plan_run(config, "r", home)
 
@@ -67,7 +74,7 @@ def test_a_promoted_candidate_completes_the_run(home, config):
     made = finish_evaluation(home, config, "r", base, "promote")
     assert states_by_name(config, home)["promote animals"] == "to do"
 
-    finish(promote_work(RunLayout(home, "r"), config.finetune[0], "tiny-animals", made["candidate"], made["decision"]))
+    finished_result(promote_work(RunLayout(home, "r"), config.finetune[0], "tiny-animals", made["candidate"], made["decision"]))
 
     assert complete(plan_run(config, "r", home))
 
@@ -108,7 +115,7 @@ def test_a_changed_launch_is_not_another_request(home, tmp_path, config):
 
 
 def test_data_that_is_missing_or_too_short_is_refused_before_anything_starts(home, tmp_path, config):
-    finish(prepare_work(home, config), {"vocab_size": 300, "train_tokens": 5000, "heldout_tokens": 20})
+    finished_result(prepare_work(home, config), {"vocab_size": 300, "train_tokens": 5000, "heldout_tokens": 20})
     with pytest.raises(ConfigError, match="heldout split, which has 20"):
         plan_run(config, "r", home)
 
@@ -119,7 +126,7 @@ def test_data_that_is_missing_or_too_short_is_refused_before_anything_starts(hom
 
 
 def test_a_stage_whose_lock_is_held_runs_and_one_without_was_begun(home, config):
-    dataset = finish(prepare_work(home, config), {"vocab_size": 300, "train_tokens": 5000, "heldout_tokens": 500})
+    dataset = finished_result(prepare_work(home, config), {"vocab_size": 300, "train_tokens": 5000, "heldout_tokens": 500})
     work = pretrain_work(RunLayout(home, "r"), config, dataset)
     write_json(work.stage.request, work.request)
     step = {"kind": "start", "step": 3, "max_steps": 10, "phase": "stable"}

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tasks.launch.orchestrator import ASK_EVERY_SECONDS, CancellationWatch, flow_run_state
+from tasks.record.files import write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import write_json
 
 
 class Server(HTTPServer):

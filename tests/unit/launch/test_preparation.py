@@ -9,8 +9,8 @@ import pytest
 from tasks.launch import preparation
 from tasks.launch.preparation import run_part
 from tasks.record.errors import DataError, StageError, StoppedError
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import read_json, write_json
 from tasks.record.parts import Part, WorkLayout
 from tasks.stages.work import prepare_work
 from tests.kit.runs import tiny_config, write_text

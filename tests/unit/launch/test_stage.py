@@ -7,12 +7,13 @@ import pytest
 
 from tasks.launch.stage import follow, outcome, request_stop, start_or_attach
 from tasks.record.errors import DataError, IntegrityError, RequestChangedError, StageError, StoppedError
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import StageLayout
 from tasks.record.lock import hold, owner
-from tasks.record.manifest import Manifest, Request, read_json, verify, write_json, write_manifest
+from tasks.record.manifest import Manifest, Request, verify, write_manifest
 from tasks.record.progress import Progress
 from tasks.stages.work import Work, prepare_work
-from tests.kit.runs import finish, tiny_config, write_text
+from tests.kit.runs import run_to_end, tiny_config, write_text
 
 REQUEST = Request(kind="pretrain", identity={"pretrain": {"seed": 0}})
 
@@ -39,7 +40,7 @@ def test_a_stage_is_followed_to_its_manifest_and_then_costs_nothing(tmp_path: Pa
     assert seen[-1].fraction == 1.0
     assert read_json(work.stage.orchestrator) == {"flow_run_id": None, "api_url": None}
     begun = work.stage.journal.read_bytes()
-    assert finish(work).manifest == manifest
+    assert run_to_end(work).manifest == manifest
     assert work.stage.journal.read_bytes() == begun
 
 
@@ -47,7 +48,7 @@ def test_a_users_mistake_comes_back_as_it_was_raised_and_can_be_mended(tmp_path:
     work = preparation(tmp_path, b"fine\n\n\nbroken \xff\xfe text\n")
     for _ in range(2):
         with pytest.raises(DataError, match="UTF-8"):
-            finish(work)
+            run_to_end(work)
     assert owner(work.stage) is None
     assert not work.stage.manifest.exists()
 
@@ -108,7 +109,7 @@ def test_a_stage_begun_elsewhere_goes_on_with_the_new_way_of_running(tmp_path: P
     write_json(work.stage.request, moved)
     write_json(work.stage.error, {"error": "DataError", "message": "an old mistake"})
     work.stage.stop.touch()
-    finish(work)
+    run_to_end(work)
     assert read_json(work.stage.request)["execution"] == work.request.execution
     assert not work.stage.error.exists() and not work.stage.stop.exists()
 
@@ -122,8 +123,8 @@ def test_a_stop_before_the_end_of_a_preparation_leaves_no_manifest(tmp_path: Pat
     except StoppedError:
         assert not work.stage.manifest.exists()
     else:
-        assert manifest == finish(work).manifest, "it was faster than the stop"
-    assert finish(work).manifest.metrics["train_documents"] > 0
+        assert manifest == run_to_end(work).manifest, "it was faster than the stop"
+    assert run_to_end(work).manifest.metrics["train_documents"] > 0
 
 
 def test_following_waits_for_the_owner(stage: StageLayout) -> None:

@@ -11,12 +11,13 @@ import psutil
 import pytest
 
 from tasks.launch import supervisor
-from tasks.launch.supervisor import STOPPED_EXIT_CODE, committed, last_write, supervise
-from tasks.record.errors import USER_ERROR_EXIT_CODE
+from tasks.launch.supervisor import committed, last_write, supervise
+from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE
+from tasks.record.files import read_json, write_json
 from tasks.record.journal import Journal, read_journal
 from tasks.record.layout import REPOSITORY, StageLayout, step_folder
 from tasks.record.lock import hold, token_on_disk
-from tasks.record.manifest import Request, read_json, write_json
+from tasks.record.manifest import Request
 
 pytestmark = pytest.mark.process
 

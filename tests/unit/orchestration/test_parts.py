@@ -16,8 +16,8 @@ from tasks.config.data import PreparationConfig
 from tasks.orchestration import parts as preparation_run
 from tasks.orchestration.parts import ended, refuse, task_runner
 from tasks.record.errors import ConfigError, DataError, DiskFullError, PretuneError, StageError, StoppedError
+from tasks.record.files import read_json, write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import read_json, write_json
 from tasks.record.parts import Part, WorkLayout
 from tasks.stages.work import check_cluster
 

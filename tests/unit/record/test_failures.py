@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.record.errors import DataError, DiskFullError, LimitError
+from tasks.record.errors import DataError, DiskFullError, LimitError, StageError
 from tasks.record.failures import (
     RECORD_BYTES,
     Failure,
@@ -19,12 +19,15 @@ from tasks.record.failures import (
     RankError,
     explained,
     explaining,
+    leave_error,
+    left_error,
     on_disk,
     open_record,
     record,
     reserve_records,
     take_first_failure,
 )
+from tasks.record.files import read_json
 from tasks.record.layout import REPOSITORY, StageLayout
 
 
@@ -200,3 +203,11 @@ def test_a_record_takes_no_more_room_than_was_reserved_and_a_torn_one_is_passed_
     assert path.stat().st_size == RECORD_BYTES
     stage.failure(1, 1).write_text(json.dumps(asdict(failure(1, time.time() - 99)))[:-5])
     assert take_first_failure(stage, 1).rank == 0
+
+
+@pytest.mark.parametrize(("error", "again"), [(DataError("x=1 is wrong; mend it"), DataError), (OSError(5, "I/O"), StageError)])
+def test_an_error_that_was_left_is_raised_again_by_whoever_waits(tmp_path: Path, error: Exception, again: type) -> None:
+    leave_error(tmp_path / "error.json", error)
+    assert read_json(tmp_path / "error.json") == {"error": type(error).__name__, "message": str(error)}
+    left = left_error(tmp_path / "error.json")
+    assert (type(left), str(left)) == (again, str(error))

@@ -58,7 +58,7 @@ def test_the_files_of_a_stage_are_all_different_and_inside_of_it(tmp_path: Path)
     files = [
         stage.request, stage.manifest, stage.journal, stage.lock, stage.error, stage.stop, stage.orchestrator,
         stage.registration, stage.checkpoints, stage.milestones, stage.export, stage.logs(1), stage.logs(2),
-        stage.part_log("extract-0"), stage.mirror_log,
+        stage.part_log("extract-0"), stage.supervisor_log, stage.mirror_log,
     ]  # fmt: skip
     assert len(set(files)) == len(files)
     assert all(file.is_relative_to(tmp_path) for file in files)

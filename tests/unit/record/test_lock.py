@@ -1,9 +1,10 @@
-"""One process owns a stage; the kernel lets go of what a killed one held; the token only grows."""
+"""One process owns a file or a stage; the kernel lets go of what a killed one held; the token only grows."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from tasks.record import lock
 from tasks.record.errors import LockedError
 from tasks.record.layout import REPOSITORY, StageLayout
-from tasks.record.lock import hold, owner, parse, token_on_disk
+from tasks.record.lock import exclusive, hold, owner, parse, token_on_disk
 
 HOLDER = """
 import sys, time
@@ -102,6 +103,30 @@ def test_a_heartbeat_is_the_files_time(stage: StageLayout) -> None:
         os.utime(stage.lock, (1, 1))
         held.beat()
         assert abs(stage.lock.stat().st_mtime - time.time()) < 60
+
+
+def test_a_lock_without_a_refusal_is_waited_for_as_long_as_it_takes(stage: StageLayout, holder: subprocess.Popen) -> None:
+    began = time.monotonic()
+    threading.Timer(0.5, holder.kill).start()
+    with exclusive(stage.lock) as file:
+        assert time.monotonic() - began >= 0.5
+        assert parse(file.read())["pid"] == holder.pid, "the content is the owner's own business"
+    assert owner(stage) is None
+
+
+def test_a_refusal_tells_at_once_what_the_owner_has_written(stage: StageLayout, holder: subprocess.Popen) -> None:
+    with pytest.raises(LockedError, match=f"^{holder.pid} has it$"), exclusive(stage.lock, lambda by: f"{by['pid']} has it"):
+        pytest.fail("two owners")
+
+
+def test_a_lock_is_made_with_its_mode_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with exclusive(path, mode=0o600):
+        assert path.stat().st_mode & 0o777 == 0o600
+    path.write_bytes(b"said")
+    with exclusive(path):
+        pass
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"said", 0o600)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff"])

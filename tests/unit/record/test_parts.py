@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tasks.config.data import PreparationConfig
+from tasks.record.files import write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Request, write_json
+from tasks.record.manifest import Request
 from tasks.record.parts import (
     MAPPED,
     RESULT_FILE,

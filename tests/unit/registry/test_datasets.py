@@ -10,8 +10,8 @@ from tasks.record.manifest import Request, read_request
 from tasks.registry import versions as registry
 from tasks.registry.datasets import MAX_NOTE, card_links, card_note, data_of
 from tasks.registry.tracking import connect, sync
-from tests.kit.datasets import METRICS, finetuning, labelled, prepared, pretraining
-from tests.kit.registered_stages import finish, order, run_of
+from tests.kit.datasets import METRICS, finetuning, pretraining, written_dataset, written_examples
+from tests.kit.registered_stages import finished_training, order, run_of
 
 
 @pytest.fixture
@@ -19,11 +19,11 @@ def stages(home, tmp_path):
     """A data set, examples, a pre-training on the one and a fine-tune on the other."""
     file = tmp_path / "zoo.txt"
     file.write_text("the zoo")
-    data = prepared(home, "animals", ["The cat sat."], ["An owl."], {"zoo": file})
-    examples = labelled(home, "pages", ["A page."], ["Another."], file)
+    data = written_dataset(home, "animals", ["The cat sat."], ["An owl."], {"zoo": file})
+    examples = written_examples(home, "pages", ["A page."], ["Another."], file)
     base = pretraining(home, "run", data)
-    tuned = finetuning(home, "run", finish(base).as_input(base.path), examples)
-    random = finetuning(home, "run", finish(base).as_input(base.path), examples, init="random")
+    tuned = finetuning(home, "run", finished_training(base).as_input(base.path), examples)
+    random = finetuning(home, "run", finished_training(base).as_input(base.path), examples, init="random")
     found = {"data": StageLayout(Path(data.path)), "examples": StageLayout(Path(examples.path))}
     return found | {"base": base, "tuned": tuned, "random": random}
 
@@ -77,7 +77,7 @@ def test_a_version_says_where_the_cards_are(home, stages):
     links = card_links(home, read_request(stages["tuned"]))
     assert links == {"data_card": f"runs:/{examples}/data_card.md", "data_card.pretraining": f"runs:/{data}/data_card.md"}
     tuned = stages["tuned"]
-    version = registry.register(**order(home, tuned, finish(tuned), links=links))
+    version = registry.register(**order(home, tuned, finished_training(tuned), links=links))
     assert version.tags["data_card.pretraining"] == f"runs:/{data}/data_card.md"
     uri = version.tags["data_card"].removeprefix("runs:/")
     run_id, name = uri.split("/")

@@ -4,8 +4,8 @@ import os
 
 import psutil
 
+from tasks.record.files import write_json
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import write_json
 from tasks.registry.flow_links import flow_run_of, flow_tags
 from tasks.services.environment import client_environment
 from tasks.services.records import ServiceRecord, write_record

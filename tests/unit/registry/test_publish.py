@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from tasks.registry.publish import publish
-from tests.kit.datasets import finetuning, labelled, prepared, pretraining
-from tests.kit.registered_stages import finish, forget
+from tests.kit.datasets import finetuning, pretraining, written_dataset, written_examples
+from tests.kit.registered_stages import finished_training, forget
 
 
 def test_a_version_leads_to_the_card_of_its_data(home, tmp_path):
     (tmp_path / "zoo.txt").write_text("the zoo")
-    stage = pretraining(home, "run", prepared(home, "animals", ["The cat sat."], ["An owl."], {"zoo": tmp_path / "zoo.txt"}))
-    manifest = finish(stage)
+    stage = pretraining(
+        home, "run", written_dataset(home, "animals", ["The cat sat."], ["An owl."], {"zoo": tmp_path / "zoo.txt"})
+    )
+    manifest = finished_training(stage)
 
     version = publish(stage, "demo-base", stage.path, manifest, "pretrained", ("pretrained",), {"seed": 1})
 
@@ -24,13 +26,13 @@ def test_a_fine_tune_is_registered_where_the_data_of_its_base_are_gone(home, tmp
     file = tmp_path / "zoo.txt"
     file.write_text("the zoo")
     data, examples = (
-        prepared(home, "animals", ["A cat."], ["An owl."], {"zoo": file}),
-        labelled(home, "pages", ["x"], ["y"], file),
+        written_dataset(home, "animals", ["A cat."], ["An owl."], {"zoo": file}),
+        written_examples(home, "pages", ["x"], ["y"], file),
     )
     base = pretraining(home, "run", data)
-    tuned = finetuning(home, "run", finish(base).as_input(base.path), examples)
+    tuned = finetuning(home, "run", finished_training(base).as_input(base.path), examples)
     forget(Path(data.path))
 
-    version = publish(tuned, "demo-topic", tuned.path, finish(tuned), "candidate", ("candidate",), {})
+    version = publish(tuned, "demo-topic", tuned.path, finished_training(tuned), "candidate", ("candidate",), {})
 
     assert {key for key in version.tags if key.startswith("data_card")} == {"data_card"}

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tasks.record.errors import GateError
+from tasks.record.files import file_entries, write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Input, Manifest, Request, file_entries, write_json, write_manifest
+from tasks.record.manifest import Input, Manifest, Request, write_manifest
 from tasks.registry import aliases
 from tasks.registry import texts as version_texts
 from tasks.registry import versions as registry
@@ -18,7 +19,7 @@ from tasks.registry.publish import publish, refresh
 from tasks.registry.tracking import connect
 from tasks.registry.versions import Version
 from tasks.training.convergence import Verdict
-from tests.kit.registered_stages import begun_stage, die, finish, forget, new_home, run_in_child
+from tests.kit.registered_stages import begun_stage, die, finished_training, forget, new_home, run_in_child
 
 MODEL = "demo-topic"
 BASE = "demo-base"
@@ -46,7 +47,7 @@ def candidate(home: Path, run: str) -> StageLayout:
     stage = RunLayout(home, run).finetune("topic")
     base = Input(path=str(home / "runs" / run / "02-pretrain"), digest="b" * 64)
     write_json(stage.request, Request(kind="finetune", identity={"run": run}, inputs={"base": base, "examples": DATA}))
-    publish(stage, MODEL, stage.path, finish(stage, verdict=None), "candidate", ("candidate",), {})
+    publish(stage, MODEL, stage.path, finished_training(stage, verdict=None), "candidate", ("candidate",), {})
     return stage
 
 
@@ -146,7 +147,7 @@ def test_a_pre_training_and_its_milestones_say_what_the_verdict_was(home, verdic
         journal.append("event", event="rollback", from_step=10, step=8, reason="rose")
         journal.close()
 
-    manifest = finish(stage, verdict={"verdict": verdict, "reason": "because"})
+    manifest = finished_training(stage, verdict={"verdict": verdict, "reason": "because"})
     publish(stage, BASE, stage.path, manifest, "pretrained", ("pretrained",), {})
 
     final = connect(home).get_model_version(BASE, "3").description

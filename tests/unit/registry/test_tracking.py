@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tasks.record.errors import TrackingError
+from tasks.record.files import write_json
 from tasks.record.journal import Journal
 from tasks.record.layout import REPOSITORY, RunLayout, StageLayout, dataset_stage
-from tasks.record.manifest import Input, Request, read_request, write_json
+from tasks.record.manifest import Input, Request, read_request
 from tasks.registry import tracking
 from tasks.registry import versions as registry
 from tasks.registry.store import artifact_folder, database_file, default_names, read_registration, tracking_uri
@@ -23,7 +24,7 @@ from tests.kit.registered_stages import (
     NAMES,
     begun_stage,
     die,
-    finish,
+    finished_training,
     order,
     points,
     run_in_child,
@@ -144,7 +145,7 @@ def test_failed_run_is_set_running_by_a_resume_and_finished_by_the_manifest(home
     assert run_of(home, run_id).info.end_time is not None
     assert sync(home, stage, **NAMES) == run_id
     assert run_of(home, run_id).info.status == "RUNNING"
-    manifest = finish(stage, {"heldout_loss": 3.25, "num_parameters": 12, "sharpness": None}, markdown="# Page")
+    manifest = finished_training(stage, {"heldout_loss": 3.25, "num_parameters": 12, "sharpness": None}, markdown="# Page")
     assert sync(home, stage, **NAMES, status="KILLED") == run_id
     run = run_of(home, run_id)
     assert run.info.status == "FINISHED"
@@ -184,7 +185,7 @@ def test_a_run_leads_to_the_flow_run_that_it_was_trained_for_whoever_made_it_in_
     tags = run_of(home, sync(home, stage, **NAMES)).data.tags
     assert not [key for key in tags if key.startswith("prefect")], "no flow ever waited for it"
     write_json(stage.orchestrator, {"flow_run_id": "f-1", "api_url": "http://p/api", "pages": "http://p/v2", "run": "demo"})
-    finish(stage)
+    finished_training(stage)
     assert tracking.follow(home, stage, os.getppid()) == 0, "as the supervisor's child does"
     tags = run_of(home, sync(home, stage, **NAMES)).data.tags
     assert (tags["prefect_flow_run_id"], tags["prefect_url"]) == ("f-1", "http://p/v2/runs/flow-run/f-1")
@@ -199,7 +200,7 @@ def test_verdict_of_the_journal_becomes_tags(home, stage):
 
 
 def test_finished_stage_answers_without_mlflow(home, stage):
-    finish(stage)
+    finished_training(stage)
     run_id = sync(home, stage, **NAMES)
     code = (
         "import sys; from pathlib import Path; from tasks.registry.tracking import sync\n"
@@ -211,7 +212,7 @@ def test_finished_stage_answers_without_mlflow(home, stage):
 
 
 def test_finished_stage_is_shipped_again_where_the_database_is_gone(home, stage):
-    finish(stage)
+    finished_training(stage)
     first = sync(home, stage, **NAMES)
     connect(home).delete_run(first)
     stage.registration.unlink()
@@ -307,7 +308,7 @@ def test_database_is_private_and_made_once_by_processes_at_once(tmp_path, monkey
     assert artifact_folder(home).stat().st_mode & 0o777 == 0o700
     assert (home / "mlflow").stat().st_mode & 0o777 == 0o700
     stage = begun_stage(home)
-    registry.register(**order(home, stage, finish(stage)))
+    registry.register(**order(home, stage, finished_training(stage)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
 
 

@@ -20,7 +20,7 @@ from tasks.registry.store import read_registration, tracking_uri
 from tasks.registry.tracking import connect, sync
 from tasks.services.environment import mlflow_command, mlflow_environment
 from tasks.services.records import ServiceRecord, write_record
-from tests.kit.registered_stages import NAMES, begun_stage, finish, order, points, run_of, write_steps
+from tests.kit.registered_stages import NAMES, begun_stage, finished_training, order, points, run_of, write_steps
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_follower_ships_while_the_stage_runs_and_ends_with_it(home, stage):
     process = follower(home, stage)
     wait_for(stage.registration.exists)
     write_steps(stage, range(11, 21))
-    finish(stage)
+    finished_training(stage)
     assert process.wait(60) == 0
     run_id = read_registration(home, stage).run_id
     assert len(points(home, run_id, "loss")) == 20
@@ -129,7 +129,7 @@ def test_follower_goes_on_where_the_server_is_away_and_says_so(home, stage):
         process = follower(home, stage, MLFLOW_TRACKING_URI=url, MLFLOW_HTTP_REQUEST_TIMEOUT="1")
         assert "failed while shipping" in process.stderr.readline()
         assert process.poll() is None
-        finish(stage)
+        finished_training(stage)
         assert process.wait(60) == 1
     assert run_of(home, sync(home, stage, **NAMES)).info.status == "FINISHED"
 
@@ -152,7 +152,7 @@ def test_through_the_server_of_this_home_and_without_it_again(home, stage, tmp_p
         assert tracking_uri(home) == f"http://127.0.0.1:{port}"
         wait_for(partial(answers, home))
         first = sync(home, stage, **NAMES)
-        version = registry.register(**order(home, stage, finish(stage)))
+        version = registry.register(**order(home, stage, finished_training(stage)))
         assert sync(home, stage, **NAMES) == first
         assert version.run_id == first
         assert (Path(version.path) / "model.safetensors").samefile(stage.export / "model.safetensors")

@@ -15,7 +15,7 @@ from tasks.record.errors import ConfigError, IntegrityError
 from tasks.registry import versions as registry
 from tasks.registry.store import read_registration
 from tasks.registry.tracking import connect
-from tests.kit.registered_stages import begun_stage, die, export_tiny_llama, finish, forget, order, run_in_child
+from tests.kit.registered_stages import begun_stage, die, export_tiny_llama, finished_training, forget, order, run_in_child
 
 STEPS = ("check_files", "write_intent", "find_run", "find_logged_model", "place_files", "finish_logged_model", "find_version",
          "read_back", "write_done")  # fmt: skip
@@ -36,7 +36,7 @@ def stage(home):
 
 
 def test_registers_by_reference_and_reads_back(home, stage):
-    manifest = finish(stage)
+    manifest = finished_training(stage)
     version = registry.register(**order(home, stage, manifest))
     assert (version.name, version.version, version.digest) == ("demo-base", 1, manifest.digest)
     assert version.aliases == ("pretrained",)
@@ -61,7 +61,7 @@ def test_registers_by_reference_and_reads_back(home, stage):
 def test_mlflow_shows_files_card_metrics_and_run(home, stage):
     import mlflow
 
-    manifest = finish(stage)
+    manifest = finished_training(stage)
     version = registry.register(**order(home, stage, manifest, attachments={"loss_curve.png": b"png"}))
     client = connect(home)
     listed = {entry.path: entry.file_size for entry in client.list_logged_model_artifacts(version.model_id)}
@@ -79,7 +79,7 @@ def test_mlflow_shows_files_card_metrics_and_run(home, stage):
 
 def test_registered_model_loads_with_plain_transformers(home, stage, tmp_path):
     export_tiny_llama(stage.export)
-    version = registry.register(**order(home, stage, finish(stage)))
+    version = registry.register(**order(home, stage, finished_training(stage)))
     code = (
         "import sys; from transformers import AutoModelForCausalLM as M; assert 'tasks' not in sys.modules\n"
         "print(sum(p.numel() for p in M.from_pretrained(sys.argv[1]).parameters()))"
@@ -93,10 +93,10 @@ def test_registered_model_loads_with_plain_transformers(home, stage, tmp_path):
 
 
 def test_registering_twice_gives_one_version_and_leaves_moved_aliases_alone(home, stage):
-    arguments = order(home, stage, finish(stage))
+    arguments = order(home, stage, finished_training(stage))
     first = registry.register(**arguments)
     later = begun_stage(home, "later", seed=1)
-    second = registry.register(**order(home, later, finish(later)))
+    second = registry.register(**order(home, later, finished_training(later)))
     assert (first.version, second.version, second.aliases) == (1, 2, ("pretrained",))
     again = registry.register(**arguments)
     assert (again.version, again.aliases) == (1, ())
@@ -105,19 +105,19 @@ def test_registering_twice_gives_one_version_and_leaves_moved_aliases_alone(home
 
 
 def test_a_model_that_two_runs_made_is_one_version_and_both_stages_know_it(home, stage):
-    manifest = finish(stage)
+    manifest = finished_training(stage)
     registry.register(**order(home, stage, manifest))
     other = begun_stage(home, "other")
     shutil.copytree(stage.export, other.export)
-    assert finish(other).digest == manifest.digest
-    again = registry.register(**order(home, other, finish(other), run_name="other/02-pretrain"))
+    assert finished_training(other).digest == manifest.digest
+    again = registry.register(**order(home, other, finished_training(other), run_name="other/02-pretrain"))
     assert again.version == 1
     assert read_registration(home, other).versions == {"demo-base": {"pretrained": 1}}
     assert again.tags["stage"] == str(stage.path)
 
 
 def test_second_label_of_the_same_model_adds_its_alias_to_the_version(home, stage):
-    manifest = finish(stage)
+    manifest = finished_training(stage)
     registry.register(**order(home, stage, manifest, label="converged", aliases=("converged",)))
     version = registry.register(**order(home, stage, manifest))
     assert (version.version, version.aliases) == (1, ("converged", "pretrained"))
@@ -126,7 +126,7 @@ def test_second_label_of_the_same_model_adds_its_alias_to_the_version(home, stag
 @pytest.mark.parametrize("moment", [before, after])
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_any_step_and_replayed_gives_one_version(home, stage, monkeypatch, step, moment):
-    arguments = order(home, stage, finish(stage))
+    arguments = order(home, stage, finished_training(stage))
     connect(home)
     with monkeypatch.context() as patch:
         patch.setattr(registry, step, partial(moment, getattr(registry, step)))
@@ -144,7 +144,7 @@ def experiment(home: Path) -> str:
 
 
 def test_eight_processes_at_once_give_one_version(home, stage):
-    arguments = order(home, stage, finish(stage))
+    arguments = order(home, stage, finished_training(stage))
     children = []
     for _ in range(8):
         child = os.fork()
@@ -161,7 +161,7 @@ def test_eight_processes_at_once_give_one_version(home, stage):
 
 
 def test_replay_restores_files_that_were_lost_from_the_registry(home, stage):
-    arguments = order(home, stage, finish(stage))
+    arguments = order(home, stage, finished_training(stage))
     version = registry.register(**arguments)
     forget(Path(version.path) / "model.safetensors")
     assert registry.register(**arguments).version == 1
@@ -169,7 +169,7 @@ def test_replay_restores_files_that_were_lost_from_the_registry(home, stage):
 
 
 def test_registers_again_where_the_database_was_lost(home, stage):
-    arguments = order(home, stage, finish(stage))
+    arguments = order(home, stage, finished_training(stage))
     first = registry.register(**arguments)
     for version in registry.versions(home, "demo-base"):
         connect(home).delete_model_version("demo-base", str(version.version))
@@ -179,7 +179,7 @@ def test_registers_again_where_the_database_was_lost(home, stage):
 
 
 def test_damaged_file_is_refused_and_nothing_is_registered(home, stage):
-    manifest = finish(stage)
+    manifest = finished_training(stage)
     weights = stage.export / "model.safetensors"
     weights.write_bytes(b"x" * weights.stat().st_size)
     with pytest.raises(IntegrityError, match=r"model\.safetensors has SHA-256 \w{12}\.\.\. and its manifest says"):
@@ -191,21 +191,21 @@ def test_folder_without_weights_is_refused(home, stage):
     stage.export.mkdir(parents=True)
     (stage.export / "config.json").write_text("{}")
     with pytest.raises(IntegrityError, match=r"holds no model\.safetensors that its manifest lists"):
-        registry.register(**order(home, stage, finish(stage)))
+        registry.register(**order(home, stage, finished_training(stage)))
 
 
 def test_name_that_is_no_name_is_refused(home, stage):
     with pytest.raises(ConfigError, match=r"registry\.model_name='a/b' is no name for a model"):
-        registry.register(**order(home, stage, finish(stage), model_name="a/b"))
+        registry.register(**order(home, stage, finished_training(stage), model_name="a/b"))
 
 
 def test_registered_files_cannot_be_written_through_the_export(home, stage):
-    registry.register(**order(home, stage, finish(stage)))
+    registry.register(**order(home, stage, finished_training(stage)))
     assert (stage.export / "model.safetensors").stat().st_mode & 0o222 == 0
 
 
 def test_verify_version_finds_damage(home, stage):
-    manifest = finish(stage)
+    manifest = finished_training(stage)
     version = registry.register(**order(home, stage, manifest))
     assert registry.verify_version(version) == manifest
     weights = Path(version.path) / "model.safetensors"
@@ -216,9 +216,11 @@ def test_verify_version_finds_damage(home, stage):
 
 
 def test_parent_is_recorded(home, stage):
-    parent = registry.register(**order(home, stage, finish(stage)))
+    parent = registry.register(**order(home, stage, finished_training(stage)))
     child_stage = begun_stage(home, "child", seed=7)
-    child = registry.register(**order(home, child_stage, finish(child_stage), model_name="demo-topic", parent=parent))
+    child = registry.register(
+        **order(home, child_stage, finished_training(child_stage), model_name="demo-topic", parent=parent)
+    )
     assert child.tags["parent"] == "demo-base/1"
     assert child.tags["parent_digest"] == parent.digest
     assert [v.name for v in registry.lineage(home, child)] == ["demo-topic", "demo-base"]

@@ -17,8 +17,9 @@ from tasks.record.manifest import Manifest
 from tasks.stages.work import Result, Work, examples_work, finetune_work, prepare_work, pretrain_work
 from tasks.training import pretrain
 from tasks.training.evaluation import read_text
+from tests.kit.preparations import prepared_result
 from tests.kit.runs import write_text
-from tests.kit.stages import finetune_config, prepared, run, small_config
+from tests.kit.stages import finetune_config, run, small_config
 
 Damage = Callable[[Path], Path]
 """Changes a data set's folder; returns the file that it changed."""
@@ -60,7 +61,7 @@ DAMAGES: dict[str, Damage] = {
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Result]:
     home = tmp_path_factory.mktemp("home")
     config = small_config(write_text(home / "words.txt", documents=80))
-    return config, prepared(prepare_work(home, config))
+    return config, prepared_result(prepare_work(home, config))
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def test_a_fine_tune_is_verified_on_every_start_and_its_tokens_proved(
     data: tuple, undisturbed: Result, tmp_path: Path, name: str
 ) -> None:
     config = finetune_config(tmp_path, name, epochs=1)
-    examples = prepared(examples_work(tmp_path, config))
+    examples = prepared_result(examples_work(tmp_path, config))
     work = finetune_work(RunLayout(tmp_path, "run"), data[0], config, undisturbed, examples)
     stop_after_a_step(work)
     path = examples.stage.path / "train.jsonl"
@@ -223,7 +224,7 @@ def test_a_base_that_is_damaged_is_not_gone_on_from(data: tuple, undisturbed: Re
     folder = tmp_path / "base"
     shutil.copytree(undisturbed.stage.path, folder)
     base = Result(type(undisturbed.stage)(folder), Manifest.read(folder / "manifest.json"))
-    work = finetune_work(RunLayout(tmp_path, "run"), data[0], config, base, prepared(examples_work(tmp_path, config)))
+    work = finetune_work(RunLayout(tmp_path, "run"), data[0], config, base, prepared_result(examples_work(tmp_path, config)))
     stop_after_a_step(work)
     weights = folder / "export" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

@@ -12,13 +12,15 @@ from tasks.config.parallel import Layout
 from tasks.config.training import GateConfig
 from tasks.data.tokens.examples import read_examples
 from tasks.record.errors import IntegrityError
+from tasks.record.files import file_sha256, read_json
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Request, file_sha256, read_json, verify
+from tasks.record.manifest import Request, verify
 from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, promoted
 from tasks.training.evaluate import Scored, compare, decision_markdown, model_folders, score
 from tasks.training.model.mesh import Mesh
 from tests.kit.models import ALONE
-from tests.kit.stages import finetune_config, prepared, pretrained_base, run
+from tests.kit.preparations import prepared_result
+from tests.kit.stages import finetune_config, pretrained_base, run
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def results(home: Path, base: tuple, kind: str, random_init: bool) -> tuple[Any,
     config, _, pretrained = base
     settings = finetune_config(home, kind)
     layout = RunLayout(home, "run")
-    found = {"base": pretrained, "examples": prepared(examples_work(home, settings))}
+    found = {"base": pretrained, "examples": prepared_result(examples_work(home, settings))}
     found["candidate"] = run(finetune_work(layout, config, settings, pretrained, found["examples"]))
     if random_init:
         found["random_init"] = run(finetune_work(layout, config, settings, pretrained, found["examples"], random_init=True))

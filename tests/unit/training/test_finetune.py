@@ -28,8 +28,9 @@ from tasks.training.model.partition import Partition
 from tasks.training.model.ranks import Ranks
 from tasks.training.setup import Setup
 from tests.kit.models import ALONE, VOCABULARY, tiny_model
+from tests.kit.preparations import prepared_result
 from tests.kit.ranks import run_ranks
-from tests.kit.stages import finetune_config, prepared, pretrained_base, run
+from tests.kit.stages import finetune_config, pretrained_base, run
 from tests.kit.trainers import trainer
 
 
@@ -41,7 +42,7 @@ def base(home: Path) -> tuple[Any, Result, Result]:
 def finetuned(home: Path, base: tuple, kind: str, name: str = "run", random_init: bool = False, **settings: Any) -> Result:
     config, _, pretrained = base
     settings = finetune_config(home, kind, **settings)
-    examples = prepared(examples_work(home, settings))
+    examples = prepared_result(examples_work(home, settings))
     return run(finetune_work(RunLayout(home, name), config, settings, pretrained, examples, random_init))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.record.errors import IntegrityError
-from tasks.record.manifest import Manifest, file_entries
+from tasks.record.files import file_entries
+from tasks.record.manifest import Manifest
 from tasks.training import input_check
 from tasks.training.input_check import InputCheck
 from tasks.training.model.ranks import Ranks

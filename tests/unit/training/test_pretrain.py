@@ -14,18 +14,20 @@ from tasks.config.model import ModelConfig
 from tasks.config.training import ConvergenceConfig, PretrainConfig
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE, TokenDataset
 from tasks.record.errors import ConfigError, DivergedError, IntegrityError
+from tasks.record.files import read_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Manifest, Request, read_json, verify
+from tasks.record.manifest import Manifest, Request, verify
 from tasks.stages.work import Result, prepare_work, pretrain_work
 from tasks.training.checkpoint.checkpoint import committed_checkpoints, load_checkpoint
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.model.model import load_causal
 from tasks.training.pretrain import judge_progress, num_heldout_sequences, pretraining_recipe, stable_evaluations
 from tests.kit.models import ALONE, tiny_model
+from tests.kit.preparations import prepared_result
 from tests.kit.runs import write_text
-from tests.kit.stages import prepared, pretrained_base, run, small_config
-from tests.kit.trainers import same_weights, trainer
+from tests.kit.stages import pretrained_base, run, small_config
+from tests.kit.trainers import continued, same_weights, trainer
 
 CONFIG = PretrainConfig(
     sequence_length=12, micro_batch_size=2, global_batch_tokens=96, train_tokens=96 * 40, warmup_steps=2, decay_steps=4,
@@ -47,18 +49,12 @@ def judged(
     )  # fmt: skip
 
 
-def begin(run: Trainer) -> Trainer:
-    run.resume()
-    run.train()
-    return run
-
-
 def events(run: Trainer, kind: str) -> list[dict]:
     return [line for line in read_journal(run.stage.journal)[0] if line["kind"] == kind]
 
 
 def test_a_flat_curve_has_converged_and_the_decay_follows_at_once(tmp_path: Path) -> None:
-    run = begin(judged(tmp_path, iter([3.0] * 50)))
+    run = continued(judged(tmp_path, iter([3.0] * 50)))
     assert run.state.verdict["verdict"] == "converged"
     assert run.state.decay_start == 10, "the fourth measurement after the warm-up of 2 steps: 4, 6, 8, 10"
     assert run.state.step == 14
@@ -69,7 +65,7 @@ def test_a_flat_curve_has_converged_and_the_decay_follows_at_once(tmp_path: Path
 
 
 def test_a_curve_that_still_falls_decays_within_the_cap(tmp_path: Path) -> None:
-    run = begin(judged(tmp_path, iter(5.0 - 0.1 * i for i in range(50))))
+    run = continued(judged(tmp_path, iter(5.0 - 0.1 * i for i in range(50))))
     assert (run.state.decay_start, run.state.step) == (36, 40)
     assert run.state.verdict["verdict"] == "improving"
     assert run.state.verdict["reason"].endswith("; the cap of 3,840 tokens ends the stable phase")
@@ -80,7 +76,7 @@ def test_a_curve_that_still_falls_decays_within_the_cap(tmp_path: Path) -> None:
 
 def test_the_decay_reaches_the_cap_where_no_measurement_falls_on_its_start(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"train_tokens": 96 * 39})
-    run = begin(judged(tmp_path, iter(5.0 - 0.1 * i for i in range(50)), config=config))
+    run = continued(judged(tmp_path, iter(5.0 - 0.1 * i for i in range(50)), config=config))
     assert (run.state.decay_start, run.state.step) == (35, 39)
     rates = [line["learning_rate"] for line in events(run, "step")]
     assert rates[34] == 0.01 > rates[35] > rates[-1] == 0.0
@@ -106,7 +102,7 @@ def test_overfitting_goes_back_to_the_best_checkpoint_and_decays_there(tmp_path:
             seen["checkpoints"] = [p.name for p in committed_checkpoints(run.stage)]
 
     object.__setattr__(run.recipe, "on_evaluation", watch)
-    begin(run)
+    continued(run)
     assert (seen["from"], seen["to"]) == (12, 8)
     assert seen["checkpoints"] == ["step_00000008", "step_00000004"], "step 12 is left behind"
     saved = trainer(tmp_path / "other", tiny_model(seed=5))
@@ -132,12 +128,12 @@ def test_a_rollback_that_was_followed_by_a_kill_ends_in_the_same_weights(tmp_pat
         if killed:
             run.train_step = dies_in_the_decay(run)
             with pytest.raises(KeyboardInterrupt):
-                begin(run)
+                continued(run)
             run.finish_saving()
             assert run.state.decay_start == 8
             run = judged(folder, iter(()), attempt=2, overfitting_margin=0.3)
             object.__setattr__(run.recipe, "evaluate", lambda model: {"heldout_loss": curve[run.state.step]})
-        return begin(run)
+        return continued(run)
 
     whole, resumed = once(tmp_path / "whole", False), once(tmp_path / "killed", True)
     assert same_weights(whole.model, resumed.model)
@@ -162,19 +158,19 @@ def test_divergence_is_noted_and_ends_the_stage(tmp_path: Path) -> None:
     with pytest.raises(
         DivergedError, match=r"pre-training has diverged: held-out loss 4.5000 at step 6 is more than 1.0 above"
     ):
-        begin(run)
+        continued(run)
     assert events(run, "verdict")[-1]["verdict"] == "diverged"
     assert [p.name for p in committed_checkpoints(run.stage)] == ["step_00000004"], "the last good one stays"
 
 
 def test_divergence_in_the_decay_is_noticed_too(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="at step 12"):
-        begin(judged(tmp_path, iter([3.0] * 6 + [4.5])))
+        continued(judged(tmp_path, iter([3.0] * 6 + [4.5])))
 
 
 def test_milestones_come_at_their_steps_and_hold_a_whole_model(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"milestone_every_steps": 8})
-    run = begin(judged(tmp_path, iter(5.0 - 0.1 * i for i in range(50)), config=config))
+    run = continued(judged(tmp_path, iter(5.0 - 0.1 * i for i in range(50)), config=config))
     assert [(m["label"], m["step"]) for m in events(run, "milestone")] == [("pretraining", n) for n in (8, 16, 24, 32, 36)]
     folder = run.stage.milestones / "step_00000016"
     manifest = Manifest.read(folder / "manifest.json")
@@ -188,7 +184,7 @@ def test_a_verdict_is_given_once_also_after_a_resume(tmp_path: Path) -> None:
     first = judged(tmp_path, iter([3.0] * 50))
     first.train_step = dies_in_the_decay(first)
     with pytest.raises(KeyboardInterrupt):
-        begin(first)
+        continued(first)
     first.finish_saving()
     again = judged(tmp_path, iter([3.0] * 50), attempt=2)
     again.resume()
@@ -270,7 +266,7 @@ def test_a_real_model_that_overfits_few_documents_goes_back_to_its_best(tmp_path
             "convergence": ConvergenceConfig(min_gain=1e-6, min_evaluations=4, overfitting_margin=0.05, divergence_margin=9.0)
         }
     )
-    result = run(pretrain_work(RunLayout(tmp_path, "few"), config, prepared(prepare_work(tmp_path, config))))
+    result = run(pretrain_work(RunLayout(tmp_path, "few"), config, prepared_result(prepare_work(tmp_path, config))))
     lines = read_journal(result.stage.journal)[0]
     (rollback,) = [line for line in lines if line.get("event") == "rollback"]
     assert rollback["step"] < rollback["from_step"]

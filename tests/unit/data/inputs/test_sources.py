@@ -28,8 +28,8 @@ from tasks.data.inputs.sources import (
     tokenizer_identity,
 )
 from tasks.record.errors import DataError
+from tasks.record.files import read_json
 from tasks.record.layout import REPOSITORY
-from tasks.record.manifest import read_json
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from tasks.config.data import DataConfig
 from tasks.data.inputs.text import earlier_datasets, text_identity
 from tasks.record.errors import DataError
-from tests.kit.datasets import labelled, prepared
+from tests.kit.datasets import written_dataset, written_examples
 
 
 def written(path: Path, text: str) -> str:
@@ -58,7 +58,7 @@ def test_what_is_missing_is_named_with_its_setting(tmp_path: Path, name: str, fi
 def test_an_earlier_data_set_is_found_by_folder_or_name(tmp_path: Path) -> None:
     file = tmp_path / "f.txt"
     file.write_text("text")
-    made = prepared(tmp_path, "earlier", ["one", "two"], ["three"], {"f": file})
+    made = written_dataset(tmp_path, "earlier", ["one", "two"], ["three"], {"f": file})
     for given in (made.path, Path(made.path).name):
         assert earlier_datasets(tmp_path, DataConfig(duplicates={"against": [given]})) == {"against-00": made}
     assert earlier_datasets(tmp_path, DataConfig()) == {}
@@ -67,7 +67,7 @@ def test_an_earlier_data_set_is_found_by_folder_or_name(tmp_path: Path) -> None:
 def test_what_is_no_finished_data_set_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "f.txt"
     file.write_text("text")
-    examples = labelled(tmp_path, "examples", ["one"], ["two"], file)
+    examples = written_examples(tmp_path, "examples", ["one"], ["two"], file)
     for given in ("nothing", examples.path):
         with pytest.raises(DataError) as found:
             earlier_datasets(tmp_path, DataConfig(duplicates={"against": [given]}))

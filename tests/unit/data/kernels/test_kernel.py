@@ -34,6 +34,7 @@ def tree(root: Path) -> Path:
     for package in (folder.parent, folder, folder / "kernels"):
         (package / "__init__.py").touch()
     shutil.copy(kernels.__file__, folder / "kernels" / "kernel.py")
+    shutil.copytree(kernels.ROOT / "record", root / "tasks" / "record", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "called.py").write_text(CALLED)
     (folder / "caller.py").write_text(CALLER)
     return root

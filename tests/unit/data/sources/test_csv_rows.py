@@ -6,20 +6,20 @@ import pytest
 
 from tasks.data.sources.streams import Limits
 from tasks.record.errors import DataError
-from tests.kit.reading import read
+from tests.kit.reading import read_all
 
 
 def test_fields_may_hold_commas_and_line_ends(tmp_path):
     with (tmp_path / "a.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["text", "n"], ["one,\ntwo", "x"], ['"quoted"', "y"]])
-    found = read("csv", tmp_path / "a.csv")
+    found = read_all("csv", tmp_path / "a.csv")
     assert found.texts == ["one,\ntwo", '"quoted"']
     assert [document.where for document in found.documents] == ["a.csv line 2", "a.csv line 4"]
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbftext,n\nhello,1\n")
-    assert read("csv", tmp_path / "a.csv").texts == ["hello"]
+    assert read_all("csv", tmp_path / "a.csv").texts == ["hello"]
 
 
 BAD = (
@@ -37,7 +37,7 @@ BAD = (
 
 def test_bad_rows_are_refused_once_and_the_others_kept(tmp_path):
     (tmp_path / "a.csv").write_bytes(BAD)
-    found = read("csv", tmp_path / "a.csv", tmp_path / "quarantine.jsonl")
+    found = read_all("csv", tmp_path / "a.csv", tmp_path / "quarantine.jsonl")
     assert found.texts == ["good", "also good"]
     assert found.places == [
         ("wrong_fields", "line 3", 14),
@@ -64,14 +64,14 @@ def test_bad_rows_are_refused_once_and_the_others_kept(tmp_path):
 def test_bad_input_ends_the_reading_with_its_place(tmp_path, content, words):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(DataError) as raised:
-        read("csv", tmp_path / "a.csv")
+        read_all("csv", tmp_path / "a.csv")
     for word in words:
         assert word in str(raised.value)
 
 
 def test_a_long_line_or_field_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("text,n\n" + "x" * 300 + ",1\ngood,2\n" + '"' + "line\n" * 100 + '",3\nlast,4\n')
-    found = read("csv", tmp_path / "a.csv", tmp_path / "quarantine.jsonl", limits=Limits(max_line_bytes=200))
+    found = read_all("csv", tmp_path / "a.csv", tmp_path / "quarantine.jsonl", limits=Limits(max_line_bytes=200))
     assert found.texts[0] == "good"
     assert found.places[0] == ("line_too_long", "line 2", 7)
     assert found.places[1][:2] == ("invalid_csv", "line 4")
@@ -81,12 +81,12 @@ def test_a_span_knows_the_header_and_its_places(tmp_path):
     rows = [f"row {n},{n}\n" for n in range(300)]
     rows[250] = "bad\n"
     (tmp_path / "a.csv").write_text("text,n\n" + "".join(rows))
-    whole = read("csv", tmp_path / "a.csv", tmp_path / "one.jsonl")
-    parts = read("csv", tmp_path / "a.csv", tmp_path / "two.jsonl", unit_bytes=1000)
+    whole = read_all("csv", tmp_path / "a.csv", tmp_path / "one.jsonl")
+    parts = read_all("csv", tmp_path / "a.csv", tmp_path / "two.jsonl", unit_bytes=1000)
     assert parts.texts == whole.texts
     assert len(whole.texts) == 299
     offset = 7 + len("".join(rows[:250]))
     assert whole.places == [("wrong_fields", "line 252", offset)]
     assert parts.places == [("wrong_fields", f"byte {offset}", offset)]
     with pytest.raises(DataError, match=rf"a\.csv line 252 \(byte {offset}\) has 1 fields"):
-        read("csv", tmp_path / "a.csv", unit_bytes=1000)
+        read_all("csv", tmp_path / "a.csv", unit_bytes=1000)

@@ -12,7 +12,7 @@ from tasks.data.sources.read import read_unit
 from tasks.data.sources.streams import Limits, Meter
 from tasks.data.sources.units import input_units
 from tasks.record.errors import DataError
-from tests.kit.reading import read
+from tests.kit.reading import read_all
 
 TEXTS = [f"The {n}th text: naïve café" for n in range(100)]
 
@@ -25,20 +25,20 @@ def jsonl(path, texts) -> None:
 def test_a_saved_data_set_and_one_split_of_several(tmp_path):
     saved = Dataset.from_dict({"text": TEXTS, "n": range(100)})
     saved.save_to_disk(tmp_path / "one")
-    found = read("huggingface", tmp_path / "one", max_documents=200)
+    found = read_all("huggingface", tmp_path / "one", max_documents=200)
     assert found.texts == TEXTS
     assert found.documents[6].where == "one row 7"
     assert (found.meter.done, found.meter.total) == (100, 200)
     DatasetDict({"validation": saved, "test": saved.select([0])}).save_to_disk(tmp_path / "both")
-    assert read("huggingface", tmp_path / "both", huggingface_split="validation").texts == TEXTS
+    assert read_all("huggingface", tmp_path / "both", huggingface_split="validation").texts == TEXTS
     with pytest.raises(DataError, match=r"data\.huggingface_split='train' is not in .*both, which has validation, test; name"):
-        read("huggingface", tmp_path / "both")
+        read_all("huggingface", tmp_path / "both")
 
 
 def test_a_folder_of_files(tmp_path):
     jsonl(tmp_path / "files" / "validation.jsonl", TEXTS)
     jsonl(tmp_path / "files" / "train.jsonl", ["another"])
-    assert read("huggingface", tmp_path / "files", huggingface_split="validation").texts == TEXTS
+    assert read_all("huggingface", tmp_path / "files", huggingface_split="validation").texts == TEXTS
 
 
 def test_one_in_the_cache_of_the_hub(tmp_path, monkeypatch):
@@ -58,10 +58,10 @@ def test_one_in_the_cache_of_the_hub(tmp_path, monkeypatch):
 def test_rows_of_another_schema_are_refused_like_any_other(tmp_path):
     saved = Dataset.from_dict({"text": ["good", None, "also good"]})
     saved.save_to_disk(tmp_path / "one")
-    found = read("huggingface", tmp_path / "one", tmp_path / "quarantine.jsonl")
+    found = read_all("huggingface", tmp_path / "one", tmp_path / "quarantine.jsonl")
     assert (found.texts, found.places) == (["good", "also good"], [("no_text", "row 2", None)])
     with pytest.raises(DataError, match=r"one row 2 column 'text' is NoneType None, which is no text"):
-        read("huggingface", tmp_path / "one")
+        read_all("huggingface", tmp_path / "one")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_is_wrong_is_said_with_the_row(tmp_path, rows, settings, words):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "train.jsonl").write_text(rows)
     with pytest.raises(DataError) as raised:
-        read("huggingface", tmp_path / "files", **settings)
+        read_all("huggingface", tmp_path / "files", **settings)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -90,20 +90,20 @@ def test_a_data_set_that_names_files_outside_of_itself_is_refused(tmp_path, secr
     named = secret.replace("SECRET", str(tmp_path / "secret.jsonl"))
     (tmp_path / "files" / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {named}\n---\n")
     with pytest.raises(DataError, match=r"names .*secret\.jsonl, which is no file of the data set; remove it from its README"):
-        read("huggingface", tmp_path / "files")
+        read_all("huggingface", tmp_path / "files")
 
 
 def test_files_of_a_data_set_lie_below_the_data_root(tmp_path, monkeypatch):
     jsonl(tmp_path / "secret.jsonl", ["secret"])
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "train.jsonl").symlink_to(tmp_path / "secret.jsonl")
-    assert read("huggingface", tmp_path / "files").texts == ["secret"]
+    assert read_all("huggingface", tmp_path / "files").texts == ["secret"]
     monkeypatch.setenv("PRETUNE_DATA_ROOT", str(tmp_path / "files"))
     with pytest.raises(DataError, match=r"train\.jsonl \(that is .*secret\.jsonl\) is a path that leaves the data root"):
-        read("huggingface", tmp_path / "files")
+        read_all("huggingface", tmp_path / "files")
     with pytest.raises(DataError, match=r"hf://datasets/someone/texts is a path that leaves the data root"):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        read("huggingface", "someone/texts")
+        read_all("huggingface", "someone/texts")
 
 
 def test_a_saved_data_set_with_files_elsewhere_is_refused(tmp_path):
@@ -113,16 +113,16 @@ def test_a_saved_data_set_with_files_elsewhere_is_refused(tmp_path):
     state["_data_files"] = [{"filename": "../other/data-00000-of-00001.arrow"}]
     (tmp_path / "one" / "state.json").write_text(json.dumps(state))
     with pytest.raises(DataError, match=r"names .*other/data-00000-of-00001\.arrow, which is no file of the data set"):
-        read("huggingface", tmp_path / "one")
+        read_all("huggingface", tmp_path / "one")
 
 
 def test_archives_are_looked_at_before_datasets_opens_them(tmp_path):
     (tmp_path / "files").mkdir()
     packed = gzip.compress(b'{"text": "a"}\n' * 1000)
     (tmp_path / "files" / "train.jsonl.gz").write_bytes(packed)
-    assert len(read("huggingface", tmp_path / "files").texts) == 1000
+    assert len(read_all("huggingface", tmp_path / "files").texts) == 1000
     with pytest.raises(DataError, match=r"train\.jsonl\.gz unpacks to more than 5000 bytes"):
-        read("huggingface", tmp_path / "files", limits=Limits(max_unpacked_bytes=5000))
+        read_all("huggingface", tmp_path / "files", limits=Limits(max_unpacked_bytes=5000))
     (tmp_path / "files" / "train.jsonl.gz").write_bytes(packed[:-20])
     with pytest.raises(DataError, match=r"train\.jsonl\.gz is cut off: its gzip data end in the middle at byte"):
-        read("huggingface", tmp_path / "files")
+        read_all("huggingface", tmp_path / "files")

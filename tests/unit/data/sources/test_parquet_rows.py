@@ -10,7 +10,7 @@ from tasks.config.data import TextSource
 from tasks.data.sources.parquet_rows import batch_rows
 from tasks.data.sources.units import input_units, open_parquet
 from tasks.record.errors import DataError
-from tests.kit.reading import read
+from tests.kit.reading import read_all
 
 BAD_UTF8 = pyarrow.array([b"good", b"bad \xff", b"fine"]).view(pyarrow.string())
 
@@ -25,7 +25,7 @@ def test_all_kinds_of_strings_over_batches(tmp_path):
     kinds = [pyarrow.string(), pyarrow.large_string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())]
     for number, kind in enumerate(kinds):
         write(tmp_path / f"{number}.parquet", pyarrow.array(wanted).cast(kind), row_group_size=1000)
-    found = read("parquet", tmp_path)
+    found = read_all("parquet", tmp_path)
     assert found.texts == wanted * 3
     assert found.documents[2500].where == "1.parquet row 1"
     assert found.meter.fraction == 1.0
@@ -33,9 +33,9 @@ def test_all_kinds_of_strings_over_batches(tmp_path):
 
 def test_groups_of_row_groups_give_the_same_rows(tmp_path):
     path = write(tmp_path / "a.parquet", [f"row {n} " + "word " * (n % 30) for n in range(3000)], row_group_size=250)
-    whole = read("parquet", path)
+    whole = read_all("parquet", path)
     for unit_bytes in (1, 5000, 12_000):
-        parts = read("parquet", path, unit_bytes=unit_bytes)
+        parts = read_all("parquet", path, unit_bytes=unit_bytes)
         assert parts.documents == whole.documents
         assert parts.meter.fraction == 1.0
     assert len(input_units(TextSource(source="parquet", path=str(path)), 1)) == 12
@@ -50,7 +50,7 @@ def test_long_rows_are_decoded_in_smaller_batches(tmp_path):
     )
     with open_parquet(str(tmp_path / "a.parquet")) as opened:
         assert batch_rows(opened.metadata, range(1)) == 3
-    assert [text[0] for text in read("parquet", tmp_path).texts] == [chr(65 + n) for n in range(12)]
+    assert [text[0] for text in read_all("parquet", tmp_path).texts] == [chr(65 + n) for n in range(12)]
 
 
 def test_bad_rows_are_named_with_their_number(tmp_path):
@@ -58,13 +58,13 @@ def test_bad_rows_are_named_with_their_number(tmp_path):
     with pytest.raises(
         DataError, match=r"a\.parquet row 2 column 'text' is NoneType None, which is no text; convert or remove"
     ):
-        read("parquet", path)
-    found = read("parquet", path, tmp_path / "quarantine.jsonl")
+        read_all("parquet", path)
+    found = read_all("parquet", path, tmp_path / "quarantine.jsonl")
     assert (found.texts, found.places) == (["a", "b"], [("no_text", "row 2", None)])
     write(path, BAD_UTF8)
     with pytest.raises(DataError, match=r"a\.parquet row 2 is not valid UTF-8 at byte 4 of a text \(0xff\); convert it"):
-        read("parquet", path)
-    found = read("parquet", path, tmp_path / "bad.jsonl")
+        read_all("parquet", path)
+    found = read_all("parquet", path, tmp_path / "bad.jsonl")
     assert (found.texts, found.places) == (["good", "fine"], [("invalid_utf8", "row 2", None)])
     assert (found.refused[0]["start"], found.refused[0]["bytes"]) == ("bad \\xff", 5)
 
@@ -72,9 +72,9 @@ def test_bad_rows_are_named_with_their_number(tmp_path):
 def test_a_file_of_another_schema_is_refused_under_both_policies(tmp_path):
     for quarantine in (None, tmp_path / "quarantine.jsonl"):
         with pytest.raises(DataError, match=r"column 'text' is not in .*a\.parquet, which has 'body', 'n'"):
-            read("parquet", write(tmp_path / "a.parquet", ["a"], name="body"), quarantine)
+            read_all("parquet", write(tmp_path / "a.parquet", ["a"], name="body"), quarantine)
         with pytest.raises(DataError, match=r"column 'text' of .*a\.parquet has type int64, which is no text"):
-            read("parquet", write(tmp_path / "a.parquet", [3, 4]), quarantine)
+            read_all("parquet", write(tmp_path / "a.parquet", [3, 4]), quarantine)
 
 
 def test_what_is_no_parquet_is_said(tmp_path):
@@ -82,10 +82,10 @@ def test_what_is_no_parquet_is_said(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"a\.parquet is no Parquet file that can be read \(.*\); write it again"):
-        read("parquet", path)
+        read_all("parquet", path)
     path.write_bytes(gzip.compress(whole))
     with pytest.raises(DataError, match=r"a\.parquet is a gzip file and no Parquet file, which is compressed inside"):
-        read("parquet", path)
+        read_all("parquet", path)
 
 
 def test_a_page_that_changed_is_noticed(tmp_path):
@@ -94,7 +94,7 @@ def test_a_page_that_changed_is_noticed(tmp_path):
     damaged[1500] ^= 0x01
     path.write_bytes(damaged)
     with pytest.raises(DataError, match=r"a\.parquet is no Parquet file that can be read \(.*CRC"):
-        read("parquet", path)
+        read_all("parquet", path)
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
@@ -103,4 +103,4 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     with pytest.raises(
         DataError, match=r"a\.parquet row group 0 unpacks from \d+ to \d+ bytes, \d+ times its size, more than 250"
     ):
-        read("parquet", tmp_path / "a.parquet")
+        read_all("parquet", tmp_path / "a.parquet")

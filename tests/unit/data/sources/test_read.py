@@ -15,7 +15,7 @@ from tasks.data.sources.read import LONGEST_TEXT, read_rows, read_source, string
 from tasks.data.sources.streams import Limits, Meter
 from tasks.record.errors import DataError
 from tests.kit import real_data
-from tests.kit.reading import read
+from tests.kit.reading import read_all
 
 
 def rows(source: str, path: Path, *columns: str) -> list[tuple]:
@@ -24,12 +24,12 @@ def rows(source: str, path: Path, *columns: str) -> list[tuple]:
 
 
 def texts(path: Path, *quarantine: Path) -> list[str]:
-    return [text.strip() for text in read("text", path, *quarantine).texts]
+    return [text.strip() for text in read_all("text", path, *quarantine).texts]
 
 
 def test_three_blank_lines_separate_documents(tmp_path):
     (tmp_path / "a.txt").write_text("\n\nI\n\n\nfirst\npart\n\nstill\n \n\t\n\nsecond\r\n\r\n\r\n\r\n\r\n\r\nthird")
-    found = read("text", tmp_path / "a.txt")
+    found = read_all("text", tmp_path / "a.txt")
     assert [text.strip() for text in found.texts] == ["I\n\n\nfirst\npart\n\nstill", "second", "third"]
     assert [document.where for document in found.documents] == ["a.txt line 3", "a.txt line 13", "a.txt line 19"]
 
@@ -45,12 +45,12 @@ def test_each_file_of_a_folder_is_a_document_in_the_order_of_names(tmp_path):
 def test_a_long_text_is_cut_between_paragraphs_and_nothing_is_lost(tmp_path):
     paragraphs = [f"paragraph {n} " + "word " * 200 for n in range(100)]
     (tmp_path / "a.txt").write_text("\n\n".join(paragraphs))
-    found = read("text", tmp_path / "a.txt").texts
+    found = read_all("text", tmp_path / "a.txt").texts
     assert len(found) > 2
     assert "".join(found) == "\n\n".join(paragraphs)
     assert all(len(text) < LONGEST_TEXT + 2000 and text.startswith("paragraph") for text in found)
     (tmp_path / "b.txt").write_text("line\n" * (LONGEST_TEXT // 2))
-    assert max(len(text) for text in read("text", tmp_path / "b.txt").texts) <= 2 * LONGEST_TEXT + 5
+    assert max(len(text) for text in read_all("text", tmp_path / "b.txt").texts) <= 2 * LONGEST_TEXT + 5
 
 
 def test_only_the_document_with_the_bad_line_is_refused(tmp_path):
@@ -58,7 +58,7 @@ def test_only_the_document_with_the_bad_line_is_refused(tmp_path):
         b"one\n\n\n\n\n\ntwo \xe9\nmore\n\n\n\nthree\n\n\n\n" + b"x" * 300 + b"\n\n\n\nfive\n\n\n\n" + bytes(50)
     )
     limits = Limits(max_line_bytes=200)
-    found = read("text", tmp_path / "a.txt", tmp_path / "quarantine.jsonl", limits=limits)
+    found = read_all("text", tmp_path / "a.txt", tmp_path / "quarantine.jsonl", limits=limits)
     assert [text.strip() for text in found.texts] == ["one", "three", "five"]
     assert found.places == [("invalid_utf8", "line 7", 9), ("line_too_long", "line 16", 32), ("binary", "line 24", 344)]
     assert found.refused[0]["problem"] == "is not valid UTF-8 at byte 13 (0xe9), line 7"
@@ -67,7 +67,7 @@ def test_only_the_document_with_the_bad_line_is_refused(tmp_path):
 def test_offsets_stay_right_after_several_long_lines(tmp_path):
     content = b"x" * 50 + b"\n" + b"y" * 50 + b"\n\n\n\n\n\ngood\n\n\n\nbad \xff\n"
     (tmp_path / "a.txt").write_bytes(content)
-    found = read("text", tmp_path / "a.txt", tmp_path / "quarantine.jsonl", limits=Limits(max_line_bytes=20))
+    found = read_all("text", tmp_path / "a.txt", tmp_path / "quarantine.jsonl", limits=Limits(max_line_bytes=20))
     assert [text.strip() for text in found.texts] == ["good"]
     assert found.places == [("line_too_long", "line 1", 0), ("invalid_utf8", "line 12", content.index(b"bad"))]
     assert (found.refused[0]["problem"], found.refused[0]["bytes"]) == ("has 51 bytes in line 2", 105)
@@ -81,7 +81,7 @@ def test_lines_of_other_spaces_are_blank(tmp_path):
 def test_blank_lines_of_jsonl_are_passed_over(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n\n \r\n{"text": "b"}')
     assert rows("jsonl", tmp_path / "a.jsonl") == [("a",), ("b",)]
-    assert [d.where for d in read("jsonl", tmp_path / "a.jsonl").documents] == ["a.jsonl line 1", "a.jsonl line 4"]
+    assert [d.where for d in read_all("jsonl", tmp_path / "a.jsonl").documents] == ["a.jsonl line 1", "a.jsonl line 4"]
 
 
 def test_compressed_rows_are_read_for_examples_too(tmp_path):
@@ -94,7 +94,7 @@ def test_compressed_rows_are_read_for_examples_too(tmp_path):
 def test_a_nan_or_half_a_pair_outside_of_the_text_does_no_harm(tmp_path):
     values = ['"n": NaN', '"n": -Infinity', '"title": "\\ud800"', '"n": 123456789012345678901234567890']
     (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "{n}", {value}}}\n' for n, value in enumerate(values)))
-    assert read("jsonl", tmp_path / "a.jsonl").texts == ["0", "1", "2", "3"]
+    assert read_all("jsonl", tmp_path / "a.jsonl").texts == ["0", "1", "2", "3"]
 
 
 MIXED = [
@@ -119,7 +119,7 @@ MIXED = [
 
 def test_bad_rows_of_jsonl_are_refused_once_and_the_others_kept(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(line for line, _, _ in MIXED))
-    found = read("jsonl", tmp_path / "a.jsonl", tmp_path / "quarantine.jsonl", limits=Limits(max_line_bytes=400))
+    found = read_all("jsonl", tmp_path / "a.jsonl", tmp_path / "quarantine.jsonl", limits=Limits(max_line_bytes=400))
     assert found.texts == ["good", "one NUL \0 is removed later"]
     offsets = [sum(len(line) + 1 for line, _, _ in MIXED[:n]) for n in range(len(MIXED))]
     assert found.places == [
@@ -135,7 +135,7 @@ def test_bad_rows_of_jsonl_are_refused_once_and_the_others_kept(tmp_path):
 def test_each_of_them_ends_the_reading_under_the_policy_fail(tmp_path, line, reason, problem):
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n' + line)
     with pytest.raises(DataError) as raised:
-        read("jsonl", tmp_path / "a.jsonl", limits=Limits(max_line_bytes=400))
+        read_all("jsonl", tmp_path / "a.jsonl", limits=Limits(max_line_bytes=400))
     message = str(raised.value)
     assert message.startswith(f"{tmp_path}/a.jsonl line 2 (byte 14) ")
     assert problem.replace("513 bytes", "512 bytes") in message
@@ -168,7 +168,7 @@ def test_a_bad_line_in_a_span_is_named_with_its_number_when_it_ends_the_reading(
     lines[70] = "bad\n"
     (tmp_path / "a.jsonl").write_text("".join(lines))
     with pytest.raises(DataError, match=r"a\.jsonl line 71 \(byte \d+\) is not valid JSON"):
-        read("jsonl", tmp_path / "a.jsonl", unit_bytes=300)
+        read_all("jsonl", tmp_path / "a.jsonl", unit_bytes=300)
 
 
 def test_the_sample_and_a_whole_source_at_once(tmp_path):
@@ -177,7 +177,7 @@ def test_the_sample_and_a_whole_source_at_once(tmp_path):
     found = list(read_source(given, Limits(), Quarantine(None, "fail"), meter, Counter()))
     assert len(found) == meter.total == meter.done > 1000
     assert found[0].where == "sample page '20th-century classical music'"
-    assert found == read("sample", "").documents
+    assert found == read_all("sample", "").documents
 
 
 def test_articles_of_a_dump_are_prose(tmp_path):
@@ -185,7 +185,7 @@ def test_articles_of_a_dump_are_prose(tmp_path):
     text = "'''Bold''' [[link|words]]{{template|x}} &amp;amp; more."
     pages = page.format(text) + page.format("#REDIRECT [[A]]") + page.format("\ufffd" * 30 + "x")
     (tmp_path / "dump.xml.gz").write_bytes(gzip.compress(f"<mediawiki>{pages}</mediawiki>".encode()))
-    found = read("mediawiki", tmp_path, tmp_path / "quarantine.jsonl")
+    found = read_all("mediawiki", tmp_path, tmp_path / "quarantine.jsonl")
     assert found.documents == [("Bold words & more.", "dump.xml.gz page 'A & B'")]
     assert found.dropped == {"redirect": 1}
     assert found.places == [("binary", "page 'A & B'", None)]
@@ -202,7 +202,7 @@ def test_the_meter_ends_at_one(tmp_path):
 
 
 def test_real_novels_and_leads():
-    novels = read("text", real_data.folder("prose", "litbank"))
+    novels = read_all("text", real_data.folder("prose", "litbank"))
     assert len(novels.texts) > 3000
     assert len({document.where.split(" line")[0] for document in novels.documents}) == 90
-    assert len(read("jsonl", real_data.folder("wikipedia", "enwiki-2026-vital-articles-leads.jsonl.gz")).texts) == 10033
+    assert len(read_all("jsonl", real_data.folder("wikipedia", "enwiki-2026-vital-articles-leads.jsonl.gz")).texts) == 10033

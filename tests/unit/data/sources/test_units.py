@@ -11,7 +11,7 @@ from tasks.config.data import TextSource
 from tasks.data.sources.units import Unit, input_units
 from tasks.record.errors import DataError
 from tests.kit import real_data
-from tests.kit.reading import read
+from tests.kit.reading import read_all
 
 PAGE = "<page><title>Page {n}</title><ns>{ns}</ns><id>{n}</id><revision><text>{text}</text></revision></page>\n"
 
@@ -28,8 +28,8 @@ def rows(count) -> str:
 def test_units_of_plain_lines_give_what_the_file_gives(tmp_path, unit_bytes):
     (tmp_path / "a.jsonl").write_text(rows(1000))
     (tmp_path / "b.jsonl").write_text(rows(3))
-    whole = read("jsonl", tmp_path)
-    parts = read("jsonl", tmp_path, unit_bytes=unit_bytes)
+    whole = read_all("jsonl", tmp_path)
+    parts = read_all("jsonl", tmp_path, unit_bytes=unit_bytes)
     assert parts.texts == whole.texts
     assert len(parts.texts) == 1003
     assert parts.meter.fraction == 1.0
@@ -39,7 +39,7 @@ def test_units_of_plain_lines_give_what_the_file_gives(tmp_path, unit_bytes):
 def test_a_place_in_a_span_is_the_byte_that_the_row_begins_at(tmp_path):
     content = rows(100)
     (tmp_path / "a.jsonl").write_text(content)
-    parts = read("jsonl", tmp_path / "a.jsonl", unit_bytes=500)
+    parts = read_all("jsonl", tmp_path / "a.jsonl", unit_bytes=500)
     for document in parts.documents:
         name, word, offset = document.where.split()
         assert (name, word) == ("a.jsonl", "byte")
@@ -70,7 +70,7 @@ def test_csv_with_quotes_and_text_are_not_cut(tmp_path):
     assert [u.kind for u in units("csv", tmp_path / "a.csv")] == ["span"] * 5
     assert [u.kind for u in units("csv", tmp_path / "b.csv")] == ["file"]
     assert [u.kind for u in units("text", tmp_path / "c.txt")] == ["file"]
-    assert len(read("csv", tmp_path / "b.csv", unit_bytes=100).texts) == 1001
+    assert len(read_all("csv", tmp_path / "b.csv", unit_bytes=100).texts) == 1001
 
 
 def dump(count) -> tuple[str, list[str], str]:
@@ -81,8 +81,8 @@ def dump(count) -> tuple[str, list[str], str]:
 def test_units_of_a_plain_dump_give_what_the_dump_gives(tmp_path):
     head, pages, tail = dump(200)
     (tmp_path / "a.xml").write_text(head + "".join(pages) + tail)
-    whole = read("mediawiki", tmp_path)
-    parts = read("mediawiki", tmp_path, unit_bytes=3000)
+    whole = read_all("mediawiki", tmp_path)
+    parts = read_all("mediawiki", tmp_path, unit_bytes=3000)
     assert len(units("mediawiki", tmp_path, 3000)) > 5
     assert parts.documents == whole.documents
     assert parts.dropped == whole.dropped == {"namespace": 40}
@@ -93,11 +93,11 @@ def test_units_of_a_multistream_dump_are_groups_of_streams(tmp_path):
     head, pages, tail = dump(200)
     groups = ["".join(pages[n : n + 10]) for n in range(0, 200, 10)]
     (tmp_path / "a.xml.bz2").write_bytes(b"".join(bz2.compress(part.encode()) for part in (head, *groups, tail)))
-    whole = read("mediawiki", tmp_path)
+    whole = read_all("mediawiki", tmp_path)
     found = units("mediawiki", tmp_path, 1000)
     assert len(found) > 3
     assert all(u.compressed and u.kind == "span" for u in found)
-    parts = read("mediawiki", tmp_path, unit_bytes=1000)
+    parts = read_all("mediawiki", tmp_path, unit_bytes=1000)
     assert parts.documents == whole.documents
     assert len(parts.documents) == 160
     assert parts.dropped == whole.dropped
@@ -116,4 +116,4 @@ def test_what_is_missing_is_said_with_the_field(tmp_path):
 
 def test_a_real_dump_in_parts():
     path = real_data.folder("wikipedia", "minidumps", "en.xml.bz2")
-    assert read("mediawiki", path, unit_bytes=50_000).documents == read("mediawiki", path).documents
+    assert read_all("mediawiki", path, unit_bytes=50_000).documents == read_all("mediawiki", path).documents

@@ -11,7 +11,8 @@ import pytest
 
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE, TokenDataset
 from tasks.record.errors import IntegrityError
-from tasks.record.manifest import Manifest, file_entries
+from tasks.record.files import file_entries
+from tasks.record.manifest import Manifest
 
 VOCAB = 70_000
 END = 0

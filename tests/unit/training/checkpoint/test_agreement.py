@@ -23,7 +23,7 @@ from tasks.training.model.ranks import Ranks
 from tasks.training.pretrain import roll_back
 from tests.kit.models import ALONE
 from tests.kit.ranks import run_ranks
-from tests.kit.trainers import read, trainer
+from tests.kit.trainers import token_batch, trainer
 
 SOON_SECONDS = 60
 """Far less than any deadline, and enough for a busy machine; all but a second of it is the start of the ranks."""
@@ -149,7 +149,7 @@ def fails_alone(ranks: Ranks, folder: Path, kind: str) -> tuple:
     def reading(ids: np.ndarray) -> dict[str, torch.Tensor]:
         if kind == "data" and ranks.rank == 1 and run.state.step >= 2:
             raise OSError(errno.EIO, "Input/output error", "/data/train-00000.bin")
-        return read(ids)
+        return token_batch(ids)
 
     def loss(model: torch.nn.Module, batch: dict) -> torch.Tensor:
         if kind == "memory" and ranks.rank == 1 and run.state.step >= 2 and model.training:

@@ -21,7 +21,7 @@ from tasks.training.checkpoint.checkpoint import (
     load_newest,
     retain,
 )
-from tests.kit.checkpoints import DIGEST, STATE, change_json, copied, load, same, save, trained
+from tests.kit.checkpoints import DIGEST, STATE, change_json, copied_tensors, load, same, save, trained
 from tests.kit.models import ALONE
 
 FILES = ["optimizer_00000.safetensors", "pieces.json", "state.json", "weights_00000.safetensors"]
@@ -78,7 +78,7 @@ def test_any_damage_is_noticed_before_anything_is_loaded(stage: StageLayout, nam
         content[len(content) // 2] ^= 1
         file.write_bytes(content if damage == "flip" else content[: len(content) // 2])
     tensors = trained(seed=9)
-    before = copied(tensors)
+    before = copied_tensors(tensors)
     with pytest.raises(IntegrityError) as caught:
         load(file.parent, tensors)
     assert str(file.parent) in str(caught.value)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tasks.record.errors import IntegrityError, LockedError, StageError
+from tasks.record.files import read_json
 from tasks.record.layout import StageLayout
 from tasks.record.lock import hold
-from tasks.record.manifest import Manifest, read_json, verify
+from tasks.record.manifest import Manifest, verify
 from tasks.training.checkpoint.checkpoint import TrainState, committed_checkpoints
 from tasks.training.checkpoint.commit import Commit, Part
 from tasks.training.checkpoint.files import box_rows, write_tensors

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.record.errors import IntegrityError
-from tasks.record.manifest import file_entries
+from tasks.record.files import file_entries
 from tasks.training.checkpoint.files import (
     DTYPES,
     BoxReader,

@@ -19,7 +19,7 @@ from tasks.training.model import pieces as pieces_module
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.pieces import pieces_of
 from tasks.training.model.ranks import Ranks
-from tests.kit.checkpoints import DIGEST, STATE, Tensors, copied, load, same, saver, trained
+from tests.kit.checkpoints import DIGEST, STATE, Tensors, copied_tensors, load, same, saver, trained
 from tests.kit.divided_state import DividedState
 from tests.kit.models import ALONE
 from tests.kit.ranks import run_ranks
@@ -125,7 +125,7 @@ def test_the_checkpoint_holds_what_was_there_when_it_was_asked_for(stage: StageL
 
     monkeypatch.setattr(module, "write_part", slow)
     tensors, one, state = trained(), saver(stage), TrainState(step=3, evaluations=[{"step": 1}])
-    before = copied(tensors)
+    before = copied_tensors(tensors)
     one.save(state, pieces_of(tensors[0], ONE_MESH), pieces_of(tensors[1], ONE_MESH))
     one.wait_until_staged()
     assert (one.last, committed_checkpoints(stage)) == (None, [])

@@ -13,7 +13,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from transformers import AutoModelForCausalLM
 
 from tasks.config.parallel import Layout
-from tasks.record.manifest import file_entries
+from tasks.record.files import file_entries
 from tasks.training.export.pieces import by_number, export_pieces
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.pieces import pieces_of
