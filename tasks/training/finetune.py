@@ -35,7 +35,8 @@ from tasks.training.loop import Recipe, Trainer
 from tasks.training.measure.plots import loss_curve
 from tasks.training.model.model import attention_implementation, autocast, classifier_from, like_exported, load_causal
 from tasks.training.model.objective import IGNORED_LABEL, classification_loss
-from tasks.training.model.partition import Partition, WithLosses
+from tasks.training.model.partition import Partition
+from tasks.training.model.patches import WithLosses
 from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, exported_partition, make_trainable, probed_loss, profiled_step, random_partition

@@ -12,10 +12,10 @@ from tasks.record.layout import StageLayout
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.objective import causal_loss
-from tasks.training.model.partition import Partition, with_methods
+from tasks.training.model.partition import Partition
+from tasks.training.model.patches import Loss, patch
 from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
-from tasks.training.setup import Loss
 from tests.kit.models import ALONE, VOCABULARY, tiny_model
 
 LENGTH, ROWS = 12, 40
@@ -54,7 +54,7 @@ def trainer(
 ) -> Trainer:  # fmt: skip
     """A trainer of replicas, as many as there are ranks."""
     partition = Partition(Mesh(Layout(replicate=ranks.world_size), ranks), [model or tiny_model()])
-    with_methods(partition, summed_loss=loss)
+    patch(partition, loss)
     return Trainer(recipe(**changes), partition, StageLayout(folder), attempt)
 
 
