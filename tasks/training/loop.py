@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tasks.config.training import FinetuneConfig, PretrainConfig
 from tasks.data.tokens.digest import MODULUS, digest_text
 from tasks.record.errors import DivergedError, IntegrityError, StoppedError
 from tasks.record.journal import Journal, chain
@@ -27,7 +28,7 @@ from tasks.training.measure.profile import StepProfile
 from tasks.training.measure.throughput import Meter, device_peak_flops, first_start, model_flops_per_token, peak_memory_bytes
 from tasks.training.model.partition import Partition
 from tasks.training.model.pieces import pieces_of
-from tasks.training.optimizer import OptimizerKind, build_optimizer, optimizer_tensors, set_learning_rate
+from tasks.training.optimizer import build_optimizer, optimizer_tensors, set_learning_rate
 from tasks.training.passes import passes_of
 from tasks.training.schedule import Schedule
 from tasks.training.step_words import StepWords
@@ -37,20 +38,11 @@ from tasks.training.step_words import StepWords
 class Recipe:
     """What is trained on, towards what, and how it is measured."""
 
+    config: PretrainConfig | FinetuneConfig
+    """The stage's settings, which the loop reads where it needs them."""
     request_digest: str
-    seed: int
     schedule: Schedule
     max_steps: int
-    global_batch_size: int
-    sequence_length: int
-    micro_batch_size: int
-    max_grad_norm: float | None
-    weight_decay: float
-    betas: tuple[float, float]
-    precision: str
-    evaluate_every_steps: int
-    checkpoint_every_steps: int
-    keep_checkpoints: int
     sample_ids: Callable[[int], np.ndarray]
     """Step -> ids of its global batch, (global_batch_size,), the same on every rank."""
     read: Callable[[np.ndarray], Batch]
@@ -67,7 +59,6 @@ class Recipe:
     """Step of which every rank writes a trace."""
     on_evaluation: Callable[["Trainer"], None] | None = None
     """Called after each evaluation on all ranks; may start the decay."""
-    optimizer: OptimizerKind = "adamw"
     token_digest: Callable[[np.ndarray, np.ndarray, Batch], int] = digest_of_rows
     """Places in the global batch, ids and tensors of a micro-batch -> digest of what was read (`tasks.data.tokens.digest`)."""
 
@@ -96,16 +87,17 @@ class Trainer:
     ) -> None:
         """`partition` has its values and its loss; parameters are given their optimizer here. `inputs` go on being verified."""
         self.recipe, self.partition, self.stage, self.attempt = recipe, partition, stage, attempt
+        self.config = config = recipe.config
         self.mesh, self.ranks = partition.mesh, partition.mesh.ranks
         self.optimizer = build_optimizer(
-            partition, recipe.schedule.peak, recipe.weight_decay, recipe.betas, recipe.optimizer, recipe.precision
+            partition, recipe.schedule.peak, config.weight_decay, config.betas, config.optimizer, config.precision
         )
         flat = not self.mesh.layout.is_partitioned
         self.gradients = FlatGradients(partition) if flat else ShardedGradients(partition)
-        self.passes = passes_of(partition, recipe.precision, self.num_micro_batches)
+        self.passes = passes_of(partition, config.precision, self.num_micro_batches)
         self.journal = Journal(stage.journal, attempt) if self.ranks.is_first else None
         self.saver = CheckpointSaver(
-            stage, recipe.request_digest, self.ranks, attempt, recipe.keep_checkpoints, recipe.tokenizer_digest
+            stage, recipe.request_digest, self.ranks, attempt, config.keep_checkpoints, recipe.tokenizer_digest
         )
         self._noted: SaveRecord | None = None
         self._stalled_seconds = 0.0
@@ -125,15 +117,15 @@ class Trainer:
     def new_meter(self) -> Meter:
         """What measures the steps of this attempt."""
         whole, device = self.partition.whole, self.ranks.device
-        flops = model_flops_per_token(whole, self.recipe.sequence_length) if whole is not None else None
-        peak = device_peak_flops(device, self.recipe.precision)
+        flops = model_flops_per_token(whole, self.config.sequence_length) if whole is not None else None
+        peak = device_peak_flops(device, self.config.precision)
         everyone = peak * self.ranks.world_size if peak is not None else None
         return Meter(first_start(self.stage.journal) or time.time(), flops, everyone, device)
 
     @property
     def num_micro_batches(self) -> int:
         """Micro-batches of this rank in one step."""
-        return self.recipe.global_batch_size // (self.recipe.micro_batch_size * self.mesh.layout.data_parallel)
+        return self.config.global_batch_size // (self.config.micro_batch_size * self.mesh.layout.data_parallel)
 
     def resume(self) -> None:
         """Take up the newest intact checkpoint, if there is one."""
@@ -186,12 +178,12 @@ class Trainer:
                 self.train_step()
             step = self.state.step
             ends = step == self.last_step
-            evaluates = step % self.recipe.evaluate_every_steps == 0 or ends
-            if evaluates or step % self.recipe.checkpoint_every_steps == 0:
+            evaluates = step % self.config.evaluate_every_steps == 0 or ends
+            if evaluates or step % self.config.checkpoint_every_steps == 0:
                 self.settle()
             if evaluates:
                 self.evaluate()
-            if step % self.recipe.checkpoint_every_steps == 0 or ends or self._stop_asked:
+            if step % self.config.checkpoint_every_steps == 0 or ends or self._stop_asked:
                 self.settle()
                 self.save()
             if self._stop_asked:
@@ -213,7 +205,7 @@ class Trainer:
         self.gradients.zero()
         loss_sum = self.passes.train(reading.batches, self.seed_of(state.step), num_targets)
         self.gradients.reduce()
-        grad_norm = self.gradients.clip(recipe.max_grad_norm)
+        grad_norm = self.gradients.clip(self.config.max_grad_norm)
         learning_rate = recipe.schedule.learning_rate(state.step, state.decay_start)
         set_learning_rate(self.optimizer, learning_rate)
         self.saver.wait_until_staged()
@@ -270,14 +262,14 @@ class Trainer:
     def seed_of(self, step: int) -> Callable[[int], int]:
         """Seeds of this rank's micro-batches: micro-batch j of a step draws the same numbers whichever rank computes it."""
         place, width = self.mesh.data_rank, self.mesh.layout.data_parallel
-        return lambda number: random_seed(self.recipe.seed, step, place + number * width)
+        return lambda number: random_seed(self.config.seed, step, place + number * width)
 
     def read_step(self, step: int) -> Reading:
         """This rank's micro-batches of a step, on the device; micro-batch j holds the same samples on every layout."""
         ids = self.recipe.sample_ids(step)
         mine = slice(self.mesh.data_rank, None, self.mesh.layout.data_parallel)
         batches, digest = [], 0
-        for places in np.arange(len(ids)).reshape(-1, self.recipe.micro_batch_size)[mine]:
+        for places in np.arange(len(ids)).reshape(-1, self.config.micro_batch_size)[mine]:
             batch = self.recipe.read(ids[places])
             digest += self.recipe.token_digest(places, ids[places], batch)
             batches.append(to_device(batch, self.ranks.device))
@@ -324,7 +316,7 @@ class Trainer:
         """Begin a checkpoint, which is written while training goes on."""
         self.conclude_inputs()
         best = min(
-            (e for e in self.state.evaluations if e["step"] % self.recipe.checkpoint_every_steps == 0 and e["step"] > 0),
+            (e for e in self.state.evaluations if e["step"] % self.config.checkpoint_every_steps == 0 and e["step"] > 0),
             key=lambda e: e["heldout_loss"],
             default=None,
         )
