@@ -184,6 +184,7 @@ class Trainer:
             if evaluates:
                 self.evaluate()
             if step % self.config.checkpoint_every_steps == 0 or ends or self._stop_asked:
+                # A step is saved with its link of the chain, and not at all if its loss is no number.
                 self.settle()
                 self.save()
             if self._stop_asked:
@@ -197,39 +198,62 @@ class Trainer:
         return StepProfile(step, self.stage.path / "profile", self.ranks.rank)
 
     def train_step(self) -> None:
-        """One optimizer step over the global batch, whatever the layout. On a GPU its numbers are read a step later."""
+        """One optimizer step over the global batch, whatever the layout. On a GPU its numbers are read a step later.
+
+        All ranks make the same collective calls in the same order: for the gradients, their norm, the numbers. None may leave
+        one out or raise an error by itself, since the others would wait for it in the next one: what a rank alone knows goes
+        with the numbers to all (`StepWords`), and all act on it when they settle the step.
+        """
         began, recipe, state = time.perf_counter(), self.recipe, self.state
         ids = recipe.sample_ids(state.step)
         reading, waited = self.feed.take(state.step, prepare_next=state.step + 1 < self.last_step)
-        num_targets = recipe.num_targets(ids)
-        self.gradients.zero()
-        loss_sum = self.passes.train(reading.batches, self.seed_of(state.step), num_targets)
-        self.gradients.reduce()
-        grad_norm = self.gradients.clip(self.config.max_grad_norm)
-        learning_rate = recipe.schedule.learning_rate(state.step, state.decay_start)
-        set_learning_rate(self.optimizer, learning_rate)
-        self.saver.wait_until_staged()
-        self.optimizer.step()
+        num_targets, num_tokens = recipe.num_targets(ids), recipe.num_tokens(ids)
+        loss_sum, grad_norm = self.find_gradients(reading, num_targets)
+        learning_rate = self.update_weights()
         self.note_saved()
         numbers = self.sum_numbers(loss_sum, reading.token_digest)
         state.step += 1
-        state.tokens_seen += recipe.num_tokens(ids)
-        previous, self._unsettled = self._unsettled, Unsettled(
+        state.tokens_seen += num_tokens
+        self.settle_in_turn(Unsettled(
             step=state.step, tokens_seen=state.tokens_seen,
             numbers=HostNumbers(torch.cat([numbers, grad_norm.double().reshape(1)])),
             sample_digest=hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(), num_targets=num_targets,
-            tokens=recipe.num_tokens(ids), learning_rate=learning_rate, began=began, data_seconds=waited,
-        )  # fmt: skip
+            tokens=num_tokens, learning_rate=learning_rate, began=began, data_seconds=waited,
+        ))  # fmt: skip
+
+    def find_gradients(self, reading: Reading, num_targets: int) -> tuple[Tensor, Tensor]:
+        """Leave the clipped gradients of the global batch; returns this rank's share of the summed loss, and their norm."""
+        self.gradients.zero()
+        # Divided by the targets of all ranks and then summed: a mean of the ranks' means would depend on who reads what.
+        loss_sum = self.passes.train(reading.batches, self.seed_of(self.state.step), num_targets)
+        self.gradients.reduce()
+        # After the sum, so that every rank scales by the norm of the whole gradient.
+        return loss_sum, self.gradients.clip(self.config.max_grad_norm)
+
+    def update_weights(self) -> float:
+        """The optimizer's step; returns its learning rate."""
+        learning_rate = self.recipe.schedule.learning_rate(self.state.step, self.state.decay_start)
+        set_learning_rate(self.optimizer, learning_rate)
+        # A checkpoint is copied while the passes only read: here is the first that would change what it copies.
+        self.saver.wait_until_staged()
+        self.optimizer.step()
+        return learning_rate
+
+    def sum_numbers(self, loss_sum: Tensor, token_digest: int) -> Tensor:
+        """Of all ranks: the loss, and what they have to tell each other (`StepWords`). All ranks call it."""
+        # Behind the update, which needs none of it. The sum tells everyone of a stop, so that one rank looks for its file.
+        stop = self.ranks.is_first and self.stage.stop.exists()
+        words = StepWords(stop, self.inputs.found_damage, self.saver.has_failed, token_digest).numbers(self.mesh)
+        return self.ranks.sum_(torch.cat([loss_sum.double().reshape(1), on_device(words, loss_sum.device)]))
+
+    def settle_in_turn(self, step: Unsettled) -> None:
+        """Settle the step before this one, and on a CPU this one too."""
+        previous, self._unsettled = self._unsettled, step
+        # Reading a number waits for the device, which by now has this step to go on with.
         if previous is not None:
             self.settle_one(previous)
         if self.ranks.device.type == "cpu":
             self.settle()
-
-    def sum_numbers(self, loss_sum: Tensor, token_digest: int) -> Tensor:
-        """Of all ranks: the loss, and what they have to tell each other (`StepWords`). All ranks call it."""
-        stop = self.ranks.is_first and self.stage.stop.exists()
-        words = StepWords(stop, self.inputs.found_damage, self.saver.has_failed, token_digest).numbers(self.mesh)
-        return self.ranks.sum_(torch.cat([loss_sum.double().reshape(1), on_device(words, loss_sum.device)]))
 
     def settle(self) -> None:
         """Read the numbers of the last step, extend the chain, write the journal line; raises DivergedError on NaN."""
@@ -237,27 +261,33 @@ class Trainer:
             self.settle_one(self._unsettled)
             self._unsettled = None
 
-    def settle_one(self, step: "Unsettled") -> None:
+    def settle_one(self, step: Unsettled) -> None:
         state = self.state
         loss_sum, *said, grad_norm = step.numbers.get()
         words = StepWords.heard(said, self.mesh)
+        # Before the chain and the journal, which have no step that any rank has reason to doubt.
+        self.raise_what_was_heard(words, step.step)
+        loss, token_digest = loss_sum / step.num_targets, digest_text(words.token_digest)
+        state.chain = chain(state.chain, step.step, step.sample_digest, token_digest, loss)
+        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+        self._stop_asked = self._stop_asked or words.stop
+        # The journal has the line of a step that diverged, from which a reader sees how.
+        self.log_step(step, loss, grad_norm, token_digest)
+        for name, value in (("training loss", loss), ("norm of the gradients", grad_norm)):
+            if not math.isfinite(value):
+                raise DivergedError(f"the {name} at step {step.step} is {value}; lower the learning rate or raise warmup_steps")
+
+    def raise_what_was_heard(self, words: StepWords, step: int) -> None:
+        """Raise what one rank or more have told: all have heard the same, so that all are here, in the same order."""
         if words.unsaved:
             self.saver.raise_failure()
         if words.damaged:
             self.inputs.raise_damage()
         if not words.agree:
             raise IntegrityError(
-                f"ranks that share the samples of step {step.step} read different tokens of them: the data set's files differ "
+                f"ranks that share the samples of step {step} read different tokens of them: the data set's files differ "
                 "between machines or were changed meanwhile; restore them and run the same command again"
             )
-        loss, token_digest = loss_sum / step.num_targets, digest_text(words.token_digest)
-        state.chain = chain(state.chain, step.step, step.sample_digest, token_digest, loss)
-        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
-        self._stop_asked = self._stop_asked or words.stop
-        self.log_step(step, loss, grad_norm, token_digest)
-        for name, value in (("training loss", loss), ("norm of the gradients", grad_norm)):
-            if not math.isfinite(value):
-                raise DivergedError(f"the {name} at step {step.step} is {value}; lower the learning rate or raise warmup_steps")
 
     def seed_of(self, step: int) -> Callable[[int], int]:
         """Seeds of this rank's micro-batches: micro-batch j of a step draws the same numbers whichever rank computes it."""
@@ -275,7 +305,7 @@ class Trainer:
             batches.append(to_device(batch, self.ranks.device))
         return Reading(batches, digest % MODULUS)
 
-    def log_step(self, step: "Unsettled", loss: float, grad_norm: float, token_digest: str) -> None:
+    def log_step(self, step: Unsettled, loss: float, grad_norm: float, token_digest: str) -> None:
         """One journal line with the numbers of the step and of the last steps (`Meter`)."""
         now = time.perf_counter()
         seconds, self._settled_at = now - max(step.began, self._settled_at), now
