@@ -162,8 +162,7 @@ def partitioned(build: Callable[[], PreTrainedModel], mesh: Mesh, precision: str
         model = build()
         check_partition(model, mesh)
         stage = mesh.coordinate["pipeline"] + number * layout.pipeline_parallel
-        # What stays is chosen before it is divided. Dividing makes parameters anew, so those that are one are made one again
-        # before FSDP2 sees them: it groups and counts them as they are then.
+        # Only what stays is divided. That makes its parameters anew, so tied ones are tied again before FSDP2 would shard both.
         if layout.num_stages > 1:
             keep_stage(model, stage, layout.num_stages)
         if layout.tensor_parallel > 1:

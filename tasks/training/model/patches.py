@@ -46,9 +46,8 @@ def patch(partition: Partition, loss: Loss, activation_checkpointing: str = "non
     """Give every part its loss, and let its layers save memory and compute as asked. Once, before the first pass.
 
     The order matters. The model is divided before: FSDP2 lays its gathering around the losses only where it has sharded a part,
-    and oneDNN leaves alone the linear layers that transformers has given a forward of their own, for tensor parallelism, which
-    it must see. A layer is compiled last, so that what is traced in its first pass is all that it calls; and in place of
-    oneDNN, whose product would break the graph in which inductor fuses its own.
+    and oneDNN has to see which linear layers transformers has given a forward of their own, for tensor parallelism. A layer is
+    compiled last, so that what is traced in its first pass is all that it calls; its products are then inductor's.
     """
     last = partition.mesh.layout.num_stages - 1
     for stage, part in partition.stages.items():
