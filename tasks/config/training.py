@@ -1,6 +1,6 @@
 """What a person can set about training: pre-training and its end, fine-tunes and their gate, the processes."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -105,6 +105,10 @@ class PretrainConfig(Section):
         """Sequences per optimizer step over all ranks."""
         return self.global_batch_tokens // self.sequence_length
 
+    @property
+    def betas(self) -> tuple[float, float]:
+        return self.beta1, self.beta2
+
 
 class ConvergenceConfig(Section):
     model_config = ConfigDict(title="Convergence")
@@ -203,6 +207,19 @@ class FinetuneConfig(Section):
     """Steps between checkpoints with optimizer state."""
     schedule: str | None = None
     """Cron expression, in UTC, of a recurring run of this fine-tune, such as `0 3 * * 1`; empty means none."""
+
+    # What the training loop reads of pre-training's settings too, and a fine-tune has under another name or as a constant.
+    optimizer: ClassVar[Literal["adamw"]] = "adamw"
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    keep_checkpoints: ClassVar[int] = 1
+
+    @property
+    def global_batch_size(self) -> int:
+        return self.batch_size
+
+    @property
+    def sequence_length(self) -> int:
+        return self.max_length
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -36,7 +36,8 @@ from tasks.training.loop import Recipe, Trainer
 from tasks.training.measure.plots import loss_curve
 from tasks.training.model.model import attention_implementation, autocast, classifier_from, like_exported, load_causal
 from tasks.training.model.objective import IGNORED_LABEL, classification_loss
-from tasks.training.model.partition import Partition, WithLosses
+from tasks.training.model.partition import Partition
+from tasks.training.model.patches import WithLosses
 from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, exported_partition, make_trainable, probed_loss, profiled_step, random_partition
@@ -145,21 +146,11 @@ def finetuning_recipe(
         else:
             logger.warning("every example has a row of its own, which takes longer: %s", apart)
     return Recipe(
+        config=config,
         request_digest=request.digest,
-        seed=config.seed,
         schedule=Schedule(config.learning_rate, 0.0, warmup, max(1, steps - warmup), "linear"),
         max_steps=steps,
-        global_batch_size=config.batch_size,
-        micro_batch_size=config.micro_batch_size,
-        sequence_length=config.max_length,
         profile_step=profiled_step(request),
-        max_grad_norm=config.max_grad_norm,
-        weight_decay=config.weight_decay,
-        betas=(0.9, 0.999),
-        precision=config.precision,
-        evaluate_every_steps=config.evaluate_every_steps,
-        checkpoint_every_steps=config.checkpoint_every_steps,
-        keep_checkpoints=1,
         sample_ids=lambda step: samples_of_step(step, config.batch_size, len(train.rows), config.seed),
         read=train.batch,
         num_targets=train.num_targets,

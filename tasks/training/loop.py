@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from tasks.config.training import FinetuneConfig, PretrainConfig
 from tasks.data.tokens.digest import MODULUS, digest_text
 from tasks.record.errors import DivergedError, IntegrityError, StoppedError
 from tasks.record.journal import Journal, chain
@@ -27,7 +28,7 @@ from tasks.training.measure.profile import StepProfile
 from tasks.training.measure.throughput import Meter, device_peak_flops, first_start, model_flops_per_token, peak_memory_bytes
 from tasks.training.model.partition import Partition
 from tasks.training.model.pieces import pieces_of
-from tasks.training.optimizer import OptimizerKind, build_optimizer, optimizer_tensors, set_learning_rate
+from tasks.training.optimizer import build_optimizer, optimizer_tensors, set_learning_rate
 from tasks.training.passes import passes_of
 from tasks.training.schedule import Schedule
 from tasks.training.step_words import StepWords
@@ -37,20 +38,11 @@ from tasks.training.step_words import StepWords
 class Recipe:
     """What is trained on, towards what, and how it is measured."""
 
+    config: PretrainConfig | FinetuneConfig
+    """The stage's settings, which the loop reads where it needs them."""
     request_digest: str
-    seed: int
     schedule: Schedule
     max_steps: int
-    global_batch_size: int
-    sequence_length: int
-    micro_batch_size: int
-    max_grad_norm: float | None
-    weight_decay: float
-    betas: tuple[float, float]
-    precision: str
-    evaluate_every_steps: int
-    checkpoint_every_steps: int
-    keep_checkpoints: int
     sample_ids: Callable[[int], np.ndarray]
     """Step -> ids of its global batch, (global_batch_size,), the same on every rank."""
     read: Callable[[np.ndarray], Batch]
@@ -67,7 +59,6 @@ class Recipe:
     """Step of which every rank writes a trace."""
     on_evaluation: Callable[["Trainer"], None] | None = None
     """Called after each evaluation on all ranks; may start the decay."""
-    optimizer: OptimizerKind = "adamw"
     token_digest: Callable[[np.ndarray, np.ndarray, Batch], int] = digest_of_rows
     """Places in the global batch, ids and tensors of a micro-batch -> digest of what was read (`tasks.data.tokens.digest`)."""
 
@@ -96,16 +87,17 @@ class Trainer:
     ) -> None:
         """`partition` has its values and its loss; parameters are given their optimizer here. `inputs` go on being verified."""
         self.recipe, self.partition, self.stage, self.attempt = recipe, partition, stage, attempt
+        self.config = config = recipe.config
         self.mesh, self.ranks = partition.mesh, partition.mesh.ranks
         self.optimizer = build_optimizer(
-            partition, recipe.schedule.peak, recipe.weight_decay, recipe.betas, recipe.optimizer, recipe.precision
+            partition, recipe.schedule.peak, config.weight_decay, config.betas, config.optimizer, config.precision
         )
         flat = not self.mesh.layout.is_partitioned
         self.gradients = FlatGradients(partition) if flat else ShardedGradients(partition)
-        self.passes = passes_of(partition, recipe.precision, self.num_micro_batches)
+        self.passes = passes_of(partition, config.precision, self.num_micro_batches)
         self.journal = Journal(stage.journal, attempt) if self.ranks.is_first else None
         self.saver = CheckpointSaver(
-            stage, recipe.request_digest, self.ranks, attempt, recipe.keep_checkpoints, recipe.tokenizer_digest
+            stage, recipe.request_digest, self.ranks, attempt, config.keep_checkpoints, recipe.tokenizer_digest
         )
         self._noted: SaveRecord | None = None
         self._stalled_seconds = 0.0
@@ -125,15 +117,15 @@ class Trainer:
     def new_meter(self) -> Meter:
         """What measures the steps of this attempt."""
         whole, device = self.partition.whole, self.ranks.device
-        flops = model_flops_per_token(whole, self.recipe.sequence_length) if whole is not None else None
-        peak = device_peak_flops(device, self.recipe.precision)
+        flops = model_flops_per_token(whole, self.config.sequence_length) if whole is not None else None
+        peak = device_peak_flops(device, self.config.precision)
         everyone = peak * self.ranks.world_size if peak is not None else None
         return Meter(first_start(self.stage.journal) or time.time(), flops, everyone, device)
 
     @property
     def num_micro_batches(self) -> int:
         """Micro-batches of this rank in one step."""
-        return self.recipe.global_batch_size // (self.recipe.micro_batch_size * self.mesh.layout.data_parallel)
+        return self.config.global_batch_size // (self.config.micro_batch_size * self.mesh.layout.data_parallel)
 
     def resume(self) -> None:
         """Take up the newest intact checkpoint, if there is one."""
@@ -186,12 +178,13 @@ class Trainer:
                 self.train_step()
             step = self.state.step
             ends = step == self.last_step
-            evaluates = step % self.recipe.evaluate_every_steps == 0 or ends
-            if evaluates or step % self.recipe.checkpoint_every_steps == 0:
+            evaluates = step % self.config.evaluate_every_steps == 0 or ends
+            if evaluates or step % self.config.checkpoint_every_steps == 0:
                 self.settle()
             if evaluates:
                 self.evaluate()
-            if step % self.recipe.checkpoint_every_steps == 0 or ends or self._stop_asked:
+            if step % self.config.checkpoint_every_steps == 0 or ends or self._stop_asked:
+                # A step is saved with its link of the chain, and not at all if its loss is no number.
                 self.settle()
                 self.save()
             if self._stop_asked:
@@ -205,39 +198,62 @@ class Trainer:
         return StepProfile(step, self.stage.path / "profile", self.ranks.rank)
 
     def train_step(self) -> None:
-        """One optimizer step over the global batch, whatever the layout. On a GPU its numbers are read a step later."""
+        """One optimizer step over the global batch, whatever the layout. On a GPU its numbers are read a step later.
+
+        All ranks make the same collective calls in the same order: for the gradients, their norm, the numbers. None may leave
+        one out or raise an error by itself, since the others would wait for it in the next one: what a rank alone knows goes
+        with the numbers to all (`StepWords`), and all act on it when they settle the step.
+        """
         began, recipe, state = time.perf_counter(), self.recipe, self.state
         ids = recipe.sample_ids(state.step)
         reading, waited = self.feed.take(state.step, prepare_next=state.step + 1 < self.last_step)
-        num_targets = recipe.num_targets(ids)
-        self.gradients.zero()
-        loss_sum = self.passes.train(reading.batches, self.seed_of(state.step), num_targets)
-        self.gradients.reduce()
-        grad_norm = self.gradients.clip(recipe.max_grad_norm)
-        learning_rate = recipe.schedule.learning_rate(state.step, state.decay_start)
-        set_learning_rate(self.optimizer, learning_rate)
-        self.saver.wait_until_staged()
-        self.optimizer.step()
+        num_targets, num_tokens = recipe.num_targets(ids), recipe.num_tokens(ids)
+        loss_sum, grad_norm = self.find_gradients(reading, num_targets)
+        learning_rate = self.update_weights()
         self.note_saved()
         numbers = self.sum_numbers(loss_sum, reading.token_digest)
         state.step += 1
-        state.tokens_seen += recipe.num_tokens(ids)
-        previous, self._unsettled = self._unsettled, Unsettled(
+        state.tokens_seen += num_tokens
+        self.settle_in_turn(Unsettled(
             step=state.step, tokens_seen=state.tokens_seen,
             numbers=HostNumbers(torch.cat([numbers, grad_norm.double().reshape(1)])),
             sample_digest=hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest(), num_targets=num_targets,
-            tokens=recipe.num_tokens(ids), learning_rate=learning_rate, began=began, data_seconds=waited,
-        )  # fmt: skip
+            tokens=num_tokens, learning_rate=learning_rate, began=began, data_seconds=waited,
+        ))  # fmt: skip
+
+    def find_gradients(self, reading: Reading, num_targets: int) -> tuple[Tensor, Tensor]:
+        """Leave the clipped gradients of the global batch; returns this rank's share of the summed loss, and their norm."""
+        self.gradients.zero()
+        # Divided by the targets of all ranks and then summed: a mean of the ranks' means would depend on who reads what.
+        loss_sum = self.passes.train(reading.batches, self.seed_of(self.state.step), num_targets)
+        self.gradients.reduce()
+        # After the sum, so that every rank scales by the norm of the whole gradient.
+        return loss_sum, self.gradients.clip(self.config.max_grad_norm)
+
+    def update_weights(self) -> float:
+        """The optimizer's step; returns its learning rate."""
+        learning_rate = self.recipe.schedule.learning_rate(self.state.step, self.state.decay_start)
+        set_learning_rate(self.optimizer, learning_rate)
+        # A checkpoint is copied while the passes only read: here is the first that would change what it copies.
+        self.saver.wait_until_staged()
+        self.optimizer.step()
+        return learning_rate
+
+    def sum_numbers(self, loss_sum: Tensor, token_digest: int) -> Tensor:
+        """Of all ranks: the loss, and what they have to tell each other (`StepWords`). All ranks call it."""
+        # Behind the update, which needs none of it. The sum tells everyone of a stop, so that one rank looks for its file.
+        stop = self.ranks.is_first and self.stage.stop.exists()
+        words = StepWords(stop, self.inputs.found_damage, self.saver.has_failed, token_digest).numbers(self.mesh)
+        return self.ranks.sum_(torch.cat([loss_sum.double().reshape(1), on_device(words, loss_sum.device)]))
+
+    def settle_in_turn(self, step: Unsettled) -> None:
+        """Settle the step before this one, and on a CPU this one too."""
+        previous, self._unsettled = self._unsettled, step
+        # Reading a number waits for the device, which by now has this step to go on with.
         if previous is not None:
             self.settle_one(previous)
         if self.ranks.device.type == "cpu":
             self.settle()
-
-    def sum_numbers(self, loss_sum: Tensor, token_digest: int) -> Tensor:
-        """Of all ranks: the loss, and what they have to tell each other (`StepWords`). All ranks call it."""
-        stop = self.ranks.is_first and self.stage.stop.exists()
-        words = StepWords(stop, self.inputs.found_damage, self.saver.has_failed, token_digest).numbers(self.mesh)
-        return self.ranks.sum_(torch.cat([loss_sum.double().reshape(1), on_device(words, loss_sum.device)]))
 
     def settle(self) -> None:
         """Read the numbers of the last step, extend the chain, write the journal line; raises DivergedError on NaN."""
@@ -245,45 +261,51 @@ class Trainer:
             self.settle_one(self._unsettled)
             self._unsettled = None
 
-    def settle_one(self, step: "Unsettled") -> None:
+    def settle_one(self, step: Unsettled) -> None:
         state = self.state
         loss_sum, *said, grad_norm = step.numbers.get()
         words = StepWords.heard(said, self.mesh)
+        # Before the chain and the journal, which have no step that any rank has reason to doubt.
+        self.raise_what_was_heard(words, step.step)
+        loss, token_digest = loss_sum / step.num_targets, digest_text(words.token_digest)
+        state.chain = chain(state.chain, step.step, step.sample_digest, token_digest, loss)
+        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+        self._stop_asked = self._stop_asked or words.stop
+        # The journal has the line of a step that diverged, from which a reader sees how.
+        self.log_step(step, loss, grad_norm, token_digest)
+        for name, value in (("training loss", loss), ("norm of the gradients", grad_norm)):
+            if not math.isfinite(value):
+                raise DivergedError(f"the {name} at step {step.step} is {value}; lower the learning rate or raise warmup_steps")
+
+    def raise_what_was_heard(self, words: StepWords, step: int) -> None:
+        """Raise what one rank or more have told: all have heard the same, so that all are here, in the same order."""
         if words.unsaved:
             self.saver.raise_failure()
         if words.damaged:
             self.inputs.raise_damage()
         if not words.agree:
             raise IntegrityError(
-                f"ranks that share the samples of step {step.step} read different tokens of them: the data set's files differ "
+                f"ranks that share the samples of step {step} read different tokens of them: the data set's files differ "
                 "between machines or were changed meanwhile; restore them and run the same command again"
             )
-        loss, token_digest = loss_sum / step.num_targets, digest_text(words.token_digest)
-        state.chain = chain(state.chain, step.step, step.sample_digest, token_digest, loss)
-        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
-        self._stop_asked = self._stop_asked or words.stop
-        self.log_step(step, loss, grad_norm, token_digest)
-        for name, value in (("training loss", loss), ("norm of the gradients", grad_norm)):
-            if not math.isfinite(value):
-                raise DivergedError(f"the {name} at step {step.step} is {value}; lower the learning rate or raise warmup_steps")
 
     def seed_of(self, step: int) -> Callable[[int], int]:
         """Seeds of this rank's micro-batches: micro-batch j of a step draws the same numbers whichever rank computes it."""
         place, width = self.mesh.data_rank, self.mesh.layout.data_parallel
-        return lambda number: random_seed(self.recipe.seed, step, place + number * width)
+        return lambda number: random_seed(self.config.seed, step, place + number * width)
 
     def read_step(self, step: int) -> Reading:
         """This rank's micro-batches of a step, on the device; micro-batch j holds the same samples on every layout."""
         ids = self.recipe.sample_ids(step)
         mine = slice(self.mesh.data_rank, None, self.mesh.layout.data_parallel)
         batches, digest = [], 0
-        for places in np.arange(len(ids)).reshape(-1, self.recipe.micro_batch_size)[mine]:
+        for places in np.arange(len(ids)).reshape(-1, self.config.micro_batch_size)[mine]:
             batch = self.recipe.read(ids[places])
             digest += self.recipe.token_digest(places, ids[places], batch)
             batches.append(to_device(batch, self.ranks.device))
         return Reading(batches, digest % MODULUS)
 
-    def log_step(self, step: "Unsettled", loss: float, grad_norm: float, token_digest: str) -> None:
+    def log_step(self, step: Unsettled, loss: float, grad_norm: float, token_digest: str) -> None:
         """One journal line with the numbers of the step and of the last steps (`Meter`)."""
         now = time.perf_counter()
         seconds, self._settled_at = now - max(step.began, self._settled_at), now
@@ -324,7 +346,7 @@ class Trainer:
         """Begin a checkpoint, which is written while training goes on."""
         self.conclude_inputs()
         best = min(
-            (e for e in self.state.evaluations if e["step"] % self.recipe.checkpoint_every_steps == 0 and e["step"] > 0),
+            (e for e in self.state.evaluations if e["step"] % self.config.checkpoint_every_steps == 0 and e["step"] > 0),
             key=lambda e: e["heldout_loss"],
             default=None,
         )

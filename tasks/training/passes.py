@@ -11,15 +11,11 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleInterleaved1F1B
-from transformers import PreTrainedModel
 
 from tasks.training.model.model import autocast
-from tasks.training.model.objective import IGNORED_LABEL, causal_loss
-from tasks.training.model.partition import Partition, WithLosses
-
-Batch = dict[str, Tensor]
-SeedOf = Callable[[int], int]
-"""Number of one of this rank's micro-batches -> seed of everything random in it."""
+from tasks.training.model.objective import IGNORED_LABEL, Batch
+from tasks.training.model.partition import Partition
+from tasks.training.model.patches import SeedOf, WithLosses, stage_forward
 
 
 class WholePasses:
@@ -52,36 +48,6 @@ class WholePasses:
         return total / self._copies
 
 
-class StageForward:
-    """The forward pass of one stage: token ids or the hidden states of the stage before, to hidden states or the loss.
-
-    It takes the place of the part's own `forward`, so that the hooks of FSDP2 stay around it.
-    """
-
-    def __init__(self, part: PreTrainedModel, is_first: bool, is_last: bool) -> None:
-        self._part, self._is_first, self._is_last = part, is_first, is_last
-        self.precision = "fp32"
-        self.seed_of: SeedOf | None = None
-        self._number = 0
-
-    def begin(self, precision: str, seed_of: SeedOf | None) -> None:
-        """Micro-batches are counted from here."""
-        self.precision, self.seed_of, self._number = precision, seed_of, 0
-
-    def __call__(self, inputs: Tensor, position_ids: Tensor, labels: Tensor) -> Tensor:
-        """inputs (B, L) or (B, L, D); returns (B, L, D), or the summed loss as (1,)."""
-        if self.seed_of is not None:
-            torch.manual_seed(self.seed_of(self._number))
-        self._number += 1
-        with autocast(inputs.device, self.precision):
-            if self._is_last:
-                batch = {"inputs_embeds": inputs, "position_ids": position_ids, "labels": labels}
-                return causal_loss(self._part, batch).reshape(1)
-            name = "input_ids" if self._is_first else "inputs_embeds"
-            decoder = self._part.get_decoder()
-            return decoder(**{name: inputs}, position_ids=position_ids, attention_mask=None, use_cache=False).last_hidden_state
-
-
 class PipelinePasses:
     """Passes through a model whose layers are cut into stages on several ranks: 1F1B, interleaved with virtual stages."""
 
@@ -93,13 +59,10 @@ class PipelinePasses:
         self._device, self._precision, self._copies = device, precision, layout.tensor_parallel
         self._num_micro_batches = num_micro_batches
         self._is_first, self._is_last = place == 0, place == layout.pipeline_parallel - 1
-        self._forwards: list[StageForward] = []
-        stages: list[Any] = []
-        for i, part in enumerate(partition.parts):
-            number = place + i * layout.pipeline_parallel
-            part.forward = StageForward(part, number == 0, number == layout.num_stages - 1)
-            self._forwards.append(part.forward)
-            stages.append(PipelineStage(part, number, layout.num_stages, device, group=group))
+        self._forwards = [stage_forward(part) for part in partition.parts]
+        stages: list[Any] = [
+            PipelineStage(part, number, layout.num_stages, device, group=group) for number, part in partition.stages.items()
+        ]
         self._schedule: Schedule1F1B | ScheduleInterleaved1F1B
         if layout.virtual_stages > 1:
             self._schedule = ScheduleInterleaved1F1B(stages, num_micro_batches, self._scaled, scale_grads=False)

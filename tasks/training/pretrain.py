@@ -67,23 +67,12 @@ def pretraining_recipe(
     num_heldout = num_heldout_sequences(config, heldout)
     convergence = ConvergenceConfig.model_validate(request.identity["convergence"])
     return Recipe(
+        config=config,
         request_digest=request.digest,
-        seed=config.seed,
         schedule=Schedule(config.learning_rate, config.min_learning_rate, config.warmup_steps, config.decay_steps, "1-sqrt"),
         max_steps=config.max_steps,
-        global_batch_size=config.global_batch_size,
-        micro_batch_size=config.micro_batch_size,
-        sequence_length=config.sequence_length,
         profile_step=profiled_step(request),
         tokenizer_digest=sha256_of(dataset, "tokenizer/tokenizer.json"),
-        max_grad_norm=config.max_grad_norm,
-        weight_decay=config.weight_decay,
-        betas=(config.beta1, config.beta2),
-        optimizer=config.optimizer,
-        precision=config.precision,
-        evaluate_every_steps=config.evaluate_every_steps,
-        checkpoint_every_steps=config.checkpoint_every_steps,
-        keep_checkpoints=config.keep_checkpoints,
         sample_ids=lambda step: mixture.sample_ids(step, config.global_batch_size),
         read=partial(read_text, train),
         num_targets=lambda ids: len(ids) * config.sequence_length,
@@ -97,7 +86,7 @@ def measure_heldout(trainer: Trainer, heldout: TokenDataset, num_sequences: int,
     """`heldout_loss` (nats/token) and `bits_per_byte` over the first sequences. All ranks call it and get the same."""
     mesh = trainer.mesh
     batches = heldout_batches(
-        heldout, num_sequences, trainer.recipe.micro_batch_size, mesh.data_rank, mesh.layout.data_parallel
+        heldout, num_sequences, trainer.config.micro_batch_size, mesh.data_rank, mesh.layout.data_parallel
     )
     total = trainer.passes.measure((to_device(batch, trainer.ranks.device) for batch in batches), precision)
     return heldout_metrics(trainer.ranks.sum_(total).item(), heldout, num_sequences)

@@ -8,38 +8,21 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from tasks.config.parallel import Layout, ParallelConfig
 from tasks.record.errors import ConfigError
 from tasks.record.manifest import Request
 from tasks.training.export.read import files_by_name, fill_from_export
-from tasks.training.model.cpu_kernels import use_onednn
 from tasks.training.model.initial_values import fill_at_random, recorded_writes
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.model import check_isolation
-from tasks.training.model.objective import (
-    causal_loss,
-    causal_loss_from_logits,
-    choose_causal_loss,
-    token_losses,
-    token_losses_from_logits,
-)
-from tasks.training.model.partition import (
-    Partition,
-    compile_layers,
-    materialise,
-    partitioned,
-    save_activations,
-    tie,
-    with_methods,
-)
+from tasks.training.model.objective import causal_loss, causal_loss_from_logits, choose_causal_loss
+from tasks.training.model.partition import Partition, materialise, partitioned, tie
+from tasks.training.model.patches import Loss, patch
 from tasks.training.model.ranks import Ranks
 
 Build = Callable[[], PreTrainedModel]
-Loss = Callable[[PreTrainedModel, dict[str, Tensor]], Tensor]
-LOSSES_OF_TOKENS: dict[Loss, Loss] = {causal_loss: token_losses}
 PROBE_LAYERS = 4
 """Layers of the small model that an architecture is probed with: patterns of layer types mostly repeat after fewer."""
 PROBE_VOCABULARY = 64
@@ -126,13 +109,7 @@ def filled_partition(setup: Setup, build: Build, precision: str, seed: int, expo
 
 def make_trainable(partition: Partition, setup: Setup, loss: Loss) -> None:
     """Give the parts their loss, the kernels that suit the machine, and what the setup says about memory and compilation."""
-    with_methods(partition, summed_loss=loss, token_losses=LOSSES_OF_TOKENS.get(loss, token_losses_from_logits))
-    save_activations(partition, setup.parallel.activation_checkpointing)
-    if setup.compiles:
-        compile_layers(partition)
-    else:
-        for part in partition.parts:
-            use_onednn(part)
+    patch(partition, loss, setup.parallel.activation_checkpointing, "compiled" if setup.compiles else "onednn")
 
 
 def probed_loss(config: PreTrainedConfig, setup: Setup) -> tuple[Loss, str | None]:

@@ -30,11 +30,12 @@ from tasks.training.gradients import FlatGradients, ShardedGradients
 from tasks.training.measure.simulation import SimulatedPeak, SimulationRequest
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.model import build_model, with_parameters_in
-from tasks.training.model.objective import causal_loss
-from tasks.training.model.partition import Partition, materialise, partitioned, save_activations, with_methods
+from tasks.training.model.objective import Batch, causal_loss
+from tasks.training.model.partition import Partition, materialise, partitioned
+from tasks.training.model.patches import patch, stage_forward
 from tasks.training.model.ranks import Ranks
 from tasks.training.optimizer import allocate_state, build_optimizer
-from tasks.training.passes import Batch, StageForward, WholePasses
+from tasks.training.passes import WholePasses
 
 Passes = Callable[[Partition, SimulationRequest], Callable[[list[Batch]], None]]
 """What makes the forward and backward passes of a rank's micro-batches."""
@@ -150,8 +151,7 @@ def measured_step(partition: Partition, request: SimulationRequest, passes: Pass
     """
     tracker = MemoryTracker()
     materialise(partition, partition.mesh.ranks.device)
-    with_methods(partition, summed_loss=causal_loss)
-    save_activations(partition, request.activation_checkpointing)
+    patch(partition, causal_loss, request.activation_checkpointing)
     optimizer = build_optimizer(partition, 1e-3, 0.1, (0.9, 0.95), request.optimizer, request.precision)
     flat = not partition.mesh.layout.is_partitioned
     gradients = FlatGradients(partition) if flat else ShardedGradients(partition)
@@ -194,8 +194,7 @@ class RankPasses:
         self._place = partition.mesh.coordinate["pipeline"]
         self._whole = WholePasses(partition, request.precision) if self._layout.num_stages == 1 else None
         if self._whole is None:
-            self._stages = {self._place + i * self._layout.pipeline_parallel: p for i, p in enumerate(partition.parts)}
-            self._forwards = {n: StageForward(p, n == 0, n == self._layout.num_stages - 1) for n, p in self._stages.items()}
+            self._stages = partition.stages
             self._order = self._schedule()
             dtype = torch.bfloat16 if any(isinstance(p, FSDPModule) for p in partition.parts) and (
                 request.precision == "bf16") else torch.float32  # fmt: skip
@@ -234,14 +233,13 @@ class RankPasses:
             self._whole.train(batches, lambda number: 0, 1)
             return
         kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        for forward in self._forwards.values():
-            forward.begin(self._request.precision, None)
+        for part in self._stages.values():
+            stage_forward(part).begin(self._request.precision, None)
         last_backward = {stage: i for i, (kind, stage, _) in enumerate(self._order) if kind == "B"}
         for i, (kind, stage, number) in enumerate(self._order):
             part, batch = self._stages[stage], batches[number]
             if kind == "F":
                 taken = self._received[stage][number] if stage > 0 else batch["input_ids"]
-                part.forward = self._forwards[stage]
                 kept[stage, number] = taken, part(taken, batch["position_ids"], batch["labels"])
                 continue
             if isinstance(part, FSDPModule):

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Tra
 from transformers import Trainer as TransformersTrainer
 
 from tasks.config.parallel import ParallelConfig
+from tasks.config.training import PretrainConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.data.tokens.shards import TokenDataset
 from tasks.record.layout import StageLayout
@@ -126,14 +127,16 @@ def pretune_trainer(
     setup = Setup(Mesh(settings.layout(1), Ranks(0, 1, device())), settings)
     partition = Partition(setup.mesh, [model.to(device())], whole=model)
     make_trainable(partition, setup, causal_loss)
+    config = PretrainConfig().model_copy(update={
+        "seed": run.seed, "micro_batch_size": run.micro_batch_size, "sequence_length": run.length,
+        "global_batch_tokens": run.step_tokens, "weight_decay": run.weight_decay, "beta1": run.betas[0], "beta2": run.betas[1],
+        "precision": run.precision, "optimizer": optimizer, "evaluate_every_steps": 10**9, "checkpoint_every_steps": 10**9,
+    })  # fmt: skip
     recipe = Recipe(
-        request_digest="", seed=run.seed,
-        schedule=run.schedule, max_steps=run.steps, global_batch_size=run.batch_size, micro_batch_size=run.micro_batch_size,
-        sequence_length=run.length, max_grad_norm=1.0, weight_decay=run.weight_decay, betas=run.betas,
-        precision=run.precision, evaluate_every_steps=10**9, checkpoint_every_steps=10**9, keep_checkpoints=1,
+        config=config, request_digest="", schedule=run.schedule, max_steps=run.steps,
         sample_ids=lambda step: data.sample_ids(run, step), read=data.read,
         num_targets=lambda ids: len(ids) * run.length, num_tokens=lambda ids: len(ids) * run.length,
-        evaluate=lambda trainer: {"heldout_loss": math.nan}, optimizer=optimizer,
+        evaluate=lambda trainer: {"heldout_loss": math.nan},
     )  # fmt: skip
     trainer = Trainer(recipe, partition, StageLayout(folder), 1)
     trainer.state.decay_start = run.decay_start

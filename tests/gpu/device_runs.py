@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout, ParallelConfig
+from tasks.config.training import PretrainConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.record.layout import StageLayout
 from tasks.training.loop import Recipe, Trainer
@@ -60,7 +61,7 @@ def trainer(
     device: str, folder: Path, precision: str = "fp32", attempt: int = 1, changes: dict[str, Any] | None = None,
     model: dict[str, Any] | None = None, **parallel: Any,
 ) -> Trainer:  # fmt: skip
-    """A trainer as a rank of pre-training makes it; `changes` are laid over the recipe."""
+    """A trainer as a rank of pre-training makes it; `changes` are of settings, and of `max_steps`."""
     ranks = Ranks(0, 1, torch.device(device))
     setup = Setup(Mesh(Layout(), ranks), ParallelConfig(**parallel))
     config = ModelConfig(**MODEL | (model or {}), max_position_embeddings=LENGTH)
@@ -72,15 +73,18 @@ def trainer(
 
     partition = random_partition(setup, build, precision, 0)
     make_trainable(partition, setup, causal_loss)
-    values: dict[str, Any] = {
-        "request_digest": "request", "seed": 0, "schedule": Schedule(2e-3, 0.0, 4, 4, "1-sqrt"), "max_steps": STEPS,
-        "global_batch_size": BATCH, "micro_batch_size": MICRO_BATCH, "sequence_length": LENGTH, "max_grad_norm": 1.0,
-        "weight_decay": 0.1, "betas": (0.9, 0.95), "precision": precision,
-        "evaluate_every_steps": 10, "checkpoint_every_steps": 10, "keep_checkpoints": 3,
-        "sample_ids": lambda step: samples_of_step(step, BATCH, ROWS, 0), "read": read,
-        "num_targets": lambda ids: len(ids) * LENGTH, "num_tokens": lambda ids: len(ids) * LENGTH, "evaluate": heldout,
-    }  # fmt: skip
-    return Trainer(Recipe(**values | (changes or {})), partition, StageLayout(folder), attempt)
+    changes = changes or {}
+    settings = {
+        "sequence_length": LENGTH, "micro_batch_size": MICRO_BATCH, "global_batch_tokens": BATCH * LENGTH,
+        "precision": precision, "evaluate_every_steps": 10, "checkpoint_every_steps": 10, "keep_checkpoints": 3,
+    } | {name: value for name, value in changes.items() if name in PretrainConfig.model_fields}  # fmt: skip
+    recipe = Recipe(
+        config=PretrainConfig().model_copy(update=settings), request_digest="request",
+        schedule=Schedule(2e-3, 0.0, 4, 4, "1-sqrt"), max_steps=changes.get("max_steps", STEPS),
+        sample_ids=lambda step: samples_of_step(step, BATCH, ROWS, 0), read=read,
+        num_targets=lambda ids: len(ids) * LENGTH, num_tokens=lambda ids: len(ids) * LENGTH, evaluate=heldout,
+    )  # fmt: skip
+    return Trainer(recipe, partition, StageLayout(folder), attempt)
 
 
 def heldout(run: Trainer) -> dict[str, float]:

@@ -23,7 +23,8 @@ from tasks.training.model.initial_values import fill_at_random, recorded_writes
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.model import build_model
 from tasks.training.model.objective import causal_loss
-from tasks.training.model.partition import Partition, materialise, shard, tie, with_methods
+from tasks.training.model.partition import Partition, materialise, shard, tie
+from tasks.training.model.patches import patch
 from tasks.training.model.ranks import Ranks
 from tasks.training.optimizer import build_optimizer
 from tasks.training.passes import WholePasses
@@ -60,7 +61,7 @@ def curve(mesh: Mesh, sharded: bool) -> list[tuple[float, float]]:
     tie(whole)
     shapes = {name: p.shape for name, p in whole.named_parameters()}
     fill_at_random(partition.parameters(), shapes, recorded_writes(whole), 0)
-    with_methods(partition, summed_loss=causal_loss)
+    patch(partition, causal_loss)
     optimizer = build_optimizer(partition, 2e-3, 0.1, (0.9, 0.95))
     gradients, passes = ShardedGradients(partition), WholePasses(partition, "fp32")
     found = []

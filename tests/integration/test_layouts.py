@@ -25,7 +25,7 @@ from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, make_trainable, random_partition
 from tests.kit.ranks import run_ranks
-from tests.kit.trainers import recipe, token_batch, tokens_read
+from tests.kit.trainers import LENGTH, recipe, token_batch, tokens_read
 
 STEPS = 20
 LAYOUTS = {
@@ -67,7 +67,7 @@ def trainer(
     partition = random_partition(setup, build, states, 0)
     make_trainable(partition, setup, causal_loss)
     settings = recipe(
-        max_steps=steps, max_grad_norm=0.3, schedule=Schedule(0.005, 0.0, 2, 4, "1-sqrt"), global_batch_size=16,
+        max_steps=steps, max_grad_norm=0.3, schedule=Schedule(0.005, 0.0, 2, 4, "1-sqrt"), global_batch_tokens=16 * LENGTH,
         sample_ids=lambda step: (torch.arange(16) * 7 + step * 16).numpy() % 40, checkpoint_every_steps=steps // 2,
         evaluate_every_steps=steps // 2, evaluate=lambda run: {"heldout_loss": heldout(run)}, optimizer=optimizer,
         precision=states,

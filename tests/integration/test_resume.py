@@ -18,7 +18,7 @@ from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
 from tasks.training.setup import Setup, make_trainable, random_partition
 from tests.kit.ranks import run_ranks
-from tests.kit.trainers import recipe
+from tests.kit.trainers import LENGTH, recipe
 
 STOPS, MORE = range(1, 41), 20
 TEN_STOPS = range(2, 41, 4)
@@ -34,7 +34,8 @@ def trainer(ranks: Ranks, folder: Path, layout: Layout, optimizer: str) -> Train
     partition = random_partition(setup, lambda: build_model(MODEL, 384, 0, 1), "fp32", 0)
     make_trainable(partition, setup, causal_loss)
     settings = recipe(
-        max_steps=LAST, schedule=Schedule(0.01, 0.0, 5, LAST - DECAY_START, "1-sqrt"), global_batch_size=4, micro_batch_size=1,
+        max_steps=LAST, schedule=Schedule(0.01, 0.0, 5, LAST - DECAY_START, "1-sqrt"),
+        global_batch_tokens=4 * LENGTH, micro_batch_size=1,
         sample_ids=lambda step: np.arange(4) + 4 * step % 40, checkpoint_every_steps=1, keep_checkpoints=LAST,
         evaluate_every_steps=LAST, evaluate=lambda run: {"heldout_loss": 1.0}, optimizer=optimizer,
     )  # fmt: skip

@@ -10,9 +10,10 @@ from tasks.planning.shapes import shape_of
 from tasks.training.measure.simulation import SimulatedPeak, SimulationRequest
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.model import build_model, with_parameters_in
+from tasks.training.model.objective import Batch
 from tasks.training.model.partition import Partition, partitioned
 from tasks.training.model.ranks import Ranks
-from tasks.training.passes import Batch, passes_of
+from tasks.training.passes import passes_of
 from tasks.training.simulate import measured_step, simulated_peak
 
 ROWS = 2048

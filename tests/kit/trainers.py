@@ -7,16 +7,17 @@ import numpy as np
 import torch
 
 from tasks.config.parallel import Layout
+from tasks.config.training import PretrainConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout
 from tasks.training.loop import Recipe, Trainer
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.objective import causal_loss
-from tasks.training.model.partition import Partition, with_methods
+from tasks.training.model.partition import Partition
+from tasks.training.model.patches import Loss, patch
 from tasks.training.model.ranks import Ranks
 from tasks.training.schedule import Schedule
-from tasks.training.setup import Loss
 from tests.kit.models import ALONE, VOCABULARY, tiny_model
 
 LENGTH, ROWS = 12, 40
@@ -36,12 +37,18 @@ def heldout(trainer: Trainer) -> dict[str, float]:
     return {"heldout_loss": loss, "bits_per_byte": loss / 0.693}
 
 
+TRAINING = PretrainConfig(
+    sequence_length=LENGTH, micro_batch_size=2, global_batch_tokens=8 * LENGTH, train_tokens=12 * 8 * LENGTH, precision="fp32",
+    warmup_steps=2, decay_steps=4, learning_rate=0.01, evaluate_every_steps=2, checkpoint_every_steps=4, keep_checkpoints=2,
+)  # fmt: skip
+
+
 def recipe(**changes: Any) -> Recipe:
+    """Settings of the recipe and of its configuration, unchecked, laid over those of 12 steps."""
+    settings = {name: changes.pop(name) for name in PretrainConfig.model_fields if name in changes}
     values: dict[str, Any] = {
-        "request_digest": "request", "seed": 0, "schedule": Schedule(0.01, 0.0, 2, 4, "1-sqrt"), "max_steps": 12,
-        "global_batch_size": 8, "micro_batch_size": 2, "sequence_length": LENGTH, "max_grad_norm": 1.0,
-        "weight_decay": 0.1, "betas": (0.9, 0.95), "precision": "fp32",
-        "evaluate_every_steps": 2, "checkpoint_every_steps": 4, "keep_checkpoints": 2,
+        "config": TRAINING.model_copy(update=settings), "request_digest": "request",
+        "schedule": Schedule(0.01, 0.0, 2, 4, "1-sqrt"), "max_steps": 12,
         "sample_ids": lambda step: samples_of_step(step, 8, ROWS, 0), "read": token_batch,
         "num_targets": lambda ids: len(ids) * LENGTH, "num_tokens": lambda ids: len(ids) * LENGTH,
         "evaluate": heldout,
@@ -55,7 +62,7 @@ def trainer(
 ) -> Trainer:  # fmt: skip
     """A trainer of replicas, as many as there are ranks."""
     partition = Partition(Mesh(Layout(replicate=ranks.world_size), ranks), [model or tiny_model()])
-    with_methods(partition, summed_loss=loss)
+    patch(partition, loss)
     return Trainer(recipe(**changes), partition, StageLayout(folder), attempt)
 
 

@@ -6,15 +6,11 @@ Parameters keep the names that they have in the whole model.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from types import MethodType
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import Shard, distribute_tensor
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts, noop_context_fn
 from transformers import PreTrainedModel
 from transformers.distributed.pipeline_parallel import PipelineIdentityLayer
 from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES
@@ -23,26 +19,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from tasks.config.layouts import PIPELINE_ARCHITECTURES, no_pipeline
 from tasks.record.errors import ConfigError
 from tasks.training.model.mesh import Mesh
-from tasks.training.model.objective import causal_loss, token_losses
 
 TENSOR_STYLES = ("colwise", "rowwise", "colwise_gather_output", "embedding_rowwise", "replicated_with_grad_allreduce")
 """Styles of transformers' tensor-parallel plans that are tested here against one process."""
 SUMMED_STYLE = "replicated_with_grad_allreduce"
 """transformers sums these gradients in a hook after every backward pass, which is wrong with accumulation."""
-BESIDE_FORWARD = (causal_loss, token_losses)
-"""What does not go through the model's own `forward`, whose hooks gather sharded weights."""
-SAVED_OPERATIONS = (
-    torch.ops.aten.mm.default,
-    torch.ops.aten.addmm.default,
-    torch.ops.aten.bmm.default,
-    torch.ops.mkldnn._linear_pointwise.default,
-    torch.ops.aten._scaled_dot_product_flash_attention.default,
-    torch.ops.aten._scaled_dot_product_efficient_attention.default,
-    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
-    torch.ops.higher_order.flex_attention,
-)
-"""Kept by selective activation checkpointing; everything else is computed again."""
 
 
 @dataclass
@@ -63,6 +44,12 @@ class Partition:
     def model(self) -> PreTrainedModel:
         """This rank's first part; the whole model without a pipeline."""
         return self.parts[0]
+
+    @property
+    def stages(self) -> dict[int, PreTrainedModel]:
+        """This rank's parts by the number of their pipeline stage; number 0 is the whole model without a pipeline."""
+        place, every = self.mesh.coordinate["pipeline"], self.mesh.layout.pipeline_parallel
+        return {place + i * every: part for i, part in enumerate(self.parts)}
 
     @property
     def num_parameters(self) -> int:
@@ -175,6 +162,7 @@ def partitioned(build: Callable[[], PreTrainedModel], mesh: Mesh, precision: str
         model = build()
         check_partition(model, mesh)
         stage = mesh.coordinate["pipeline"] + number * layout.pipeline_parallel
+        # Only what stays is divided. That makes its parameters anew, so tied ones are tied again before FSDP2 would shard both.
         if layout.num_stages > 1:
             keep_stage(model, stage, layout.num_stages)
         if layout.tensor_parallel > 1:
@@ -280,41 +268,3 @@ def materialise(partition: Partition, device: torch.device) -> None:
         tie(part)
     if partition.tied_head is not None:
         partition.tied_head = partition.parts[-1].get_output_embeddings().weight
-
-
-class WithLosses(Protocol):
-    """A part after `with_methods`."""
-
-    def summed_loss(self, batch: dict[str, Tensor]) -> Tensor: ...
-
-    def token_losses(self, batch: dict[str, Tensor]) -> Tensor: ...
-
-
-def with_methods(partition: Partition, **methods: Callable[[PreTrainedModel, dict[str, Tensor]], Tensor]) -> None:
-    """Give every part these methods of a batch; where they pass by its `forward`, sharded weights are gathered first."""
-    for part in partition.parts:
-        for name, method in methods.items():
-            setattr(part, name, MethodType(method, part))
-            if isinstance(part, FSDPModule) and method in BESIDE_FORWARD:
-                register_fsdp_forward_method(part, name)
-
-
-def save_activations(partition: Partition, kind: str) -> None:
-    """Activation checkpointing of every layer: `full`, or `selective`, which keeps matrix products and attention."""
-    if kind == "none":
-        return
-    contexts = partial(create_selective_checkpoint_contexts, policy) if kind == "selective" else noop_context_fn
-    for part in partition.parts:
-        for layer in layers_of(part):
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=contexts)
-
-
-def policy(_context: Any, operation: Any, *_arguments: Any, **_named: Any) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if operation in SAVED_OPERATIONS else CheckpointPolicy.PREFER_RECOMPUTE
-
-
-def compile_layers(partition: Partition) -> None:
-    """`torch.compile` of each layer by itself: equal layers share one compilation."""
-    for part in partition.parts:
-        for layer in layers_of(part):
-            layer.compile()

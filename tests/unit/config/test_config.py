@@ -89,6 +89,19 @@ def test_derived_numbers_follow_the_settings() -> None:
     assert parse_config({"tokenizer": {"vocab_size": 500}}).tokenizer.trained_vocab_size == 500
 
 
+def test_what_the_loop_reads_of_both_kinds_is_a_setting_only_where_it_can_be_chosen() -> None:
+    pretrain = PretrainConfig(beta1=0.8, keep_checkpoints=5, optimizer="muon")
+    finetune = FinetuneConfig(batch_size=48, max_length=64)
+    assert (pretrain.betas, pretrain.keep_checkpoints, pretrain.optimizer) == ((0.8, 0.95), 5, "muon")
+    assert (finetune.betas, finetune.keep_checkpoints, finetune.optimizer) == ((0.9, 0.999), 1, "adamw")
+    assert (finetune.global_batch_size, finetune.sequence_length) == (48, 64)
+    constants = {"betas", "keep_checkpoints", "optimizer", "global_batch_size", "sequence_length"}
+    assert constants & finetune.model_dump().keys() == set()
+    for name in constants:
+        with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+            FinetuneConfig.model_validate({name: 2})
+
+
 def test_a_configuration_is_frozen_and_survives_json() -> None:
     config = parse_config({"finetune": [{"name": "a", "examples": {"labels": ["x", "y"]}}], "model": {"extra": {"k": [1]}}})
     with pytest.raises(ValidationError, match="frozen"):

@@ -31,7 +31,7 @@ from tests.kit.models import ALONE, VOCABULARY, tiny_model
 from tests.kit.preparations import prepared_result
 from tests.kit.ranks import run_ranks
 from tests.kit.stages import finetune_config, pretrained_base, run
-from tests.kit.trainers import trainer
+from tests.kit.trainers import LENGTH, trainer
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def step_on_answers(ranks: Ranks, folder: Path, architecture: str, attention: st
     data = replace(answers(), make=packed_batch) if packed else answers()
     run = trainer(
         folder / f"{packed}-{ranks.rank}", scaled(tiny_model(architecture), attention), ranks, read=data.batch,
-        global_batch_size=16, micro_batch_size=8, num_targets=data.num_targets,
+        global_batch_tokens=16 * LENGTH, micro_batch_size=8, num_targets=data.num_targets,
         sample_ids=lambda step: np.random.default_rng(1).permutation(16), token_digest=data.token_digest,
     )  # fmt: skip
     targets = data.num_targets(np.arange(16))

@@ -20,7 +20,8 @@ from tasks.training.checkpoint.checkpoint import committed_checkpoints
 from tasks.training.loop import Trainer, random_seed
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.objective import causal_loss
-from tasks.training.model.partition import Partition, with_methods
+from tasks.training.model.partition import Partition
+from tasks.training.model.patches import patch
 from tasks.training.model.ranks import Ranks
 from tests.kit.models import ALONE, tiny_model
 from tests.kit.ranks import run_ranks
@@ -98,7 +99,7 @@ def three_steps(ranks: Ranks, folder: Path, layout: Layout, wrong: int | None = 
 
     mesh = Mesh(layout, ranks)
     partition = Partition(mesh, [tiny_model()])
-    with_methods(partition, summed_loss=causal_loss)
+    patch(partition, causal_loss)
     run = Trainer(recipe(read=damaged), partition, StageLayout(folder), 1)
     run.partition.train()
     try:

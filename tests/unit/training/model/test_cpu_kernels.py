@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from tasks.training.model import cpu_kernels
-from tasks.training.model.cpu_kernels import OneDnnLinear, prefers_onednn, product, takes, use_onednn
-from tests.kit.models import gradients, text_batch, tiny_model
+from tasks.training.model.cpu_kernels import OneDnnLinear, linear_by_onednn, prefers_onednn, product, takes
 
 
 @pytest.fixture
@@ -41,33 +40,16 @@ def test_frozen_weights_and_inputs_get_no_gradient(preferred: None) -> None:
     assert x.grad is None and w.grad is not None
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_a_models_loss_and_gradients_stay_to_rounding(preferred: None, architecture: str) -> None:
-    found = []
-    for fast in (False, True):
-        model = tiny_model(architecture).eval()
-        if fast:
-            use_onednn(model)
-        batch = text_batch()
-        loss = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], labels=batch["labels"]).loss
-        loss.backward()
-        found.append((loss.item(), gradients(model)))
-    assert found[1][0] == pytest.approx(found[0][0], rel=1e-6)
-    for name, gradient in found[0][1].items():
-        torch.testing.assert_close(found[1][1][name], gradient, rtol=1e-4, atol=1e-6, msg=name)
-
-
-def test_bf16_biases_and_other_layers_are_left_to_torch(preferred: None) -> None:
-    class Special(nn.Linear):
-        pass
-
-    model = nn.ModuleList([nn.Linear(8, 8), Special(8, 8, bias=False), nn.Linear(8, 8, bias=False)])
-    use_onednn(model)
-    assert ["forward" in vars(module) for module in model] == [False, False, True]
-    x = torch.randn(2, 8)
+def test_what_it_does_not_take_is_computed_by_the_modules_own_forward(preferred: None) -> None:
+    plain, biased, x = nn.Linear(8, 8, bias=False), nn.Linear(8, 8), torch.randn(2, 8)
+    asked: list[torch.Tensor] = []
+    for module, inputs in ((biased, x), (plain, x[0]), (plain, x[:0])):
+        linear_by_onednn(module, lambda given: asked.append(given) or given, inputs)
     with torch.autocast("cpu", torch.bfloat16):
-        assert model[2](x).dtype == torch.bfloat16
-    assert torch.equal(model[2](x[0]), nn.functional.linear(x[0], model[2].weight))
+        linear_by_onednn(plain, lambda given: asked.append(given) or given, x)
+    assert [one.shape for one in asked] == [(2, 8), (8,), (0, 8), (2, 8)]
+    torch.testing.assert_close(linear_by_onednn(plain, lambda given: asked.append(given) or given, x), plain(x))
+    assert len(asked) == 4
     assert not takes(x.bfloat16(), x)
     assert not takes(x[:0], x)
 
