@@ -4,11 +4,12 @@ from typing import Literal
 
 from prefect import flow
 
+from flows.lifecycle import examples_stage, finetuning
 from flows.parameters import FinetuneName, RunName, open_run, stop_stages
+from flows.walk import do
 from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
-from tasks.finetune import finetune_model, finetune_random_init, register_candidate
-from tasks.prepare import prepare_examples
+from tasks.finetune import register_candidate
 from tasks.record.errors import RequestChangedError
 from tasks.record.layout import RunLayout, home
 from tasks.record.manifest import Manifest, write_json
@@ -35,11 +36,9 @@ def finetune(config: Config, name: RunName, finetune_name: FinetuneName = None, 
 
 
 def finetune_one(config: Config, name: str, one: FinetuneConfig, on_change: str) -> str:
-    base, examples = pretrained(name), prepare_examples(one)
-    target = name if on_change == "refuse" else name_for(config, name, one, base, examples)
-    made = {"base": base, "examples": examples, "candidate": finetune_model(config, target, one, base, examples)}
-    if one.gate.beat_random_init:
-        made["random_init"] = finetune_random_init(config, target, one, base, examples)
+    made = do([examples_stage(home(), one)], {"base": pretrained(name)})
+    target = name if on_change == "refuse" else name_for(config, name, one, made["base"], made["examples"])
+    made = do(finetuning(RunLayout(home(), target), config, one), made)
     register_candidate(config, one, made)
     return target
 

@@ -55,23 +55,22 @@ def mirrored(stage: StageLayout) -> Iterator[None]:
         raise
 
 
-def publish_milestone(config: Config, stage: StageLayout, folder: Path) -> None:
+def publish_milestone(model: str, stage: StageLayout, folder: Path) -> None:
     """Register one milestone of a pre-training that may still run; the newest one gets the alias `pretraining`."""
-    model, manifest = base_model(config), Manifest.read(folder / "manifest.json")
+    manifest = Manifest.read(folder / "manifest.json")
     kind = str(manifest.details["label"])
     label = f"{kind} step {manifest.step}"
     if registered_version(home(), stage, model, label) is None:
         aliases = tuple(sorted({kind, "pretraining"}))
-        publish(NewVersion(model, label, aliases, stage, manifest, folder), pretrain_settings(config))
+        publish(NewVersion(model, label, aliases, stage, manifest, folder), pretrain_settings(stage))
 
 
-def publish_pretrained(config: Config, base: Result) -> None:
+def publish_pretrained(model: str, base: Result) -> None:
     """Register the finished pre-training as `pretrained`."""
-    model = base_model(config)
     if registered_version(home(), base.stage, model, PRETRAINED) is not None:
         refresh(model)
     else:
-        publish(finished(base, model, PRETRAINED), pretrain_settings(config))
+        publish(finished(base, model, PRETRAINED), pretrain_settings(base.stage))
 
 
 def publish_candidate(config: Config, finetune: FinetuneConfig, candidate: Result, base: Result) -> None:
@@ -134,8 +133,9 @@ def mirror_data(stage: StageLayout) -> None:
             mirror(data)
 
 
-def pretrain_settings(config: Config) -> dict[str, Any]:
-    return flatten(config.model_dump(mode="json", include={"model", "pretrain", "convergence"}))
+def pretrain_settings(stage: StageLayout) -> dict[str, Any]:
+    identity = read_request(stage).identity
+    return flatten({section: identity[section] for section in ("model", "pretrain", "convergence")})
 
 
 def data_section(stage: StageLayout) -> str:
