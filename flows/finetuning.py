@@ -13,7 +13,7 @@ from tasks.finetune import register_candidate
 from tasks.record.errors import RequestChangedError
 from tasks.record.layout import RunLayout, home
 from tasks.record.manifest import Manifest, write_json
-from tasks.stages.work import Result, finetune_named, finetune_work
+from tasks.stages.work import Result, Results, finetune_named, finetune_work
 
 OnChange = Literal["refuse", "new run"]
 
@@ -37,7 +37,7 @@ def finetune(config: Config, name: RunName, finetune_name: FinetuneName = None, 
 
 def finetune_one(config: Config, name: str, one: FinetuneConfig, on_change: str) -> str:
     made = do([examples_stage(home(), one)], {"base": pretrained(name)})
-    target = name if on_change == "refuse" else name_for(config, name, one, made["base"], made["examples"])
+    target = name if on_change == "refuse" else name_for(config, name, one, made)
     made = do(finetuning(RunLayout(home(), target), config, one), made)
     register_candidate(config, one, made)
     return target
@@ -49,9 +49,9 @@ def pretrained(name: str) -> Result:
     return Result(stage, Manifest.read(stage.manifest))
 
 
-def name_for(config: Config, name: str, one: FinetuneConfig, base: Result, examples: Result) -> str:
+def name_for(config: Config, name: str, one: FinetuneConfig, made: Results) -> str:
     """The run itself if it asks for the same as before, or has not asked yet; else NAME-DIGEST, which never repeats work."""
-    work = finetune_work(RunLayout(home(), name), config, one, base, examples)
+    work = finetune_work(RunLayout(home(), name), config, one, made["base"], made["examples"])
     try:
         work.result()
     except RequestChangedError:
