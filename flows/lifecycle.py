@@ -49,13 +49,14 @@ def finetuning(run: RunLayout, config: Config, finetune: FinetuneConfig) -> list
             "candidate", "fine-tune", lambda made: finetune_work(run, config, finetune, made["base"], made["examples"]),
             needs=("base", "examples"), finetune=finetune.name, model=finetuned_model(config, finetune), label=CANDIDATE,
         ),
-        Stage(
+    ]  # fmt: skip
+    if finetune.gate.beat_random_init:
+        stages.append(Stage(
             "random_init", "random weights",
             lambda made: finetune_work(run, config, finetune, made["base"], made["examples"], random_init=True),
             needs=("base", "examples"), finetune=finetune.name,
-        ),
-    ]  # fmt: skip
-    return stages if finetune.gate.beat_random_init else stages[:-1]
+        ))  # fmt: skip
+    return stages
 
 
 def promotion(run: RunLayout, config: Config, finetune: FinetuneConfig) -> list[Stage]:

@@ -70,7 +70,7 @@ def publish_pretrained(model: str, base: Result) -> None:
     if registered_version(home(), base.stage, model, PRETRAINED) is not None:
         refresh(model)
     else:
-        publish(finished(base, model, PRETRAINED), pretrain_settings(base.stage))
+        publish(final_version(base, model, PRETRAINED), pretrain_settings(base.stage))
 
 
 def publish_candidate(config: Config, finetune: FinetuneConfig, candidate: Result, base: Result) -> None:
@@ -81,10 +81,10 @@ def publish_candidate(config: Config, finetune: FinetuneConfig, candidate: Resul
     else:
         settings = flatten({"finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule"})})
         parent = version_of(base_model(config), base.manifest.digest)
-        publish(finished(candidate, model, CANDIDATE, parent), settings)
+        publish(final_version(candidate, model, CANDIDATE, parent), settings)
 
 
-def finished(made: Result, model: str, label: str, parent: Version | None = None) -> NewVersion:
+def final_version(made: Result, model: str, label: str, parent: Version | None = None) -> NewVersion:
     """The model of a stage that is done; its alias is called as its label."""
     return NewVersion(model, label, (label,), made.stage, made.manifest, made.stage.path, parent)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.registry.publish import finished, publish
+from tasks.registry.publish import final_version, publish
 from tasks.stages.work import Result
 from tests.kit.datasets import finetuning, labelled, prepared, pretraining
 from tests.kit.registered_stages import finish, forget
@@ -13,7 +13,7 @@ def test_a_version_leads_to_the_card_of_its_data(home, tmp_path):
     stage = pretraining(home, "run", prepared(home, "animals", ["The cat sat."], ["An owl."], {"zoo": tmp_path / "zoo.txt"}))
     manifest = finish(stage)
 
-    version = publish(finished(Result(stage, manifest), "demo-base", "pretrained"), {"seed": 1})
+    version = publish(final_version(Result(stage, manifest), "demo-base", "pretrained"), {"seed": 1})
 
     assert version.tags["data_card"].startswith("runs:/") and version.tags["data_card"].endswith("/data_card.md")
     card = (Path(version.path) / "README.md").read_text()
@@ -32,6 +32,6 @@ def test_a_fine_tune_is_registered_where_the_data_of_its_base_are_gone(home, tmp
     tuned = finetuning(home, "run", finish(base).as_input(base.path), examples)
     forget(Path(data.path))
 
-    version = publish(finished(Result(tuned, finish(tuned)), "demo-topic", "candidate"), {})
+    version = publish(final_version(Result(tuned, finish(tuned)), "demo-topic", "candidate"), {})
 
     assert {key for key in version.tags if key.startswith("data_card")} == {"data_card"}

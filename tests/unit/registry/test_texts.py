@@ -14,7 +14,7 @@ from tasks.record.manifest import Input, Manifest, Request, file_entries, write_
 from tasks.registry import aliases
 from tasks.registry import texts as version_texts
 from tasks.registry import versions as registry
-from tasks.registry.publish import finished, publish, refresh
+from tasks.registry.publish import final_version, publish, refresh
 from tasks.registry.tracking import connect
 from tasks.registry.versions import NewVersion, Version
 from tasks.stages.work import Result
@@ -47,7 +47,7 @@ def candidate(home: Path, run: str) -> StageLayout:
     stage = RunLayout(home, run).finetune("topic")
     base = Input(path=str(home / "runs" / run / "02-pretrain"), digest="b" * 64)
     write_json(stage.request, Request(kind="finetune", identity={"run": run}, inputs={"base": base, "examples": DATA}))
-    publish(finished(Result(stage, finish(stage, verdict=None)), MODEL, "candidate"), {})
+    publish(final_version(Result(stage, finish(stage, verdict=None)), MODEL, "candidate"), {})
     return stage
 
 
@@ -148,7 +148,7 @@ def test_a_pre_training_and_its_milestones_say_what_the_verdict_was(home, verdic
         journal.close()
 
     manifest = finish(stage, verdict={"verdict": verdict, "reason": "because"})
-    publish(finished(Result(stage, manifest), BASE, "pretrained"), {})
+    publish(final_version(Result(stage, manifest), BASE, "pretrained"), {})
 
     final = connect(home).get_model_version(BASE, "3").description
     assert said(home, BASE, 3) == {"headline": headline, "verdict": verdict}
