@@ -4,16 +4,17 @@ from typing import Literal
 
 from prefect import flow
 
+from flows.lifecycle import examples_stage, finetuning
 from flows.parameters import FinetuneName, RunName, open_run, stop_stages
+from flows.walk import do
 from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
-from tasks.finetune import finetune_model, finetune_random_init, register_candidate
-from tasks.prepare import prepare_examples
+from tasks.finetune import register_candidate
 from tasks.record.errors import RequestChangedError
 from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, home
 from tasks.record.manifest import Manifest
-from tasks.stages.work import Result, finetune_named, finetune_work
+from tasks.stages.work import Result, Results, finetune_named, finetune_work
 
 OnChange = Literal["refuse", "new run"]
 
@@ -36,11 +37,9 @@ def finetune(config: Config, name: RunName, finetune_name: FinetuneName = None, 
 
 
 def finetune_one(config: Config, name: str, one: FinetuneConfig, on_change: str) -> str:
-    base, examples = pretrained(name), prepare_examples(one)
-    target = name if on_change == "refuse" else name_for(config, name, one, base, examples)
-    made = {"base": base, "examples": examples, "candidate": finetune_model(config, target, one, base, examples)}
-    if one.gate.beat_random_init:
-        made["random_init"] = finetune_random_init(config, target, one, base, examples)
+    made = do([examples_stage(home(), one)], {"base": pretrained(name)})
+    target = name if on_change == "refuse" else name_for(config, name, one, made)
+    made = do(finetuning(RunLayout(home(), target), config, one), made)
     register_candidate(config, one, made)
     return target
 
@@ -51,9 +50,9 @@ def pretrained(name: str) -> Result:
     return Result(stage, Manifest.read(stage.manifest))
 
 
-def name_for(config: Config, name: str, one: FinetuneConfig, base: Result, examples: Result) -> str:
+def name_for(config: Config, name: str, one: FinetuneConfig, made: Results) -> str:
     """The run itself if it asks for the same as before, or has not asked yet; else NAME-DIGEST, which never repeats work."""
-    work = finetune_work(RunLayout(home(), name), config, one, base, examples)
+    work = finetune_work(RunLayout(home(), name), config, one, made["base"], made["examples"])
     try:
         work.result()
     except RequestChangedError:

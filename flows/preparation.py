@@ -2,10 +2,11 @@
 
 from prefect import flow
 
+from flows.lifecycle import examples_stage, text_stage
 from flows.parameters import RunName, open_run, stop_stages
+from flows.walk import do
 from tasks.config.config import Config
 from tasks.orchestration.parts import prepare_parts, task_runner
-from tasks.prepare import finish_text, prepare_examples
 from tasks.record.layout import home
 from tasks.stages.work import Result, in_one_part, prepare_work
 
@@ -22,16 +23,17 @@ def prepare(config: Config, name: RunName) -> Result:
     """
     open_run(config, name)
     for one in config.finetune:
-        prepare_examples(one)
+        do([examples_stage(home(), one)], {})
     return prepare_text(config)
 
 
 def prepare_text(config: Config) -> Result:
     """The data set: in parts on the configured task runner where it is big, and the rest in one process."""
-    work = prepare_work(home(), config)
+    stage = text_stage(home(), config)
+    work = stage.work({})
     if work.result() is None and not in_one_part(work.request, config.preparation):
         text_in_parts.with_options(task_runner=task_runner(config.preparation))(config)
-    return finish_text(config)
+    return do([stage], {})["dataset"]
 
 
 @flow(name="prepare text in parts", on_cancellation=[stop_stages])

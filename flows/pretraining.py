@@ -2,11 +2,13 @@
 
 from prefect import flow
 
+from flows.lifecycle import pretraining
 from flows.parameters import RunName, open_run, stop_stages
 from flows.preparation import prepare_text
+from flows.walk import do
 from tasks.config.config import Config
 from tasks.plan import show_plan
-from tasks.pretrain import pretrain_model, register_pretrained
+from tasks.pretrain import register_pretrained
 from tasks.stages.work import Result
 
 
@@ -18,9 +20,9 @@ def pretrain(config: Config, name: RunName) -> Result:
         config: What is trained, on what, and how.
         name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
     """
-    open_run(config, name)
+    run = open_run(config, name)
     dataset = prepare_text(config)
     show_plan(config, name, dataset)
-    base = pretrain_model(config, name, dataset)
+    base = do(pretraining(run, config), {"dataset": dataset})["base"]
     register_pretrained(config, base)
     return base

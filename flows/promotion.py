@@ -3,16 +3,15 @@
 from prefect import flow
 
 from flows.finetuning import pretrained
+from flows.lifecycle import examples_stage, promotion
 from flows.parameters import FinetuneName, RunName, stop_stages
+from flows.walk import do
 from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
-from tasks.evaluate import evaluate_candidate
-from tasks.prepare import prepare_examples
-from tasks.promote import promote_candidate
 from tasks.record.errors import IntegrityError
 from tasks.record.layout import RunLayout, StageLayout, home
 from tasks.record.manifest import Manifest
-from tasks.stages.work import Result, finetune_named, promoted
+from tasks.stages.work import Result, finetune_named
 
 
 @flow(name="promote", flow_run_name="{name}", on_cancellation=[stop_stages])
@@ -30,14 +29,12 @@ def promote(config: Config, name: RunName, finetune_name: FinetuneName = None) -
 
 def promote_one(config: Config, name: str, one: FinetuneConfig) -> str:
     run = RunLayout(home(), name)
-    results = {"candidate": done(run.finetune(one.name)), "examples": prepare_examples(one)}
-    results["base"] = base_of(results["candidate"], name)
+    candidate = done(run.finetune(one.name))
+    made = {"candidate": candidate, "base": base_of(candidate, name)}
     if one.gate.beat_random_init:
-        results["random_init"] = done(run.random_init(one.name))
-    decision = evaluate_candidate(config, name, one, results)
-    if promoted(decision.manifest):
-        promote_candidate(config, name, one, results["candidate"], decision)
-    return str(decision.manifest.details["decision"])
+        made["random_init"] = done(run.random_init(one.name))
+    made = do([examples_stage(home(), one), *promotion(run, config, one)], made)
+    return str(made["decision"].manifest.details["decision"])
 
 
 def base_of(candidate: Result, name: str) -> Result:

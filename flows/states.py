@@ -1,28 +1,17 @@
-"""What a run has done and what is left, from requests and manifests alone: the plan of `--dry-run` and of the fast path."""
+"""What a run has done and what is left, by what lies in its folders: the plan of `--dry-run` and of the fast path."""
 
-from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from flows.lifecycle import finetuning, pretraining, promotion
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
 from tasks.record.layout import RunLayout, StageLayout, runs_folder
 from tasks.record.lock import owner
 from tasks.record.manifest import Input, Manifest, read_request
 from tasks.record.progress import ProgressReader
-from tasks.registry.names import CANDIDATE, PRETRAINED, base_model, finetuned_model, registered_version
-from tasks.stages.work import (
-    Result,
-    Work,
-    evaluate_work,
-    examples_work,
-    finetune_work,
-    prepare_work,
-    pretrain_work,
-    promote_work,
-    promoted,
-)
+from tasks.registry.names import registered_version
+from tasks.stages.work import Result, Results, Stage
 
 State = Literal["done", "running", "begun", "to do", "not needed"]
 
@@ -46,71 +35,42 @@ def plan_run(config: Config, name: str, home: Path) -> list[StageState]:
     Raises RequestChangedError where a stage was begun with another request, and the errors of missing data and settings
     that contradict the data.
     """
-    return list(stage_states(config, RunLayout(home, name), home))
+    run = RunLayout(home, name)
+    states, found = look_at(pretraining(run, config), {}, home)
+    for one in config.finetune:
+        states += look_at(finetuning(run, config, one) + promotion(run, config, one), found, home)[0]
+    return states
 
 
-def stage_states(config: Config, run: RunLayout, home: Path) -> Iterator[StageState]:
-    dataset = yield from planned("prepare text", lambda: prepare_work(home, config))
-    base = yield from planned("pre-train", after(dataset, lambda d: pretrain_work(run, config, d)))
-    yield from registration(home, base, base_model(config), PRETRAINED)
-    for finetune in config.finetune:
-        yield from finetune_states(config, finetune, run, home, base)
+def look_at(stages: list[Stage], found: Results, home: Path) -> tuple[list[StageState], Results]:
+    """The state of each stage, and what was found before with the results of those that are done."""
+    states = []
+    for stage in stages:
+        state = state_of(stage, found)
+        states.append(state)
+        if state.result is not None:
+            found = found | {stage.role: state.result}
+        if stage.label:
+            states.append(registration(home, stage, state.result))
+    return states, found
 
 
-def finetune_states(
-    config: Config, finetune: FinetuneConfig, run: RunLayout, home: Path, base: Result | None
-) -> Iterator[StageState]:
-    name = finetune.name
-    examples = yield from planned(f"prepare examples {name}", lambda: examples_work(home, finetune))
-    found: dict[str, Result | None] = {"base": base, "examples": examples}
-
-    def tuned(random_init: bool) -> Callable[[], Work] | None:
-        return after_all(found, lambda f: finetune_work(run, config, finetune, f["base"], f["examples"], random_init))
-
-    found["candidate"] = yield from planned(f"fine-tune {name}", tuned(False))
-    yield from registration(home, found["candidate"], finetuned_model(config, finetune), CANDIDATE)
-    if finetune.gate.beat_random_init:
-        found["random_init"] = yield from planned(f"random weights {name}", tuned(True))
-    decision = yield from planned(f"evaluate {name}", after_all(found, lambda f: evaluate_work(run, config, finetune, f)))
-    if decision is not None and not promoted(decision.manifest):
-        yield StageState(f"promote {name}", "not needed", "the gate rejected the candidate")
-        return
-    both = {"candidate": found["candidate"], "decision": decision}
-    model = finetuned_model(config, finetune)
-    yield from planned(
-        f"promote {name}", after_all(both, lambda f: promote_work(run, finetune, model, f["candidate"], f["decision"]))
-    )
+def state_of(stage: Stage, found: Results) -> StageState:
+    if reason := stage.unneeded(found):
+        return StageState(stage.name, "not needed", reason)
+    if not found.keys() >= set(stage.needs):
+        return StageState(stage.name, "to do", "after the stages before it")
+    work = stage.work(found)
+    if (result := work.result()) is not None:
+        return StageState(stage.name, "done", f"on {result.manifest.created_at}", result)
+    return StageState(stage.name, *unfinished(work.stage))
 
 
-def after(earlier: Result | None, work: Callable[[Result], Work]) -> Callable[[], Work] | None:
-    return None if earlier is None else lambda: work(earlier)
-
-
-def after_all(earlier: dict[str, Result | None], work: Callable[[dict[str, Result]], Work]) -> Callable[[], Work] | None:
-    """None while one of the earlier stages is not done: the request of the next one is not known yet."""
-    done = {role: result for role, result in earlier.items() if result is not None}
-    return (lambda: work(done)) if len(done) == len(earlier) else None
-
-
-def planned(name: str, work: Callable[[], Work] | None) -> Generator[StageState, None, Result | None]:
-    """Yield the state of one stage; its value is the result, if it is done."""
-    if work is None:
-        yield StageState(name, "to do", "after the stages before it")
-        return None
-    made = work()
-    result = made.result()
-    if result is not None:
-        yield StageState(name, "done", f"on {result.manifest.created_at}", result)
-    else:
-        yield StageState(name, *unfinished(made.stage))
-    return result
-
-
-def registration(home: Path, result: Result | None, model: str, label: str) -> Iterator[StageState]:
-    """Whether a finished stage's model is in the registry."""
-    version = registered_version(home, result.stage, model, label) if result else None
+def registration(home: Path, stage: Stage, result: Result | None) -> StageState:
+    """Whether the model of a finished stage is in the registry."""
+    version = registered_version(home, result.stage, stage.model, stage.label) if result else None
     state: State = "to do" if version is None else "done"
-    yield StageState(f"register {model}", state, f"as version {version}" if version else "")
+    return StageState(f"register {stage.model}", state, f"as version {version}" if version else "")
 
 
 def unfinished(stage: StageLayout) -> tuple[State, str]:

@@ -5,24 +5,21 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
 from tasks.orchestration.stage import run_stage
-from tasks.record.layout import RunLayout, home
-from tasks.registry.names import finetuned_model
+from tasks.record.layout import home
 from tasks.registry.publish import mirror, refresh
-from tasks.stages.work import Result, evaluate_work
+from tasks.stages.work import Result, Results, Stage, against
 
 
-@task(name="evaluate", task_run_name="evaluate {finetune.name}", cache_policy=NO_CACHE)
-def evaluate_candidate(config: Config, name: str, finetune: FinetuneConfig, results: dict[str, Result]) -> Result:
+@task(name="evaluate", task_run_name="evaluate {stage.finetune}", cache_policy=NO_CACHE)
+def evaluate_candidate(stage: Stage, made: Results) -> Result:
     """Decided once per candidate; the champion is the one at that moment."""
-    run = RunLayout(home(), name)
-    decided, model = evaluate_work(run, config, finetune, results).result(), finetuned_model(config, finetune)
+    work = stage.work(made)
+    decided = work.result()
     if decided is None:
-        decided = run_stage(evaluate_work(run, config, finetune, results, champion(model)))
+        decided = run_stage(against(work, champion(stage.model)))
     mirror(decided.stage)
-    refresh(model, decided.manifest)
+    refresh(stage.model, decided.manifest)
     return decided
 
 

@@ -6,28 +6,27 @@ from prefect.cache_policies import NO_CACHE
 from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
 from tasks.orchestration.stage import run_stage
-from tasks.record.layout import RunLayout, home
 from tasks.registry.publish import mirror, mirrored, publish_candidate
-from tasks.stages.work import Result, finetune_work
+from tasks.stages.work import Result, Results, Stage
 
 
-@task(name="fine-tune", task_run_name="fine-tune {finetune.name}", cache_policy=NO_CACHE)
-def finetune_model(config: Config, name: str, finetune: FinetuneConfig, base: Result, examples: Result) -> Result:
-    work = finetune_work(RunLayout(home(), name), config, finetune, base, examples)
+@task(name="fine-tune", task_run_name="fine-tune {stage.finetune}", cache_policy=NO_CACHE)
+def finetune_model(stage: Stage, made: Results) -> Result:
+    work = stage.work(made)
     with mirrored(work.stage):
         return run_stage(work)
 
 
-@task(name="fine-tune random weights", task_run_name="fine-tune {finetune.name} from random weights", cache_policy=NO_CACHE)
-def finetune_random_init(config: Config, name: str, finetune: FinetuneConfig, base: Result, examples: Result) -> Result:
+@task(name="fine-tune random weights", task_run_name="fine-tune {stage.finetune} from random weights", cache_policy=NO_CACHE)
+def finetune_random_init(stage: Stage, made: Results) -> Result:
     """What the gate compares with, to see whether pre-training helped."""
-    work = finetune_work(RunLayout(home(), name), config, finetune, base, examples, random_init=True)
+    work = stage.work(made)
     with mirrored(work.stage):
         return run_stage(work)
 
 
 @task(name="register candidate", task_run_name="register {finetune.name}", cache_policy=NO_CACHE)
-def register_candidate(config: Config, finetune: FinetuneConfig, made: dict[str, Result]) -> None:
+def register_candidate(config: Config, finetune: FinetuneConfig, made: Results) -> None:
     """`made` has `base`, `examples`, `candidate` and maybe `random_init`. Raises TrackingError where MLflow does not answer."""
     publish_candidate(config, finetune, made["candidate"], made["base"])
     for role in ("examples", "candidate", "random_init"):

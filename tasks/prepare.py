@@ -3,24 +3,22 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
 from tasks.orchestration.stage import run_stage, show_data_card
-from tasks.record.layout import home
-from tasks.stages.work import Result, examples_work, prepare_work
+from tasks.stages.work import Result, Results, Stage
 
 
 @task(name="prepare text", cache_policy=NO_CACHE)
-def finish_text(config: Config) -> Result:
+def finish_text(stage: Stage, made: Results) -> Result:
     """The data set, with its card shown; what is not prepared yet is. Raises DataError for input that cannot be used."""
-    result = run_stage(prepare_work(home(), config))
-    show_data_card(result.stage, config.data.name)
+    work = stage.work(made)
+    result = run_stage(work)
+    show_data_card(result.stage, work.request.identity["data"]["name"])
     return result
 
 
-@task(name="prepare examples", task_run_name="prepare examples {finetune.name}", cache_policy=NO_CACHE)
-def prepare_examples(finetune: FinetuneConfig) -> Result:
+@task(name="prepare examples", task_run_name="prepare examples {stage.finetune}", cache_policy=NO_CACHE)
+def prepare_examples(stage: Stage, made: Results) -> Result:
     """Raises DataError for input that cannot be used."""
-    result = run_stage(examples_work(home(), finetune))
-    show_data_card(result.stage, finetune.name)
+    result = run_stage(stage.work(made))
+    show_data_card(result.stage, stage.finetune)
     return result

@@ -6,33 +6,34 @@ from prefect.cache_policies import NO_CACHE
 from tasks.config.config import Config
 from tasks.orchestration.stage import run_stage
 from tasks.record.errors import TrackingError
-from tasks.record.layout import RunLayout, StageLayout, home
+from tasks.record.layout import StageLayout
+from tasks.registry.names import base_model
 from tasks.registry.publish import logger, mirror, mirrored, publish_milestone, publish_pretrained
-from tasks.stages.work import Result, pretrain_work
+from tasks.stages.work import Result, Results, Stage
 
 
 @task(name="pre-train", cache_policy=NO_CACHE)
-def pretrain_model(config: Config, name: str, dataset: Result) -> Result:
+def pretrain_model(stage: Stage, made: Results) -> Result:
     """Train until convergence. A milestone that the registry does not take now is taken at the end."""
-    work = pretrain_work(RunLayout(home(), name), config, dataset)
+    work = stage.work(made)
     tried: set[str] = set()
 
     def on_poll() -> None:
         if not tried:
             tried.add("dataset")
-            mirror(dataset.stage)  # while the ranks train: making MLflow's database takes seconds
-        publish_new(config, work.stage, tried)
+            mirror(made["dataset"].stage)  # while the ranks train: making MLflow's database takes seconds
+        publish_new(stage.model, work.stage, tried)
 
     with mirrored(work.stage):
         return run_stage(work, on_poll)
 
 
-def publish_new(config: Config, stage: StageLayout, tried: set[str]) -> None:
+def publish_new(model: str, stage: StageLayout, tried: set[str]) -> None:
     for folder in sorted(stage.milestones.glob("step_*")):
         if folder.name not in tried:
             tried.add(folder.name)
             try:
-                publish_milestone(config, stage, folder)
+                publish_milestone(model, stage, folder)
             except TrackingError as error:
                 logger.warning("%s is not registered yet: %s", folder.name, error)
 
@@ -40,7 +41,8 @@ def publish_new(config: Config, stage: StageLayout, tried: set[str]) -> None:
 @task(name="register pre-trained", cache_policy=NO_CACHE)
 def register_pretrained(config: Config, base: Result) -> None:
     """Every milestone, and the finished model as `pretrained`. Raises TrackingError where MLflow does not answer."""
+    model = base_model(config)
     for folder in sorted(base.stage.milestones.glob("step_*")):
-        publish_milestone(config, base.stage, folder)
-    publish_pretrained(config, base)
+        publish_milestone(model, base.stage, folder)
+    publish_pretrained(model, base)
     mirror(base.stage)

@@ -3,22 +3,21 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
 from tasks.record.errors import GateError
 from tasks.record.files import write_json
-from tasks.record.layout import RunLayout, home
+from tasks.record.layout import home
 from tasks.record.manifest import Manifest, write_manifest
-from tasks.registry.names import CANDIDATE, finetuned_model, registered_version
+from tasks.registry.names import CANDIDATE, registered_version
 from tasks.registry.publish import logger
-from tasks.stages.work import Result, promote_work
+from tasks.stages.work import Result, Results, Stage
 
 
-@task(name="promote", task_run_name="promote {finetune.name}", cache_policy=NO_CACHE)
-def promote_candidate(config: Config, name: str, finetune: FinetuneConfig, candidate: Result, decision: Result) -> Result:
+@task(name="promote", task_run_name="promote {stage.finetune}", cache_policy=NO_CACHE)
+def promote_candidate(stage: Stage, made: Results) -> Result:
     """Raises GateError if the champion is no longer the one that the candidate was compared with."""
-    model = finetuned_model(config, finetune)
-    work = promote_work(RunLayout(home(), name), finetune, model, candidate, decision)
+    model, candidate, decision = stage.model, made["candidate"], made["decision"]
+    work = stage.work(made)
+    name = work.stage.path.parent.name
     if (done := work.result()) is not None:
         logger.info("%-24s skipped: done on %s", work.stage.path.name, done.manifest.created_at)
         return done

@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
@@ -12,35 +13,30 @@ from tasks.record.errors import PretuneError, TrackingError
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout, home
 from tasks.record.manifest import Manifest, Request, flatten, read_request
+from tasks.registry import aliases as alias_moves
 from tasks.registry.card import card_body, data_text
 from tasks.registry.datasets import card_links, data_of
 from tasks.registry.names import CANDIDATE, PRETRAINED, base_model, finetuned_model, registered_version
 from tasks.registry.store import read_registration
+from tasks.registry.tracking import sync
+from tasks.registry.versions import NewVersion, Version, register, versions
 from tasks.stages.work import Result
-
-if TYPE_CHECKING:
-    from tasks.registry.versions import Version
 
 logger = logging.getLogger("pretune")
 
 
 def mirror(stage: StageLayout) -> None:
     """Complete the stage's MLflow run. MLflow only mirrors the journal: where it is away, that is said and the flow goes on."""
-    from tasks.registry.tracking import default_names, sync
-
-    run_name, experiment = default_names(home(), stage)
     try:
-        sync(home(), stage, run_name=run_name, experiment=experiment)
+        sync(home(), stage)
     except TrackingError as error:
         logger.warning("%s", error)
 
 
 def refresh(model: str, decision: Manifest | None = None) -> None:
     """Bring cards and tags of the model's versions up to date; where MLflow is away, the next change of the model does it."""
-    from tasks.registry import aliases
-
     try:
-        aliases.refresh(home(), model, decision)
+        alias_moves.refresh(home(), model, decision)
     except TrackingError as error:
         logger.warning("%s", error)
 
@@ -59,25 +55,22 @@ def mirrored(stage: StageLayout) -> Iterator[None]:
         raise
 
 
-def publish_milestone(config: Config, stage: StageLayout, folder: Path) -> None:
+def publish_milestone(model: str, stage: StageLayout, folder: Path) -> None:
     """Register one milestone of a pre-training that may still run; the newest one gets the alias `pretraining`."""
     manifest = Manifest.read(folder / "manifest.json")
     kind = str(manifest.details["label"])
     label = f"{kind} step {manifest.step}"
-    if registered_version(home(), stage, base_model(config), label) is None:
+    if registered_version(home(), stage, model, label) is None:
         aliases = tuple(sorted({kind, "pretraining"}))
-        publish(stage, base_model(config), folder, manifest, label, aliases, settings=pretrain_settings(config))
+        publish(NewVersion(model, label, aliases, stage, manifest, folder), pretrain_settings(stage))
 
 
-def publish_pretrained(config: Config, base: Result) -> None:
+def publish_pretrained(model: str, base: Result) -> None:
     """Register the finished pre-training as `pretrained`."""
-    if registered_version(home(), base.stage, base_model(config), PRETRAINED) is not None:
-        refresh(base_model(config))
-        return
-    publish(
-        base.stage, base_model(config), base.stage.path, base.manifest, PRETRAINED, (PRETRAINED,),
-        settings=pretrain_settings(config),
-    )  # fmt: skip
+    if registered_version(home(), base.stage, model, PRETRAINED) is not None:
+        refresh(model)
+    else:
+        publish(final_version(base, model, PRETRAINED), pretrain_settings(base.stage))
 
 
 def publish_candidate(config: Config, finetune: FinetuneConfig, candidate: Result, base: Result) -> None:
@@ -85,43 +78,36 @@ def publish_candidate(config: Config, finetune: FinetuneConfig, candidate: Resul
     model = finetuned_model(config, finetune)
     if registered_version(home(), candidate.stage, model, CANDIDATE) is not None:
         refresh(model)
-        return
-    settings = flatten({"finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule"})})
-    parent = find_version(base_model(config), base.manifest.digest)
-    publish(candidate.stage, model, candidate.stage.path, candidate.manifest, CANDIDATE, (CANDIDATE,), settings, parent)
+    else:
+        settings = flatten({"finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule"})})
+        parent = version_of(base_model(config), base.manifest.digest)
+        publish(final_version(candidate, model, CANDIDATE, parent), settings)
 
 
-def find_version(model: str, digest: str) -> "Version | None":
+def final_version(made: Result, model: str, label: str, parent: Version | None = None) -> NewVersion:
+    """The model of a stage that is done; its alias is called as its label."""
+    return NewVersion(model, label, (label,), made.stage, made.manifest, made.stage.path, parent)
+
+
+def version_of(model: str, digest: str) -> Version | None:
     """The version that was registered with this manifest."""
-    from tasks.registry.versions import versions
-
     return next((version for version in versions(home(), model) if version.digest == digest), None)
 
 
-def publish(
-    stage: StageLayout, model: str, root: Path, manifest: Manifest, label: str, aliases: tuple[str, ...],
-    settings: dict[str, Any], parent: "Version | None" = None,
-) -> "Version":  # fmt: skip
-    """Register `root`/export under the label."""
-    from tasks.registry.tracking import default_names
-    from tasks.registry.versions import register
-
-    picture = root / "curve.png"
+def publish(new: NewVersion, settings: dict[str, Any]) -> Version:
+    """Register the model with its card, which shows the `settings` of its training, and with the way to its data."""
+    stage, manifest = new.stage, new.manifest
     mirror_data(stage)
-    lines, _ = read_journal(stage.journal)
+    request, (lines, _) = read_request(stage), read_journal(stage.journal)
     until = [line for line in lines if line.get("step") is not None and line["step"] <= (manifest.step or 0)]
     body = card_body(
-        manifest=manifest, data=data_section(stage), lineage=[lineage_line(read_request(stage), parent)], settings=settings,
+        manifest=manifest, data=data_section(stage), lineage=[lineage_line(request, new.parent)], settings=settings,
         curve=[line.get("heldout_loss") for line in latest_by_step(until, "evaluation")],
         rollback=last_rollback(lines) if manifest.kind == "pretrain" else None,
     )  # fmt: skip
-    run_name, experiment = default_names(home(), stage)
-    version = register(
-        home(), model_name=model, folder=root / "export", manifest=manifest, root=root, stage=stage, label=label,
-        aliases=aliases, parent=parent, body=body, links=card_links(home(), read_request(stage)), run_name=run_name,
-        experiment=experiment, attachments={"curve.png": picture.read_bytes()} if picture.exists() else None,
-    )  # fmt: skip
-    logger.info("%-24s registered %s version %d (%s)", stage.path.name, model, version.version, ", ".join(version.aliases))
+    version = register(home(), replace(new, body=body, links=card_links(home(), request)))
+    aliases = ", ".join(version.aliases)
+    logger.info("%-24s registered %s version %d (%s)", stage.path.name, version.name, version.version, aliases)
     return version
 
 
@@ -129,7 +115,7 @@ def last_rollback(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
     return next((line for line in reversed(lines) if line.get("event") == "rollback"), None)
 
 
-def lineage_line(request: Request, parent: "Version | None") -> str:
+def lineage_line(request: Request, parent: Version | None) -> str:
     """What the weights were made from."""
     if parent is not None:
         return f"{parent.name} version {parent.version} ({parent.digest[:12]})"
@@ -147,8 +133,9 @@ def mirror_data(stage: StageLayout) -> None:
             mirror(data)
 
 
-def pretrain_settings(config: Config) -> dict[str, Any]:
-    return flatten(config.model_dump(mode="json", include={"model", "pretrain", "convergence"}))
+def pretrain_settings(stage: StageLayout) -> dict[str, Any]:
+    identity = read_request(stage).identity
+    return flatten({section: identity[section] for section in ("model", "pretrain", "convergence")})
 
 
 def data_section(stage: StageLayout) -> str:

@@ -77,8 +77,8 @@ def stage_name(home: Path, stage: StageLayout) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def default_names(home: Path, stage: StageLayout) -> tuple[str, str]:
-    """Run name and experiment for a caller that was given none: `RUN/STAGE` and the configuration's registry.model_name."""
+def run_and_experiment(home: Path, stage: StageLayout) -> tuple[str, str]:
+    """What MLflow calls the stage's run, and where it lies: `RUN/STAGE`, and the configuration's registry.model_name."""
     config = stage.path.parent / "config.json"
     experiment = read_json(config)["registry"]["model_name"] if config.exists() else "pretune"
     return stage_name(home, stage).removeprefix(f"{runs_folder(home).name}/"), experiment

@@ -32,10 +32,10 @@ from tasks.registry.store import (
     artifact_folder,
     database_file,
     database_uri,
-    default_names,
     locked,
     make_private,
     read_registration,
+    run_and_experiment,
     stage_locked,
     stage_name,
     store_identity,
@@ -163,14 +163,7 @@ def find_experiment(client: "MlflowClient", home: Path, name: str) -> str:
     return found.experiment_id
 
 
-def sync(
-    home: Path,
-    stage: StageLayout,
-    *,
-    run_name: str,
-    experiment: str,
-    status: Status | None = None,
-) -> str:
+def sync(home: Path, stage: StageLayout, status: Status | None = None) -> str:
     """Bring the stage's MLflow run up to date with its folder and return the run's id.
 
     The status is FINISHED once the manifest is there, else `status`, else what the folder says. A stage that was shipped to
@@ -183,7 +176,7 @@ def sync(
             return known.run_id
         client = connect(home)
         with answering(home, f"shipping {stage_name(home, stage)}"):
-            run, known = ensure_run(client, home, stage, run_name, experiment)
+            run, known = ensure_run(client, home, stage)
             describe_execution(client, home, run, stage)
             known = ship_journal(client, stage, known)
             if manifest:
@@ -204,9 +197,7 @@ def folder_status(stage: StageLayout) -> Status:
     return "KILLED" if stage.stop.exists() else "RUNNING"
 
 
-def ensure_run(
-    client: "MlflowClient", home: Path, stage: StageLayout, run_name: str, experiment: str
-) -> tuple["Run", Registration]:
+def ensure_run(client: "MlflowClient", home: Path, stage: StageLayout) -> tuple["Run", Registration]:
     """Find the stage's run by its recorded id or its key, or create it. The caller holds the stage's lock."""
     from mlflow.exceptions import MlflowException
 
@@ -223,14 +214,15 @@ def ensure_run(
                 return run, known
     everywhere = [found.experiment_id for found in client.search_experiments()]
     runs = client.search_runs(everywhere, filter_string=f"tags.`{STAGE_KEY}` = '{key}'", max_results=1)
-    run = runs[0] if runs else create_run(client, home, stage, run_name, experiment, key)
+    run = runs[0] if runs else create_run(client, home, stage, key)
     describe_run(client, run, request)
     known = Registration(store=store_identity(home), run_id=run.info.run_id, versions=known.versions if known else {})
     write_json(stage.registration, known)
     return run, known
 
 
-def create_run(client: "MlflowClient", home: Path, stage: StageLayout, run_name: str, experiment: str, key: str) -> "Run":
+def create_run(client: "MlflowClient", home: Path, stage: StageLayout, key: str) -> "Run":
+    run_name, experiment = run_and_experiment(home, stage)
     tags = {
         STAGE_KEY: key,
         "pretune.stage": stage_name(home, stage),
@@ -358,14 +350,13 @@ def follow(home: Path, stage: StageLayout, parent: int) -> int:
     A server that is away is logged and tried again, but for the last time, which nobody should wait for: the next `sync` of
     whoever comes then ships the rest. A stage that its parent left unfinished is marked KILLED.
     """
-    run_name, experiment = default_names(home, stage)
     ending = False
     while True:
         orphaned = os.getppid() != parent
         ending = ending or orphaned or stage.manifest.exists()
         status: Status | None = "KILLED" if orphaned and not stage.error.exists() else None
         try:
-            sync(home, stage, run_name=run_name, experiment=experiment, status=status)
+            sync(home, stage, status)
         except TrackingError as error:
             log.warning("%s", error)
             if ending:

@@ -21,6 +21,7 @@ from tasks.registry.files import local_folder, place_file
 from tasks.registry.flow_links import flow_run_of
 from tasks.registry.records import VersionRecord, read_record, record_file, write_record
 from tasks.registry.store import make_private, read_registration, stage_locked, store_identity
+from tasks.registry.texts import CURVE
 from tasks.registry.tracking import MAX_TAG, answering, connect, ensure_run, in_batches, manifest_metrics, plain
 
 if TYPE_CHECKING:
@@ -51,183 +52,162 @@ class Version(Record):
 
 
 @dataclass(frozen=True)
-class Order:
-    """What one call of `register` was asked for."""
+class NewVersion:
+    """A model that a stage made, and what it is to be in the registry."""
 
-    home: Path
-    model_name: str
-    folder: Path
-    manifest: Manifest
-    root: Path
-    stage: StageLayout
+    model: str
+    """Name of the registered model that it becomes a version of."""
     label: str
     aliases: tuple[str, ...]
-    parent: Version | None
-    body: tuple[str, ...]
-    links: Mapping[str, str]
-    run_name: str
-    experiment: str
-    attachments: Mapping[str, bytes] = field(default_factory=dict)
+    """It gets each unless a later version holds it, and once only: what moved one later stays."""
+    stage: StageLayout
+    manifest: Manifest
+    root: Path
+    """Folder that the manifest's files are relative to: the stage's own, or a milestone's. The model lies in `export`."""
+    parent: Version | None = None
+    body: tuple[str, ...] = ()
+    """The sections of its card that never change."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Tags that lead to what it was made from."""
 
     @property
     def key(self) -> str:
-        return f"{self.model_name}@{self.manifest.digest}"
+        return f"{self.model}@{self.manifest.digest}"
 
     @property
-    def intent(self) -> Path:
-        return record_file(self.home, self.key)
+    def folder(self) -> Path:
+        """Of the model's files."""
+        return StageLayout(self.root).export.resolve()
 
 
-def register(
-    home: Path,
-    *,
-    model_name: str,
-    folder: Path,
-    manifest: Manifest,
-    root: Path,
-    stage: StageLayout,
-    label: str,
-    aliases: tuple[str, ...],
-    parent: Version | None,
-    body: tuple[str, ...],
-    links: Mapping[str, str],
-    run_name: str,
-    experiment: str,
-    attachments: Mapping[str, bytes] | None = None,
-) -> Version:
-    """Register the model in `folder`, which `manifest` lists relative to `root`, without copying a byte of it.
+def register(home: Path, new: NewVersion) -> Version:
+    """Register the model by reference, without copying a byte of it.
 
     May be called again at any time, after any failure, by any number of processes: one manifest gives one version of a
-    model. Aliases go to the version unless a later one holds them, and once only: what moved them later stays. `body` are the
-    sections of the card that never change; `links` become tags; `attachments` are small files to lie beside the model, such as
-    the picture of its loss curve. Raises IntegrityError where a file is not what the manifest says, TrackingError where MLflow
-    does not answer.
+    model. Raises IntegrityError where a file is not what the manifest says, TrackingError where MLflow does not answer.
     """
-    order = Order(home, model_name, folder.resolve(), manifest, root.resolve(), stage, label, aliases, parent, body, links,
-                  run_name, experiment, attachments or {})  # fmt: skip
-    with alias_moves.changing(home, model_name, f"registering {model_name}") as client:
-        done = read_done(client, order)
+    with alias_moves.changing(home, new.model, f"registering {new.model}") as client:
+        done = read_done(client, home, new)
         if done is None:
-            done = made_record(order, carry_out(client, order))
+            done = made_record(home, new, carry_out(client, home, new))
         else:
-            find_run(client, order)  # of another stage, where that made the same model
-        for alias in [alias for alias in aliases if alias not in done.aliases]:
-            alias_moves.advance(client, home, model_name, alias, done.version or 0, f"registered as {label}", "register")
-        write_done(order, done)
-    with answering(home, f"reading {model_name}"):
-        return read_version(client, model_name, done.version or 0)
+            find_run(client, home, new)  # of another stage, where that made the same model
+        for alias in [alias for alias in new.aliases if alias not in done.aliases]:
+            alias_moves.advance(client, home, new.model, alias, done.version or 0, f"registered as {new.label}", "register")
+        write_done(home, new, done)
+    with answering(home, f"reading {new.model}"):
+        return read_version(client, new.model, done.version or 0)
 
 
-def carry_out(client: "MlflowClient", order: Order) -> Version:
+def carry_out(client: "MlflowClient", home: Path, new: NewVersion) -> Version:
     """The steps of the transaction in their order; each finds what an earlier attempt of it made."""
-    check_files(order)
-    write_intent(order)
-    run_id = find_run(client, order)
-    model = find_logged_model(client, order, run_id)
-    place_files(client, order, model)
-    finish_logged_model(client, order, model, run_id)
-    number = find_version(client, order, model, run_id)
-    return read_back(client, order, model, number)
+    check_files(new)
+    write_intent(home, new)
+    run_id = find_run(client, home, new)
+    model = find_logged_model(client, new, run_id)
+    place_files(client, new, model)
+    finish_logged_model(client, new, model, run_id)
+    number = find_version(client, new, model, run_id)
+    return read_back(client, new, model, number)
 
 
-def read_done(client: "MlflowClient", order: Order) -> VersionRecord | None:
+def read_done(client: "MlflowClient", home: Path, new: NewVersion) -> VersionRecord | None:
     """The record of an earlier call that came to its end in this store, if its version and its files are still there."""
-    record = read_record(order.intent)
-    if record is None or record.state != "done" or record.store != store_identity(order.home):
+    record = read_record(record_file(home, new.key))
+    if record is None or record.state != "done" or record.store != store_identity(home):
         return None
-    number = search_version(client, order)
+    number = search_version(client, new)
     if number is None:
         return None
-    version = read_version(client, order.model_name, number)
+    version = read_version(client, new.model, number)
     complete = all((Path(version.path) / name).is_file() for name in REQUIRED_FILES)
     return record.model_copy(update={"version": number}) if complete else None
 
 
-def check_files(order: Order) -> None:
+def check_files(new: NewVersion) -> None:
     """Verify every file of the manifest, and that a model is among them."""
-    verify(order.root, order.manifest)
-    names = set(model_files(order))
+    verify(new.root, new.manifest)
+    names = set(model_files(new))
     if missing := [name for name in REQUIRED_FILES if name not in names]:
         raise IntegrityError(
-            f"{order.folder} holds no {missing[0]} that its manifest lists; a model folder has {', '.join(REQUIRED_FILES)}, "
+            f"{new.folder} holds no {missing[0]} that its manifest lists; a model folder has {', '.join(REQUIRED_FILES)}, "
             "make the export again"
         )
 
 
-def model_files(order: Order) -> dict[str, Path]:
+def model_files(new: NewVersion) -> dict[str, Path]:
     """The files of the manifest that lie in the model's folder, by their path in it."""
-    listed = [order.root / entry.path for entry in order.manifest.files]
-    return {p.relative_to(order.folder).as_posix(): p for p in listed if p.is_relative_to(order.folder)}
+    root = new.root.resolve()
+    listed = [root / entry.path for entry in new.manifest.files]
+    return {p.relative_to(new.folder).as_posix(): p for p in listed if p.is_relative_to(new.folder)}
 
 
-def write_intent(order: Order) -> None:
-    make_private(order.intent.parent)
-    store = store_identity(order.home)
-    write_record(order.home, VersionRecord(state="intent", store=store, key=order.key, folder=str(order.folder)))
+def write_intent(home: Path, new: NewVersion) -> None:
+    make_private(record_file(home, new.key).parent)
+    store = store_identity(home)
+    write_record(home, VersionRecord(state="intent", store=store, key=new.key, folder=str(new.folder)))
 
 
-def made_record(order: Order, version: Version) -> VersionRecord:
+def made_record(home: Path, new: NewVersion, version: Version) -> VersionRecord:
     """What there is to say of a version that was just made."""
     return VersionRecord(
         state="done",
-        store=store_identity(order.home),
-        key=order.key,
-        folder=str(order.folder),
-        model=order.model_name,
-        label=order.label,
-        stage=str(order.stage.path),
+        store=store_identity(home),
+        key=new.key,
+        folder=str(new.folder),
+        model=new.model,
+        label=new.label,
+        stage=str(new.stage.path),
         version=version.version,
         model_id=version.model_id,
         run_id=version.run_id,
-        tags=version_tags(order, Path(version.path)),
-        body=order.body,
-        flow_run=flow_run_of(order.stage),
+        tags=version_tags(new, Path(version.path)),
+        body=new.body,
+        flow_run=flow_run_of(new.stage),
     )
 
 
-def write_done(order: Order, record: VersionRecord) -> None:
+def write_done(home: Path, new: NewVersion, record: VersionRecord) -> None:
     """Record the end of the transaction, at the intent and in the stage's `registration.json`."""
-    placed = tuple(sorted({*record.aliases, *order.aliases}))
-    write_record(order.home, record.model_copy(update={"aliases": placed}))
-    with stage_locked(order.home, order.stage):
-        known = read_registration(order.home, order.stage)
+    placed = tuple(sorted({*record.aliases, *new.aliases}))
+    write_record(home, record.model_copy(update={"aliases": placed}))
+    with stage_locked(home, new.stage):
+        known = read_registration(home, new.stage)
         if known is not None:
-            labels = known.versions.get(order.model_name, {}) | {order.label: record.version}
-            versions = known.versions | {order.model_name: labels}
-            write_json(order.stage.registration, known.model_copy(update={"versions": versions}))
+            labels = known.versions.get(new.model, {}) | {new.label: record.version}
+            versions = known.versions | {new.model: labels}
+            write_json(new.stage.registration, known.model_copy(update={"versions": versions}))
 
 
-def find_run(client: "MlflowClient", order: Order) -> str:
+def find_run(client: "MlflowClient", home: Path, new: NewVersion) -> str:
     """The MLflow run of the stage that made the model."""
-    with stage_locked(order.home, order.stage):
-        run, _ = ensure_run(client, order.home, order.stage, order.run_name, order.experiment)
+    with stage_locked(home, new.stage):
+        run, _ = ensure_run(client, home, new.stage)
     return run.info.run_id
 
 
-def find_logged_model(client: "MlflowClient", order: Order, run_id: str) -> "LoggedModel":
+def find_logged_model(client: "MlflowClient", new: NewVersion, run_id: str) -> "LoggedModel":
     """The logged model of this key, made in the run's experiment if there is none."""
     experiment = client.get_run(run_id).info.experiment_id
-    found = client.search_logged_models([experiment], filter_string=f"tags.`{KEY}` = '{order.key}'", max_results=1)
+    found = client.search_logged_models([experiment], filter_string=f"tags.`{KEY}` = '{new.key}'", max_results=1)
     if found:
         return found[0]
-    tags = {KEY: order.key, "label": order.label}
-    return client.create_logged_model(
-        experiment, name=order.model_name, source_run_id=run_id, tags=tags, model_type="transformers"
-    )
+    tags = {KEY: new.key, "label": new.label}
+    return client.create_logged_model(experiment, name=new.model, source_run_id=run_id, tags=tags, model_type="transformers")
 
 
-def place_files(client: "MlflowClient", order: Order, model: "LoggedModel") -> None:
-    """Hard-link the model's files into the logged model's folder; write attachments and manifest beside them."""
+def place_files(client: "MlflowClient", new: NewVersion, model: "LoggedModel") -> None:
+    """Hard-link the model's files into the logged model's folder; write picture and manifest beside them."""
     target = make_private(local_folder(model.artifact_location))
-    for name, source in model_files(order).items():
+    for name, source in model_files(new).items():
         place_file(source, target / name)
-    for name, content in order.attachments.items():
-        write_atomically(target / name, content)
-    write_json(target / MANIFEST, order.manifest)
+    if (picture := new.root / CURVE).exists():
+        write_atomically(target / CURVE, picture.read_bytes())
+    write_json(target / MANIFEST, new.manifest)
     fsync_folder(target)
 
 
-def finish_logged_model(client: "MlflowClient", order: Order, model: "LoggedModel", run_id: str) -> None:
+def finish_logged_model(client: "MlflowClient", new: NewVersion, model: "LoggedModel", run_id: str) -> None:
     """Mark the logged model READY, as an output of the run, with the manifest's metrics."""
     from mlflow.entities import LoggedModelOutput
 
@@ -235,52 +215,52 @@ def finish_logged_model(client: "MlflowClient", order: Order, model: "LoggedMode
         client.finalize_logged_model(model.model_id, "READY")
     outputs = client.get_run(run_id).outputs
     if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, order.manifest.step or 0)])
-    for batch in in_batches(manifest_metrics(order.manifest, model.model_id), 1000):
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, new.manifest.step or 0)])
+    for batch in in_batches(manifest_metrics(new.manifest, model.model_id), 1000):
         client.log_batch(run_id, metrics=batch)
 
 
-def search_version(client: "MlflowClient", order: Order) -> int | None:
-    found = client.search_model_versions(f"name = '{order.model_name}' and tags.`{KEY}` = '{order.key}'")
+def search_version(client: "MlflowClient", new: NewVersion) -> int | None:
+    found = client.search_model_versions(f"name = '{new.model}' and tags.`{KEY}` = '{new.key}'")
     return min((int(version.version) for version in found), default=None)
 
 
-def find_version(client: "MlflowClient", order: Order, model: "LoggedModel", run_id: str) -> int:
+def find_version(client: "MlflowClient", new: NewVersion, model: "LoggedModel", run_id: str) -> int:
     """The version of this key, made with its tags in one call if there is none."""
     from mlflow.exceptions import MlflowException
 
-    if (number := search_version(client, order)) is not None:
+    if (number := search_version(client, new)) is not None:
         return number
     try:
-        client.create_registered_model(order.model_name)
+        client.create_registered_model(new.model)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = version_tags(order, local_folder(model.artifact_location))
+    tags = version_tags(new, local_folder(model.artifact_location))
     source = f"models:/{model.model_id}"
-    made = client.create_model_version(order.model_name, source, run_id, tags, model_id=model.model_id)
+    made = client.create_model_version(new.model, source, run_id, tags, model_id=model.model_id)
     return int(made.version)
 
 
-def version_tags(order: Order, path: Path) -> dict[str, str]:
-    manifest = order.manifest
+def version_tags(new: NewVersion, path: Path) -> dict[str, str]:
+    manifest = new.manifest
     values: dict[str, Any] = {
-        KEY: order.key,
-        "label": order.label,
+        KEY: new.key,
+        "label": new.label,
         "digest": manifest.digest,
         "step": manifest.step,
         "tokens_seen": manifest.tokens_seen,
-        "parent": f"{order.parent.name}/{order.parent.version}" if order.parent else None,
-        "parent_digest": order.parent.digest if order.parent else None,
+        "parent": f"{new.parent.name}/{new.parent.version}" if new.parent else None,
+        "parent_digest": new.parent.digest if new.parent else None,
         "git_commit": manifest.environment.get("commit"),
         "verdict": verdict_name(manifest),
         "path": str(path),
-        "folder": order.folder.relative_to(order.root).as_posix(),
-        "stage": str(order.stage.path),
+        "folder": new.folder.relative_to(new.root.resolve()).as_posix(),
+        "stage": str(new.stage.path),
     }
-    inputs = read_request(order.stage).inputs | manifest.inputs
+    inputs = read_request(new.stage).inputs | manifest.inputs
     values |= {f"input.{role}": entry.digest for role, entry in inputs.items()}
-    values |= order.links
+    values |= new.links
     return {key: plain(value)[:MAX_TAG] for key, value in values.items() if value is not None}
 
 
@@ -289,13 +269,13 @@ def verdict_name(manifest: Manifest) -> str | None:
     return verdict["verdict"] if isinstance(verdict, dict) else verdict
 
 
-def read_back(client: "MlflowClient", order: Order, model: "LoggedModel", number: int) -> Version:
+def read_back(client: "MlflowClient", new: NewVersion, model: "LoggedModel", number: int) -> Version:
     """What the registry now says; TrackingError where that is not what was meant."""
-    version = read_version(client, order.model_name, number)
-    expected = (model.model_id, order.manifest.digest, str(local_folder(model.artifact_location)))
+    version = read_version(client, new.model, number)
+    expected = (model.model_id, new.manifest.digest, str(local_folder(model.artifact_location)))
     if (version.model_id, version.digest, version.path) != expected:
         raise TrackingError(
-            f"{order.model_name} version {number} reads back as {(version.model_id, version.digest[:12], version.path)} and "
+            f"{new.model} version {number} reads back as {(version.model_id, version.digest[:12], version.path)} and "
             f"was written as {(expected[0], expected[1][:12], expected[2])}; delete that version in MLflow and register again"
         )
     return version

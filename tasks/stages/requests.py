@@ -73,19 +73,13 @@ def execution(config: Config) -> dict[str, Any]:
     return {"launch": config.launch.model_dump(mode="json"), "parallel": config.parallel.model_dump(mode="json")}
 
 
-def evaluate_request(
-    config: Config, finetune: FinetuneConfig, inputs: dict[str, Input], champion: dict[str, Any] | None
-) -> Request:
-    """`inputs` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`.
-
-    The champion (name, version, path, digest of the version that holds the alias now) is no part of the identity: the decision
-    about a candidate is made once, and promotion checks that its champion is still the one it was compared with.
-    """
+def evaluate_request(config: Config, finetune: FinetuneConfig, inputs: dict[str, Input]) -> Request:
+    """`inputs` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`."""
     return Request(
         kind="evaluate",
         identity={"kind": finetune.kind, "gate": finetune.gate.model_dump(mode="json"), "max_length": finetune.max_length},
         inputs=inputs,
-        execution={"champion": champion, "launch": config.launch.model_dump(mode="json") | {"num_processes": 1}},
+        execution={"champion": None, "launch": config.launch.model_dump(mode="json") | {"num_processes": 1}},
     )
 
 

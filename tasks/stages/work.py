@@ -1,6 +1,7 @@
-"""Which stages a run has, where each lies, and its request from the configuration and the results of earlier stages."""
+"""What a stage of a run is, where each lies, and its request from the configuration and the results of earlier stages."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,41 @@ class Work:
         """The result if the stage is done; raises RequestChangedError if the folder was begun with another request."""
         manifest = finished(self.stage, self.request)
         return Result(self.stage, manifest) if manifest else None
+
+
+Results = dict[str, Result]
+"""By role: `dataset` and `base`, and of one fine-tune `examples`, `candidate`, `random_init`, `decision`, `promotion`."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as the order of a run has it, while the stages before it may not be done."""
+
+    role: str
+    """What the stages after it call its result."""
+    what: str
+    """In words, such as `evaluate`."""
+    ask: Callable[[Results], Work]
+    """Where it lies and what it is asked for, from the results that it needs."""
+    needs: tuple[str, ...] = ()
+    """Roles of the results that its request is made from."""
+    finetune: str = ""
+    """Name of the fine-tune that it belongs to, if it does."""
+    model: str = ""
+    """The registered model that it makes a version of, or decides about."""
+    label: str = ""
+    """Of the version that it makes; empty where it makes none."""
+    unneeded: Callable[[Results], str] = lambda made: ""
+    """Why there is nothing to do, as far as the results say; empty where there is."""
+
+    @property
+    def name(self) -> str:
+        """`evaluate topic`."""
+        return f"{self.what} {self.finetune}".strip()
+
+    def work(self, made: Results) -> Work:
+        """Raises the errors of settings that contradict the data, and of missing data."""
+        return self.ask({role: made[role] for role in self.needs})
 
 
 def prepare_work(home: Path, config: Config) -> Work:
@@ -85,12 +121,20 @@ def finetune_work(
     return Work(stage, finetune_request(config, finetune, base.input, examples.input, random_init))
 
 
-def evaluate_work(
-    run: RunLayout, config: Config, finetune: FinetuneConfig, results: dict[str, Result], champion: dict[str, Any] | None = None
-) -> Work:
+def evaluate_work(run: RunLayout, config: Config, finetune: FinetuneConfig, results: Results) -> Work:
     """`results` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`."""
     inputs = {role: result.input for role, result in results.items()}
-    return Work(run.evaluate(finetune.name), evaluate_request(config, finetune, inputs, champion))
+    return Work(run.evaluate(finetune.name), evaluate_request(config, finetune, inputs))
+
+
+def against(evaluation: Work, champion: dict[str, Any] | None) -> Work:
+    """The same evaluation, with name, version, path and digest of the version that holds the alias now.
+
+    The champion is no part of what is asked: the decision about a candidate is made once, and promotion checks that its
+    champion is still the one it was compared with.
+    """
+    request = evaluation.request
+    return replace(evaluation, request=request.model_copy(update={"execution": request.execution | {"champion": champion}}))
 
 
 def promote_work(run: RunLayout, finetune: FinetuneConfig, model_name: str, candidate: Result, decision: Result) -> Work:

@@ -8,6 +8,7 @@ import signal
 import tempfile
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tasks.registry import tracking
 from tasks.registry import versions as registry
 from tasks.registry.store import database_file, make_private
 from tasks.registry.tracking import connect
-from tasks.registry.versions import Version
+from tasks.registry.versions import NewVersion, Version
 
 
 @functools.cache
@@ -92,14 +93,13 @@ def finished_training(stage: StageLayout, metrics: dict[str, Any] | None = None,
     return write_manifest(stage.path, manifest)
 
 
-def order(home: Path, stage: StageLayout, manifest: Manifest, **changes: Any) -> dict[str, Any]:
-    """The arguments of `registry.register` for a finished stage."""
-    return {
-        "home": home, "model_name": "demo-base", "folder": stage.export, "manifest": manifest, "root": stage.path,
-        "stage": stage, "label": "pretrained", "aliases": ("pretrained",), "parent": None, "body": ("| numbers |",),
-        "links": {"data_card": "runs:/r-1/data_card.md"},
-        "run_name": "demo/02-pretrain", "experiment": "demo",
-    } | changes  # fmt: skip
+def new_version(stage: StageLayout, manifest: Manifest, **changes: Any) -> NewVersion:
+    """A finished stage as `registry.register` takes it."""
+    made = NewVersion(
+        model="demo-base", label="pretrained", aliases=("pretrained",), stage=stage, manifest=manifest, root=stage.path,
+        body=("| numbers |",), links={"data_card": "runs:/r-1/data_card.md"},
+    )  # fmt: skip
+    return replace(made, **changes)
 
 
 def registered(home: Path, count: int, model_name: str = "demo-topic") -> list[Version]:
@@ -107,8 +107,8 @@ def registered(home: Path, count: int, model_name: str = "demo-topic") -> list[V
     versions = []
     for seed in range(count):
         stage = begun_stage(home, f"run-{seed}", seed)
-        arguments = order(home, stage, finished_training(stage), model_name=model_name, label="candidate", aliases=())
-        versions.append(registry.register(**arguments))
+        new = new_version(stage, finished_training(stage), model=model_name, label="candidate", aliases=())
+        versions.append(registry.register(home, new))
     return versions
 
 
@@ -135,9 +135,6 @@ def die() -> None:
 
 def forget(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-NAMES = {"run_name": "demo/02-pretrain", "experiment": "demo"}
 
 
 def points(home: Path, run_id: str, key: str) -> list[tuple[int, float]]:

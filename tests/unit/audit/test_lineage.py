@@ -19,7 +19,7 @@ from tasks.record.layout import RunLayout
 from tasks.record.manifest import Input, Manifest
 from tasks.registry import versions as registry
 from tests.kit.datasets import finetuning, pretraining, written_dataset, written_examples
-from tests.kit.registered_stages import finished_training, new_home, order
+from tests.kit.registered_stages import finished_training, new_home, new_version
 
 CAT, DOG, OWL, PAGE = "The cat sat.", "A dog ran.\n\nFar away.", "An owl, held out.", "A page with a label."
 
@@ -152,7 +152,7 @@ def test_down_to_the_aliases_that_are_held_now(tmp_path, files):
     for run in ("one", "two"):
         dataset = written_dataset(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}, run=run)
         stage = pretraining(home, run, dataset)
-        registry.register(**order(home, stage, finished_training(stage)))
+        registry.register(home, new_version(stage, finished_training(stage)))
         stages.append(stage)
     versions = [use.stages[0].versions[0] for use in lineage_of_source(home, str(files["animals"])).datasets]
     held = {version.version: version.aliases for version in versions}
@@ -164,7 +164,7 @@ def test_down_to_the_aliases_that_are_held_now(tmp_path, files):
 def test_without_mlflow_aliases_come_from_the_record_and_that_is_said(tmp_path, files):
     home = new_home(tmp_path)
     stage = pretraining(home, "one", written_dataset(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}))
-    registry.register(**order(home, stage, finished_training(stage)))
+    registry.register(home, new_version(stage, finished_training(stage)))
     (home / "mlflow" / "mlflow.db").write_text("no database")
     found = lineage_of_source(home, str(files["animals"]))
     assert only(only(only(found.datasets).stages).versions).aliases == ("pretrained",)
@@ -174,7 +174,7 @@ def test_without_mlflow_aliases_come_from_the_record_and_that_is_said(tmp_path, 
 def test_versions_of_another_mlflow_are_named_as_missing(tmp_path, files, monkeypatch):
     home = new_home(tmp_path)
     stage = pretraining(home, "one", written_dataset(home, "animals", [CAT], [OWL], {"zoo": files["animals"]}))
-    registry.register(**order(home, stage, finished_training(stage)))
+    registry.register(home, new_version(stage, finished_training(stage)))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     found = lineage_of_source(home, str(files["animals"]))
     assert only(only(found.datasets).stages).versions == ()

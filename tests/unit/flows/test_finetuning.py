@@ -16,11 +16,11 @@ def config(tmp_path):
 def test_a_recurring_fine_tune_keeps_its_run_while_nothing_changed(home, config):
     _, base = finish_pretraining(home, config, "r")
     examples = finished_result(examples_work(home, config.finetune[0]))
-    assert name_for(config, "r", config.finetune[0], base, examples) == "r"
+    assert name_for(config, "r", config.finetune[0], {"base": base, "examples": examples}) == "r"
 
     finish_evaluation(home, config, "r", base, "promote")
 
-    assert name_for(config, "r", config.finetune[0], base, examples) == "r"
+    assert name_for(config, "r", config.finetune[0], {"base": base, "examples": examples}) == "r"
 
 
 def test_new_examples_make_one_new_run_however_often_it_is_asked(home, config, tmp_path):
@@ -30,7 +30,7 @@ def test_new_examples_make_one_new_run_however_often_it_is_asked(home, config, t
         file.write('\n{"text": "one more bird", "label": "cat"}')
     examples = finished_result(examples_work(home, config.finetune[0]))
 
-    names = {name_for(config, "r", config.finetune[0], base, examples) for _ in range(2)}
+    names = {name_for(config, "r", config.finetune[0], {"base": base, "examples": examples}) for _ in range(2)}
 
     assert len(names) == 1
     (name,) = names

@@ -11,7 +11,7 @@ from tasks.registry import versions as registry
 from tasks.registry.datasets import MAX_NOTE, card_links, card_note, data_of
 from tasks.registry.tracking import connect, sync
 from tests.kit.datasets import METRICS, finetuning, pretraining, written_dataset, written_examples
-from tests.kit.registered_stages import finished_training, order, run_of
+from tests.kit.registered_stages import finished_training, new_version, run_of
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def stages(home, tmp_path):
 
 
 def synced(home, stage):
-    return sync(home, stage, run_name=stage.path.name, experiment="demo")
+    return sync(home, stage)
 
 
 def artifacts(home, run_id, folder=None):
@@ -77,7 +77,7 @@ def test_a_version_says_where_the_cards_are(home, stages):
     links = card_links(home, read_request(stages["tuned"]))
     assert links == {"data_card": f"runs:/{examples}/data_card.md", "data_card.pretraining": f"runs:/{data}/data_card.md"}
     tuned = stages["tuned"]
-    version = registry.register(**order(home, tuned, finished_training(tuned), links=links))
+    version = registry.register(home, new_version(tuned, finished_training(tuned), links=links))
     assert version.tags["data_card.pretraining"] == f"runs:/{data}/data_card.md"
     uri = version.tags["data_card"].removeprefix("runs:/")
     run_id, name = uri.split("/")

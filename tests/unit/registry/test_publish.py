@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from tasks.registry.publish import publish
+from tasks.registry.publish import final_version, publish
+from tasks.stages.work import Result
 from tests.kit.datasets import finetuning, pretraining, written_dataset, written_examples
 from tests.kit.registered_stages import finished_training, forget
 
@@ -14,7 +15,7 @@ def test_a_version_leads_to_the_card_of_its_data(home, tmp_path):
     )
     manifest = finished_training(stage)
 
-    version = publish(stage, "demo-base", stage.path, manifest, "pretrained", ("pretrained",), {"seed": 1})
+    version = publish(final_version(Result(stage, manifest), "demo-base", "pretrained"), {"seed": 1})
 
     assert version.tags["data_card"].startswith("runs:/") and version.tags["data_card"].endswith("/data_card.md")
     card = (Path(version.path) / "README.md").read_text()
@@ -33,6 +34,6 @@ def test_a_fine_tune_is_registered_where_the_data_of_its_base_are_gone(home, tmp
     tuned = finetuning(home, "run", finished_training(base).as_input(base.path), examples)
     forget(Path(data.path))
 
-    version = publish(tuned, "demo-topic", tuned.path, finished_training(tuned), "candidate", ("candidate",), {})
+    version = publish(final_version(Result(tuned, finished_training(tuned)), "demo-topic", "candidate"), {})
 
     assert {key for key in version.tags if key.startswith("data_card")} == {"data_card"}

@@ -15,9 +15,10 @@ from tasks.record.manifest import Input, Manifest, Request, write_manifest
 from tasks.registry import aliases
 from tasks.registry import texts as version_texts
 from tasks.registry import versions as registry
-from tasks.registry.publish import publish, refresh
+from tasks.registry.publish import final_version, publish, refresh
 from tasks.registry.tracking import connect
-from tasks.registry.versions import Version
+from tasks.registry.versions import NewVersion, Version
+from tasks.stages.work import Result
 from tasks.training.convergence import Verdict
 from tests.kit.registered_stages import begun_stage, die, finished_training, forget, new_home, run_in_child
 
@@ -47,7 +48,7 @@ def candidate(home: Path, run: str) -> StageLayout:
     stage = RunLayout(home, run).finetune("topic")
     base = Input(path=str(home / "runs" / run / "02-pretrain"), digest="b" * 64)
     write_json(stage.request, Request(kind="finetune", identity={"run": run}, inputs={"base": base, "examples": DATA}))
-    publish(stage, MODEL, stage.path, finished_training(stage, verdict=None), "candidate", ("candidate",), {})
+    publish(final_version(Result(stage, finished_training(stage, verdict=None)), MODEL, "candidate"), {})
     return stage
 
 
@@ -123,7 +124,7 @@ def milestone(home: Path, stage: StageLayout, label: str, step: int, verdict: st
     files = file_entries(folder, sorted((folder / "export").iterdir()))
     details = {"label": label, "verdict": Verdict(verdict=verdict, reason="because", num_evaluations=9).model_dump()}
     manifest = write_manifest(folder, Manifest(kind="milestone", request_digest="r", files=files, step=step, details=details))
-    return publish(stage, BASE, folder, manifest, f"{label} step {step}", (label,), {})
+    return publish(NewVersion(BASE, f"{label} step {step}", (label,), stage, manifest, folder), {})
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_a_pre_training_and_its_milestones_say_what_the_verdict_was(home, verdic
         journal.close()
 
     manifest = finished_training(stage, verdict={"verdict": verdict, "reason": "because"})
-    publish(stage, BASE, stage.path, manifest, "pretrained", ("pretrained",), {})
+    publish(final_version(Result(stage, manifest), BASE, "pretrained"), {})
 
     final = connect(home).get_model_version(BASE, "3").description
     assert said(home, BASE, 3) == {"headline": headline, "verdict": verdict}

@@ -18,14 +18,13 @@ from tasks.record.layout import REPOSITORY, RunLayout, StageLayout, dataset_stag
 from tasks.record.manifest import Input, Request, read_request
 from tasks.registry import tracking
 from tasks.registry import versions as registry
-from tasks.registry.store import artifact_folder, database_file, default_names, read_registration, tracking_uri
+from tasks.registry.store import artifact_folder, database_file, read_registration, run_and_experiment, tracking_uri
 from tasks.registry.tracking import connect, journal_metrics, sync
 from tests.kit.registered_stages import (
-    NAMES,
     begun_stage,
     die,
     finished_training,
-    order,
+    new_version,
     points,
     run_in_child,
     run_of,
@@ -40,7 +39,7 @@ def stage(home):
 
 def test_run_has_the_journals_points_identity_tags_and_data(home, stage):
     write_json(dataset_manifest_folder(home) / "manifest.json", dataset_manifest())
-    run_id = sync(home, stage, **NAMES)
+    run_id = sync(home, stage)
     run = run_of(home, run_id)
     assert points(home, run_id, "loss") == [(step, pytest.approx(4.0 - step / 10)) for step in range(1, 11)]
     assert points(home, run_id, "heldout_loss") == [(5, 3.75), (10, 3.5)]
@@ -62,7 +61,7 @@ def test_run_has_the_journals_points_identity_tags_and_data(home, stage):
     assert (data.name, data.digest, data.source_type) == ("sample-1234", "d" * 36, "local")
     assert json.loads(data.profile) == {"documents": 7}
     experiment = connect(home).get_experiment(run.info.experiment_id)
-    assert (experiment.name, experiment.artifact_location) == ("demo", artifact_folder(home).as_uri())
+    assert (experiment.name, experiment.artifact_location) == ("pretune", artifact_folder(home).as_uri())
 
 
 def test_a_step_ships_all_that_is_measured_and_none_of_the_bookkeeping():
@@ -92,19 +91,20 @@ def dataset_manifest() -> dict[str, object]:
 
 
 def test_syncing_again_ships_only_what_is_new(home, stage):
-    run_id = sync(home, stage, **NAMES)
+    run_id = sync(home, stage)
     write_steps(stage, range(11, 13))
-    assert sync(home, stage, **NAMES) == run_id
+    assert sync(home, stage) == run_id
     assert [step for step, _ in points(home, run_id, "loss")] == list(range(1, 13))
     assert read_registration(home, stage).shipped_bytes == stage.journal.stat().st_size
 
 
 def test_lost_registration_is_found_by_key_and_no_point_is_doubled(home, stage):
-    run_id = sync(home, stage, **NAMES)
+    run_id = sync(home, stage)
     stage.registration.unlink()
-    assert sync(home, stage, run_name="other", experiment="elsewhere") == run_id
+    write_json(RunLayout(home, "demo").config, {"registry": {"model_name": "elsewhere"}})
+    assert sync(home, stage) == run_id
     stage.registration.write_text("{")
-    assert sync(home, stage, **NAMES) == run_id
+    assert sync(home, stage) == run_id
     assert len(points(home, run_id, "loss")) == 10
     assert len(run_of(home, run_id).inputs.dataset_inputs) == 1
 
@@ -113,18 +113,18 @@ def test_torn_line_is_shipped_once_it_is_whole(home, stage):
     line = json.dumps({"kind": "step", "time": 1.0, "attempt": 1, "step": 99, "loss": 1.0}).encode() + b"\n"
     with stage.journal.open("ab") as file:
         file.write(line[:20])
-    run_id = sync(home, stage, **NAMES)
+    run_id = sync(home, stage)
     assert len(points(home, run_id, "loss")) == 10
     with stage.journal.open("ab") as file:
         file.write(line[20:])
-    sync(home, stage, **NAMES)
+    sync(home, stage)
     assert points(home, run_id, "loss")[-1] == (99, 1.0)
 
 
 def test_journal_longer_than_a_chunk_is_shipped_whole(home, stage, monkeypatch):
     monkeypatch.setattr(tracking, "CHUNK_BYTES", 700)
     monkeypatch.setattr(tracking, "METRICS_PER_BATCH", 3)
-    run_id = sync(home, stage, **NAMES)
+    run_id = sync(home, stage)
     assert len(points(home, run_id, "loss")) == 10
     assert len(points(home, run_id, "heldout_loss")) == 2
 
@@ -133,20 +133,20 @@ def test_loss_that_is_not_finite_is_shown_as_nan(home, stage):
     journal = Journal(stage.journal, 1)
     journal.append("step", step=11, loss=math.nan, grad_norm=math.inf, tokens_seen=1100)
     journal.close()
-    run_id = sync(home, stage, **NAMES)
-    sync(home, stage, **NAMES)
+    run_id = sync(home, stage)
+    sync(home, stage)
     assert math.isnan(points(home, run_id, "loss")[-1][1])
     assert math.isnan(points(home, run_id, "grad_norm")[-1][1])
 
 
 def test_failed_run_is_set_running_by_a_resume_and_finished_by_the_manifest(home, stage):
-    run_id = sync(home, stage, **NAMES, status="FAILED")
+    run_id = sync(home, stage, status="FAILED")
     assert run_of(home, run_id).info.status == "FAILED"
     assert run_of(home, run_id).info.end_time is not None
-    assert sync(home, stage, **NAMES) == run_id
+    assert sync(home, stage) == run_id
     assert run_of(home, run_id).info.status == "RUNNING"
     manifest = finished_training(stage, {"heldout_loss": 3.25, "num_parameters": 12, "sharpness": None}, markdown="# Page")
-    assert sync(home, stage, **NAMES, status="KILLED") == run_id
+    assert sync(home, stage, status="KILLED") == run_id
     run = run_of(home, run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["num_parameters"] == 12
@@ -159,7 +159,7 @@ def test_failed_run_is_set_running_by_a_resume_and_finished_by_the_manifest(home
 def test_status_of_an_unfinished_stage_is_what_its_folder_says(home, stage, left, status):
     if left:
         getattr(stage, left).write_text("{}")
-    assert run_of(home, sync(home, stage, **NAMES)).info.status == status
+    assert run_of(home, sync(home, stage)).info.status == status
 
 
 def executed(stage: StageLayout, **execution: Any) -> None:
@@ -169,10 +169,10 @@ def executed(stage: StageLayout, **execution: Any) -> None:
 
 def test_a_tag_says_how_the_stage_is_executed_now_and_what_is_not_known_has_none(home, stage):
     executed(stage, launch={"num_processes": 2, "profile_step": None}, parallel={"replicate": 2}, champion=None)
-    found = run_of(home, sync(home, stage, **NAMES)).data.tags
+    found = run_of(home, sync(home, stage)).data.tags
     assert execution(found) == {"launch.num_processes": "2", "parallel.replicate": "2"}
     executed(stage, launch={"num_processes": 4, "profile_step": None}, parallel={"replicate": None})
-    found = run_of(home, sync(home, stage, **NAMES)).data.tags
+    found = run_of(home, sync(home, stage)).data.tags
     assert execution(found) == {"launch.num_processes": "4"}
     assert not {"null", "None", "NaN"} & set(found.values())
 
@@ -182,12 +182,12 @@ def execution(tags: dict[str, str]) -> dict[str, str]:
 
 
 def test_a_run_leads_to_the_flow_run_that_it_was_trained_for_whoever_made_it_in_mlflow(home, stage):
-    tags = run_of(home, sync(home, stage, **NAMES)).data.tags
+    tags = run_of(home, sync(home, stage)).data.tags
     assert not [key for key in tags if key.startswith("prefect")], "no flow ever waited for it"
     write_json(stage.orchestrator, {"flow_run_id": "f-1", "api_url": "http://p/api", "pages": "http://p/v2", "run": "demo"})
     finished_training(stage)
     assert tracking.follow(home, stage, os.getppid()) == 0, "as the supervisor's child does"
-    tags = run_of(home, sync(home, stage, **NAMES)).data.tags
+    tags = run_of(home, sync(home, stage)).data.tags
     assert (tags["prefect_flow_run_id"], tags["prefect_url"]) == ("f-1", "http://p/v2/runs/flow-run/f-1")
 
 
@@ -195,17 +195,17 @@ def test_verdict_of_the_journal_becomes_tags(home, stage):
     journal = Journal(stage.journal, 1)
     journal.append("verdict", step=10, verdict="converged", reason="the next round promises 0.001")
     journal.close()
-    tags = run_of(home, sync(home, stage, **NAMES)).data.tags
+    tags = run_of(home, sync(home, stage)).data.tags
     assert (tags["verdict"], tags["verdict_reason"]) == ("converged", "the next round promises 0.001")
 
 
 def test_finished_stage_answers_without_mlflow(home, stage):
     finished_training(stage)
-    run_id = sync(home, stage, **NAMES)
+    run_id = sync(home, stage)
     code = (
         "import sys; from pathlib import Path; from tasks.registry.tracking import sync\n"
         "from tasks.record.layout import StageLayout\n"
-        "print(sync(Path(sys.argv[1]), StageLayout(Path(sys.argv[2])), run_name='r', experiment='e'), 'mlflow' in sys.modules)"
+        "print(sync(Path(sys.argv[1]), StageLayout(Path(sys.argv[2]))), 'mlflow' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code, home, stage.path], capture_output=True, text=True, cwd=REPOSITORY)
     assert found.stdout.split() == [run_id, "False"], found.stderr
@@ -213,18 +213,18 @@ def test_finished_stage_answers_without_mlflow(home, stage):
 
 def test_finished_stage_is_shipped_again_where_the_database_is_gone(home, stage):
     finished_training(stage)
-    first = sync(home, stage, **NAMES)
+    first = sync(home, stage)
     connect(home).delete_run(first)
     stage.registration.unlink()
-    second = sync(home, stage, **NAMES)
+    second = sync(home, stage)
     assert second != first
     assert len(points(home, second, "loss")) == 10
 
 
 def test_deleted_run_is_replaced_and_filled(home, stage):
-    first = sync(home, stage, **NAMES)
+    first = sync(home, stage)
     connect(home).delete_run(first)
-    second = sync(home, stage, **NAMES)
+    second = sync(home, stage)
     assert second != first
     assert len(points(home, second, "loss")) == 10
 
@@ -233,7 +233,7 @@ def test_identity_of_any_size_fits_the_limits(home):
     stage = RunLayout(home, "wide").pretrain()
     identity = {"data": {f"key {n}!?": n for n in range(250)} | {"long": "x" * 10_000, "k" * 400: 1}}
     write_json(stage.request, Request(kind="pretrain", identity=identity))
-    params = run_of(home, sync(home, stage, **NAMES)).data.params
+    params = run_of(home, sync(home, stage)).data.params
     assert len(params) == 253
     assert params["data.key 7__"] == "7"
     assert len(params["data.long"]) == 6000
@@ -243,12 +243,12 @@ def test_processes_that_sync_at_once_make_one_run(home, stage):
     children = [os.fork() for _ in range(1)]
     if children[0] == 0:
         try:
-            sync(home, stage, **NAMES)
+            sync(home, stage)
         finally:
             os._exit(0)
-    run_id = sync(home, stage, **NAMES)
+    run_id = sync(home, stage)
     os.waitpid(children[0], 0)
-    experiment = connect(home).get_experiment_by_name("demo").experiment_id
+    experiment = connect(home).get_experiment_by_name("pretune").experiment_id
     assert [run.info.run_id for run in connect(home).search_runs([experiment])] == [run_id]
     assert len(points(home, run_id, "loss")) == 10
 
@@ -263,10 +263,10 @@ def test_killed_before_the_offset_is_written_ships_twice_and_shows_once(home, st
 
     with monkeypatch.context() as patch:
         patch.setattr(tracking, "write_json", die_at_the_offset)
-        assert run_in_child(partial(sync, home, stage, **NAMES)) == 9
-    run_id = sync(home, stage, **NAMES)
+        assert run_in_child(partial(sync, home, stage)) == 9
+    run_id = sync(home, stage)
     assert len(points(home, run_id, "loss")) == 10
-    experiment = connect(home).get_experiment_by_name("demo").experiment_id
+    experiment = connect(home).get_experiment_by_name("pretune").experiment_id
     assert len(connect(home).search_runs([experiment])) == 1
 
 
@@ -275,14 +275,16 @@ def test_damaged_database_is_named(home, stage):
     with pytest.raises(
         TrackingError, match=r"MLflow at sqlite:///.*mlflow\.db failed while connecting .*file is not a database"
     ):
-        sync(home, stage, **NAMES)
+        sync(home, stage)
 
 
 def test_experiment_that_was_deleted_is_named(home, stage):
     client = connect(home)
-    client.delete_experiment(client.create_experiment("demo"))
-    with pytest.raises(TrackingError, match="experiment='demo' was deleted in MLflow; restore it there, or give another name"):
-        sync(home, stage, **NAMES)
+    client.delete_experiment(client.create_experiment("pretune"))
+    with pytest.raises(
+        TrackingError, match="experiment='pretune' was deleted in MLflow; restore it there, or give another name"
+    ):
+        sync(home, stage)
 
 
 def test_database_is_private_and_made_once_by_processes_at_once(tmp_path, monkeypatch):
@@ -308,7 +310,7 @@ def test_database_is_private_and_made_once_by_processes_at_once(tmp_path, monkey
     assert artifact_folder(home).stat().st_mode & 0o777 == 0o700
     assert (home / "mlflow").stat().st_mode & 0o777 == 0o700
     stage = begun_stage(home)
-    registry.register(**order(home, stage, finished_training(stage)))
+    registry.register(home, new_version(stage, finished_training(stage)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
 
 
@@ -320,7 +322,7 @@ def test_database_whose_maker_was_killed_is_made_again(tmp_path, monkeypatch):
         patch.setattr(utils, "_upgrade_db", lambda engine: die())
         assert run_in_child(partial(tracking.initialise, home)) == -9
     assert not database_file(home).exists()
-    run_id = sync(home, begun_stage(home), **NAMES)
+    run_id = sync(home, begun_stage(home))
     assert len(points(home, run_id, "loss")) == 10
     assert not list(database_file(home).parent.glob("unfinished*"))
     default = connect(home).get_experiment_by_name("Default")
@@ -328,7 +330,7 @@ def test_database_whose_maker_was_killed_is_made_again(tmp_path, monkeypatch):
 
 
 def test_user_given_address_wins_and_ours_does_not_leak_into_the_environment(home, stage, monkeypatch):
-    sync(home, stage, **NAMES)
+    sync(home, stage)
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert tracking_uri(home) == f"sqlite:///{database_file(home)}"
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
@@ -337,17 +339,17 @@ def test_user_given_address_wins_and_ours_does_not_leak_into_the_environment(hom
     assert read_registration(home, stage) is None
 
 
-def test_default_names_come_from_the_place_and_the_configuration(home, stage):
-    assert default_names(home, stage) == ("demo/02-pretrain", "pretune")
+def test_run_and_experiment_come_from_the_place_and_the_configuration(home, stage):
+    assert run_and_experiment(home, stage) == ("demo/02-pretrain", "pretune")
     write_json(RunLayout(home, "demo").config, {"registry": {"model_name": "wiki"}})
-    assert default_names(home, stage) == ("demo/02-pretrain", "wiki")
-    assert default_names(home, dataset_stage(home, "sample", "a" * 64))[0] == "datasets/sample-aaaaaaaaaaaa"
+    assert run_and_experiment(home, stage) == ("demo/02-pretrain", "wiki")
+    assert run_and_experiment(home, dataset_stage(home, "sample", "a" * 64))[0] == "datasets/sample-aaaaaaaaaaaa"
 
 
 def test_inputs_that_are_models_are_no_datasets(home):
     stage = RunLayout(home, "tune").finetune("topic")
     inputs = {"base": Input(path="/b", digest="b" * 64), "examples": Input(path="/e/topic-1", digest="e" * 64)}
     write_json(stage.request, Request(kind="finetune", identity={}, inputs=inputs))
-    run = run_of(home, sync(home, stage, **NAMES))
+    run = run_of(home, sync(home, stage))
     assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["topic-1"]
     assert run.data.params["input.base"] == "b" * 64

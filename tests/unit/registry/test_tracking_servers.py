@@ -20,7 +20,7 @@ from tasks.registry.store import read_registration, tracking_uri
 from tasks.registry.tracking import connect, sync
 from tasks.services.environment import mlflow_command, mlflow_environment
 from tasks.services.records import ServiceRecord, write_record
-from tests.kit.registered_stages import NAMES, begun_stage, finished_training, order, points, run_of, write_steps
+from tests.kit.registered_stages import begun_stage, finished_training, new_version, points, run_of, write_steps
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_server_that_refuses_raises_and_the_next_sync_ships_everything(home, sta
             with pytest.raises(
                 TrackingError, match=r"MLflow at http://127\.0\.0\.1:\d+ failed while shipping runs/demo/02-pretrain"
             ):
-                sync(home, stage, **NAMES)
-    assert len(points(home, sync(home, stage, **NAMES), "loss")) == 10
+                sync(home, stage)
+    assert len(points(home, sync(home, stage), "loss")) == 10
 
 
 def test_server_that_never_answers_raises_after_the_time_limit(home, stage, monkeypatch):
@@ -45,7 +45,7 @@ def test_server_that_never_answers_raises_after_the_time_limit(home, stage, monk
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
         with pytest.raises(TrackingError, match=r"failed while shipping runs/demo/02-pretrain .*Read timed"):
-            sync(home, stage, **NAMES)
+            sync(home, stage)
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def test_follower_goes_on_where_the_server_is_away_and_says_so(home, stage):
         assert process.poll() is None
         finished_training(stage)
         assert process.wait(60) == 1
-    assert run_of(home, sync(home, stage, **NAMES)).info.status == "FINISHED"
+    assert run_of(home, sync(home, stage)).info.status == "FINISHED"
 
 
 def test_through_the_server_of_this_home_and_without_it_again(home, stage, tmp_path):
@@ -151,9 +151,9 @@ def test_through_the_server_of_this_home_and_without_it_again(home, stage, tmp_p
         )
         assert tracking_uri(home) == f"http://127.0.0.1:{port}"
         wait_for(partial(answers, home))
-        first = sync(home, stage, **NAMES)
-        version = registry.register(**order(home, stage, finished_training(stage)))
-        assert sync(home, stage, **NAMES) == first
+        first = sync(home, stage)
+        version = registry.register(home, new_version(stage, finished_training(stage)))
+        assert sync(home, stage) == first
         assert version.run_id == first
         assert (Path(version.path) / "model.safetensors").samefile(stage.export / "model.safetensors")
         assert version.aliases == ("pretrained",)

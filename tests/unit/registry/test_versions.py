@@ -15,7 +15,15 @@ from tasks.record.errors import ConfigError, IntegrityError
 from tasks.registry import versions as registry
 from tasks.registry.store import read_registration
 from tasks.registry.tracking import connect
-from tests.kit.registered_stages import begun_stage, die, export_tiny_llama, finished_training, forget, order, run_in_child
+from tests.kit.registered_stages import (
+    begun_stage,
+    die,
+    export_tiny_llama,
+    finished_training,
+    forget,
+    new_version,
+    run_in_child,
+)
 
 STEPS = ("check_files", "write_intent", "find_run", "find_logged_model", "place_files", "finish_logged_model", "find_version",
          "read_back", "write_done")  # fmt: skip
@@ -37,7 +45,7 @@ def stage(home):
 
 def test_registers_by_reference_and_reads_back(home, stage):
     manifest = finished_training(stage)
-    version = registry.register(**order(home, stage, manifest))
+    version = registry.register(home, new_version(stage, manifest))
     assert (version.name, version.version, version.digest) == ("demo-base", 1, manifest.digest)
     assert version.aliases == ("pretrained",)
     assert version.tags["data_card"] == "runs:/r-1/data_card.md"
@@ -62,12 +70,13 @@ def test_mlflow_shows_files_card_metrics_and_run(home, stage):
     import mlflow
 
     manifest = finished_training(stage)
-    version = registry.register(**order(home, stage, manifest, attachments={"loss_curve.png": b"png"}))
+    (stage.path / "curve.png").write_bytes(b"png")
+    version = registry.register(home, new_version(stage, manifest))
     client = connect(home)
     listed = {entry.path: entry.file_size for entry in client.list_logged_model_artifacts(version.model_id)}
     sizes = {Path(entry.path).name: entry.size_bytes for entry in manifest.files}
     assert listed.items() >= sizes.items()
-    assert {"README.md", "loss_curve.png", "manifest.json"} <= listed.keys()
+    assert {"README.md", "curve.png", "manifest.json"} <= listed.keys()
     assert mlflow.artifacts.download_artifacts("models:/demo-base/1").rstrip("/") == version.path
     model = client.get_logged_model(version.model_id)
     assert str(model.status) == "READY"
@@ -79,7 +88,7 @@ def test_mlflow_shows_files_card_metrics_and_run(home, stage):
 
 def test_registered_model_loads_with_plain_transformers(home, stage, tmp_path):
     export_tiny_llama(stage.export)
-    version = registry.register(**order(home, stage, finished_training(stage)))
+    version = registry.register(home, new_version(stage, finished_training(stage)))
     code = (
         "import sys; from transformers import AutoModelForCausalLM as M; assert 'tasks' not in sys.modules\n"
         "print(sum(p.numel() for p in M.from_pretrained(sys.argv[1]).parameters()))"
@@ -93,12 +102,12 @@ def test_registered_model_loads_with_plain_transformers(home, stage, tmp_path):
 
 
 def test_registering_twice_gives_one_version_and_leaves_moved_aliases_alone(home, stage):
-    arguments = order(home, stage, finished_training(stage))
-    first = registry.register(**arguments)
+    new = new_version(stage, finished_training(stage))
+    first = registry.register(home, new)
     later = begun_stage(home, "later", seed=1)
-    second = registry.register(**order(home, later, finished_training(later)))
+    second = registry.register(home, new_version(later, finished_training(later)))
     assert (first.version, second.version, second.aliases) == (1, 2, ("pretrained",))
-    again = registry.register(**arguments)
+    again = registry.register(home, new)
     assert (again.version, again.aliases) == (1, ())
     assert registry.version_by_alias(home, "demo-base", "pretrained").version == 2
     assert len(registry.versions(home, "demo-base")) == 2
@@ -106,11 +115,11 @@ def test_registering_twice_gives_one_version_and_leaves_moved_aliases_alone(home
 
 def test_a_model_that_two_runs_made_is_one_version_and_both_stages_know_it(home, stage):
     manifest = finished_training(stage)
-    registry.register(**order(home, stage, manifest))
+    registry.register(home, new_version(stage, manifest))
     other = begun_stage(home, "other")
     shutil.copytree(stage.export, other.export)
     assert finished_training(other).digest == manifest.digest
-    again = registry.register(**order(home, other, finished_training(other), run_name="other/02-pretrain"))
+    again = registry.register(home, new_version(other, finished_training(other)))
     assert again.version == 1
     assert read_registration(home, other).versions == {"demo-base": {"pretrained": 1}}
     assert again.tags["stage"] == str(stage.path)
@@ -118,20 +127,20 @@ def test_a_model_that_two_runs_made_is_one_version_and_both_stages_know_it(home,
 
 def test_second_label_of_the_same_model_adds_its_alias_to_the_version(home, stage):
     manifest = finished_training(stage)
-    registry.register(**order(home, stage, manifest, label="converged", aliases=("converged",)))
-    version = registry.register(**order(home, stage, manifest))
+    registry.register(home, new_version(stage, manifest, label="converged", aliases=("converged",)))
+    version = registry.register(home, new_version(stage, manifest))
     assert (version.version, version.aliases) == (1, ("converged", "pretrained"))
 
 
 @pytest.mark.parametrize("moment", [before, after])
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_any_step_and_replayed_gives_one_version(home, stage, monkeypatch, step, moment):
-    arguments = order(home, stage, finished_training(stage))
+    new = new_version(stage, finished_training(stage))
     connect(home)
     with monkeypatch.context() as patch:
         patch.setattr(registry, step, partial(moment, getattr(registry, step)))
-        assert run_in_child(partial(registry.register, **arguments)) == -9
-    version = registry.register(**arguments)
+        assert run_in_child(partial(registry.register, home, new)) == -9
+    version = registry.register(home, new)
     assert [v.version for v in registry.versions(home, "demo-base")] == [1]
     assert version.aliases == ("pretrained",)
     assert len(connect(home).search_logged_models([experiment(home)])) == 1
@@ -140,18 +149,18 @@ def test_killed_at_any_step_and_replayed_gives_one_version(home, stage, monkeypa
 
 
 def experiment(home: Path) -> str:
-    return connect(home).get_experiment_by_name("demo").experiment_id
+    return connect(home).get_experiment_by_name("pretune").experiment_id
 
 
 def test_eight_processes_at_once_give_one_version(home, stage):
-    arguments = order(home, stage, finished_training(stage))
+    new = new_version(stage, finished_training(stage))
     children = []
     for _ in range(8):
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                code = 0 if registry.register(**arguments).version == 1 else 2
+                code = 0 if registry.register(home, new).version == 1 else 2
             finally:
                 os._exit(code)
         children.append(child)
@@ -161,19 +170,19 @@ def test_eight_processes_at_once_give_one_version(home, stage):
 
 
 def test_replay_restores_files_that_were_lost_from_the_registry(home, stage):
-    arguments = order(home, stage, finished_training(stage))
-    version = registry.register(**arguments)
+    new = new_version(stage, finished_training(stage))
+    version = registry.register(home, new)
     forget(Path(version.path) / "model.safetensors")
-    assert registry.register(**arguments).version == 1
+    assert registry.register(home, new).version == 1
     assert (Path(version.path) / "model.safetensors").samefile(stage.export / "model.safetensors")
 
 
 def test_registers_again_where_the_database_was_lost(home, stage):
-    arguments = order(home, stage, finished_training(stage))
-    first = registry.register(**arguments)
+    new = new_version(stage, finished_training(stage))
+    first = registry.register(home, new)
     for version in registry.versions(home, "demo-base"):
         connect(home).delete_model_version("demo-base", str(version.version))
-    second = registry.register(**arguments)
+    second = registry.register(home, new)
     assert second.model_id == first.model_id
     assert len(registry.versions(home, "demo-base")) == 1
 
@@ -183,7 +192,7 @@ def test_damaged_file_is_refused_and_nothing_is_registered(home, stage):
     weights = stage.export / "model.safetensors"
     weights.write_bytes(b"x" * weights.stat().st_size)
     with pytest.raises(IntegrityError, match=r"model\.safetensors has SHA-256 \w{12}\.\.\. and its manifest says"):
-        registry.register(**order(home, stage, manifest))
+        registry.register(home, new_version(stage, manifest))
     assert registry.models(home) == []
 
 
@@ -191,22 +200,22 @@ def test_folder_without_weights_is_refused(home, stage):
     stage.export.mkdir(parents=True)
     (stage.export / "config.json").write_text("{}")
     with pytest.raises(IntegrityError, match=r"holds no model\.safetensors that its manifest lists"):
-        registry.register(**order(home, stage, finished_training(stage)))
+        registry.register(home, new_version(stage, finished_training(stage)))
 
 
 def test_name_that_is_no_name_is_refused(home, stage):
     with pytest.raises(ConfigError, match=r"registry\.model_name='a/b' is no name for a model"):
-        registry.register(**order(home, stage, finished_training(stage), model_name="a/b"))
+        registry.register(home, new_version(stage, finished_training(stage), model="a/b"))
 
 
 def test_registered_files_cannot_be_written_through_the_export(home, stage):
-    registry.register(**order(home, stage, finished_training(stage)))
+    registry.register(home, new_version(stage, finished_training(stage)))
     assert (stage.export / "model.safetensors").stat().st_mode & 0o222 == 0
 
 
 def test_verify_version_finds_damage(home, stage):
     manifest = finished_training(stage)
-    version = registry.register(**order(home, stage, manifest))
+    version = registry.register(home, new_version(stage, manifest))
     assert registry.verify_version(version) == manifest
     weights = Path(version.path) / "model.safetensors"
     weights.chmod(0o644)
@@ -216,11 +225,9 @@ def test_verify_version_finds_damage(home, stage):
 
 
 def test_parent_is_recorded(home, stage):
-    parent = registry.register(**order(home, stage, finished_training(stage)))
+    parent = registry.register(home, new_version(stage, finished_training(stage)))
     child_stage = begun_stage(home, "child", seed=7)
-    child = registry.register(
-        **order(home, child_stage, finished_training(child_stage), model_name="demo-topic", parent=parent)
-    )
+    child = registry.register(home, new_version(child_stage, finished_training(child_stage), model="demo-topic", parent=parent))
     assert child.tags["parent"] == "demo-base/1"
     assert child.tags["parent_digest"] == parent.digest
     assert [v.name for v in registry.lineage(home, child)] == ["demo-topic", "demo-base"]

@@ -1,5 +1,6 @@
 """What changes a stage's identity, what does not, and what is refused before anything starts."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from tasks.config.presets import load_config, parse_config
 from tasks.config.training import FinetuneConfig
 from tasks.data.inputs.request import PREPARE_FORMAT, examples_request, prepare_request, prepare_settings
 from tasks.record.errors import ConfigError
+from tasks.record.layout import StageLayout
 from tasks.record.manifest import Input, Manifest, Request
 from tasks.stages.requests import evaluate_request, finetune_request, pretrain_request, promote_request
+from tasks.stages.work import Work, against
 
 DATASET = Input(path="/data", digest="d" * 64)
 BASE, EXAMPLES = Input(path="/base", digest="b" * 64), Input(path="/examples", digest="e" * 64)
@@ -202,12 +205,13 @@ def test_labels_and_test_share_belong_to_the_examples() -> None:
 def test_a_decision_is_made_once_whoever_is_champion_by_then() -> None:
     inputs = {"candidate": BASE, "examples": EXAMPLES}
     champion = {"name": "demo-topic", "version": 3, "path": "/v3", "digest": "3" * 64}
-    first = evaluate_request(Config(), FinetuneConfig(), inputs, None)
-    second = evaluate_request(Config(), FinetuneConfig(), inputs, champion)
+    first = evaluate_request(Config(), FinetuneConfig(), inputs)
+    second = against(Work(StageLayout(Path("/04-evaluate-topic")), first), champion).request
+    assert first.execution["champion"] is None
     assert first.digest == second.digest
     assert second.execution["champion"] == champion
     assert second.execution["launch"]["num_processes"] == 1
-    stricter = evaluate_request(Config(), FinetuneConfig(gate={"confidence": 0.99}), inputs, None)
+    stricter = evaluate_request(Config(), FinetuneConfig(gate={"confidence": 0.99}), inputs)
     assert stricter.digest != first.digest
 
 

@@ -15,7 +15,7 @@ from tasks.record.errors import IntegrityError
 from tasks.record.files import file_sha256, read_json
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Request, verify
-from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, promoted
+from tasks.stages.work import Result, against, evaluate_work, examples_work, finetune_work, promoted
 from tasks.training.evaluate import Scored, compare, decision_markdown, model_folders, score
 from tasks.training.model.mesh import Mesh
 from tests.kit.models import ALONE
@@ -52,7 +52,7 @@ def answered(home: Path, base: tuple) -> tuple[Any, dict[str, Result]]:
 def evaluated(home: Path, base: tuple, made: tuple, name: str, champion: dict | None = None, **gate: Any) -> Result:
     settings, found = made
     settings = settings.model_copy(update={"gate": GateConfig(**{"bootstrap_samples": 200} | gate)})
-    return run(evaluate_work(RunLayout(home, name), base[0], settings, found, champion))
+    return run(against(evaluate_work(RunLayout(home, name), base[0], settings, found), champion))
 
 
 def champion_of(result: Result, version: int = 3) -> dict:
@@ -148,7 +148,8 @@ def test_damaged_weights_are_not_measured(home: Path, base: tuple, classified: t
 
 def test_a_classifier_needs_no_measurement_of_its_base(home: Path, base: tuple, classified: tuple, answered: tuple) -> None:
     for made, roles in ((classified, ["candidate", "random_init"]), (answered, ["candidate", "base"])):
-        request = evaluate_work(RunLayout(home, "x"), base[0], *made, champion_of(made[1]["candidate"])).request
+        work = evaluate_work(RunLayout(home, "x"), base[0], *made)
+        request = against(work, champion_of(made[1]["candidate"])).request
         folders = model_folders(request)
         assert list(folders) == [*roles, "champion"]
         assert all((folder / "config.json").exists() for folder in folders.values())
