@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from tasks.record.errors import LockedError
@@ -50,6 +51,17 @@ def hold(stage: StageLayout) -> Iterator[StageLock]:
                 raise LockedError(f"{stage.path} is owned by process {parse(file.read()).get('pid')}; wait for it or stop it")
             time.sleep(0.05)
         yield StageLock(file)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file until the block ends or the process dies, after waiting for it. Not re-entrant."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def owner(stage: StageLayout) -> dict[str, Any] | None:

@@ -1,15 +1,15 @@
 """Our side of MLflow, without importing it: where the store is, who writes to it now, and what of a stage is in it."""
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pydantic import Field
 
 from tasks.record.layout import StageLayout, mlflow_folder, runs_folder
+from tasks.record.lock import exclusive
 from tasks.record.manifest import Record, read_json
 from tasks.services.records import alive
 
@@ -63,16 +63,10 @@ def make_private(folder: Path) -> Path:
     return folder
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file until the block ends or the process dies. Not re-entrant."""
+def locked(path: Path) -> AbstractContextManager[None]:
+    """An exclusive lock on the file, in a folder that is made open to its owner only."""
     make_private(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    return exclusive(path)
 
 
 def stage_name(home: Path, stage: StageLayout) -> str:
