@@ -17,6 +17,7 @@ from flows.states import StageState, complete, observed_states, plan_run, run_na
 from tasks.config.config import Config
 from tasks.config.presets import load_config, parse_config, preset_names, read_preset
 from tasks.config.section import NAME_PATTERN
+from tasks.data.inputs.commits import keep_commits, pinned
 from tasks.data.inputs.sources import located
 from tasks.record.errors import ConfigError
 from tasks.record.layout import REPOSITORY, RunLayout, home
@@ -33,7 +34,9 @@ def run(asked: argparse.Namespace) -> int:
     config = with_absolute_paths(load_config(asked.presets, asked.assignments))
     name = asked.name or "-".join(Path(preset).stem for preset in asked.presets)
     check_name(name)
-    states = plan_run(config, name, home())
+    layout = RunLayout(home(), name)
+    settled = pinned(layout, config)
+    states = plan_run(settled, name, home())
     if asked.dry_run:
         show_states(config, name, states, asked.json)
         return 0
@@ -41,6 +44,7 @@ def run(asked: argparse.Namespace) -> int:
         for state in states:
             logger.info("%-28s skipped: %s %s", state.name, state.state, state.detail)
     else:
+        keep_commits(layout, config, settled)
         run_pipeline(config, name)
     report = read_report(config, name, home())
     print(report.model_dump_json(indent=1) if asked.json else "\n" + text_report(report))
@@ -52,8 +56,11 @@ def prepare(asked: argparse.Namespace) -> int:
     config = with_absolute_paths(load_config(asked.presets, asked.assignments))
     name = asked.name or "-".join(Path(preset).stem for preset in asked.presets)
     check_name(name)
-    plan_run(config, name, home())
-    work = prepare_work(home(), config)
+    layout = RunLayout(home(), name)
+    settled = pinned(layout, config)
+    plan_run(settled, name, home())
+    settled = keep_commits(layout, config, settled)
+    work = prepare_work(home(), settled)
     if work.result() is None or any(examples_work(home(), one).result() is None for one in config.finetune):
         run_pipeline(config, name, "prepare")
     stage = work.stage.path

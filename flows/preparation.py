@@ -7,7 +7,7 @@ from tasks.config.config import Config
 from tasks.orchestration.parts import prepare_parts, task_runner
 from tasks.prepare import finish_text, prepare_examples
 from tasks.record.layout import home
-from tasks.stages.work import Result, in_one_part, prepare_work
+from tasks.stages.work import Result, Work, in_one_part, prepare_work
 
 
 @flow(name="prepare", flow_run_name="{name}", on_cancellation=[stop_stages])
@@ -20,21 +20,21 @@ def prepare(config: Config, name: RunName) -> Result:
         config: What is trained, on what, and how.
         name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
     """
-    open_run(config, name)
+    settled = open_run(config, name)
     for one in config.finetune:
         prepare_examples(one)
-    return prepare_text(config)
+    return prepare_text(settled)
 
 
 def prepare_text(config: Config) -> Result:
     """The data set: in parts on the configured task runner where it is big, and the rest in one process."""
     work = prepare_work(home(), config)
     if work.result() is None and not in_one_part(work.request, config.preparation):
-        text_in_parts.with_options(task_runner=task_runner(config.preparation))(config)
-    return finish_text(config)
+        text_in_parts.with_options(task_runner=task_runner(config.preparation))(work)
+    return finish_text(work, config.data.name)
 
 
 @flow(name="prepare text in parts", on_cancellation=[stop_stages])
-def text_in_parts(config: Config) -> None:
+def text_in_parts(work: Work) -> None:
     """Extract, clean, de-duplicate and tokenise, every part a task of its own."""
-    prepare_parts(prepare_work(home(), config))
+    prepare_parts(work)

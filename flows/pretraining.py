@@ -18,8 +18,7 @@ def pretrain(config: Config, name: RunName) -> Result:
         config: What is trained, on what, and how.
         name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
     """
-    open_run(config, name)
-    dataset = prepare_text(config)
+    dataset = prepare_text(open_run(config, name))
     show_plan(config, name, dataset)
     base = pretrain_model(config, name, dataset)
     register_pretrained(config, base)

@@ -3,18 +3,17 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.config import Config
 from tasks.config.training import FinetuneConfig
 from tasks.orchestration.stage import run_stage, show_data_card
 from tasks.record.layout import home
-from tasks.stages.work import Result, examples_work, prepare_work
+from tasks.stages.work import Result, Work, examples_work
 
 
 @task(name="prepare text", cache_policy=NO_CACHE)
-def finish_text(config: Config) -> Result:
-    """The data set, with its card shown; what is not prepared yet is. Raises DataError for input that cannot be used."""
-    result = run_stage(prepare_work(home(), config))
-    show_data_card(result.stage, config.data.name)
+def finish_text(work: Work, name: str) -> Result:
+    """The data set `name`, with its card shown; what is not prepared yet is. Raises DataError for input that cannot be used."""
+    result = run_stage(work)
+    show_data_card(result.stage, name)
     return result
 
 

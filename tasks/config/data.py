@@ -26,6 +26,9 @@ class TextSource(Section):
     """Configuration name of the hub data set; empty means its default."""
     huggingface_split: str = "train"
     """Split of the hub data set."""
+    huggingface_revision: str | None = Field(None, min_length=1)
+    """Commit, tag or branch of the hub data set; empty means its newest commit. What it is when a run begins, it stays for that
+    run."""
     max_documents: int | None = Field(None, ge=1)
     """Read at most this many documents, in one part; empty means all."""
     weight: float | None = Field(None, gt=0.0)
@@ -192,12 +195,13 @@ def check_source(section: str, given: Any) -> None:
         raise ValueError(f"{section}.path={given.path!r} has no effect with {section}.source='sample'; remove the path")
     if given.source != "sample" and given.path is None:
         raise ValueError(f"{section}.path is not set, and {section}.source={given.source!r} needs it; set {section}.path")
-    name = getattr(given, "huggingface_config", None)
-    if name is not None and given.source != "huggingface":
-        raise ValueError(
-            f"{section}.huggingface_config={name!r} has no effect with {section}.source={given.source!r}; "
-            "remove it or set source='huggingface'"
-        )
+    for field in ("huggingface_config", "huggingface_revision"):
+        value = getattr(given, field, None)
+        if value is not None and given.source != "huggingface":
+            raise ValueError(
+                f"{section}.{field}={value!r} has no effect with {section}.source={given.source!r}; "
+                "remove it or set source='huggingface'"
+            )
 
 
 def check_mixture(data: "DataConfig") -> None:

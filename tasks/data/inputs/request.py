@@ -11,8 +11,9 @@ from tasks.record.manifest import Input, Request
 
 PREPARE_FORMAT = 3
 """Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
-PLACES = {"path": True, "weight": True, "max_epochs": True}
-"""Of a source: where it lies is execution, and how often it is drawn from is the training's business, not the data set's."""
+PLACES = {"path": True, "weight": True, "max_epochs": True, "huggingface_revision": True}
+"""Of a source: where it lies is execution, and how often it is drawn from is the training's business, not the data set's. The
+commit of a hub data set is part of what the source is, and not of the settings."""
 
 Identity = dict[str, Any]
 """Content digests and settings."""
@@ -49,14 +50,18 @@ def prepare_request(config: Config, identity: Identity, tokenizer: Identity | No
 
 
 def prepare_settings(request: Request) -> tuple[DataConfig, TokenizerConfig]:
-    """The configuration as it was: its identity and the paths, which are not part of that."""
-    values, paths = dict(request.identity["data"]), request.execution["paths"]
-    values["mixture"] = [s | {"path": path} for s, path in zip(values["mixture"], paths[1:], strict=True)]
+    """The configuration as it was: its identity, and the paths and commits, which are not part of its settings."""
+    values, found = dict(request.identity["data"]), request.identity["source"]["sources"]
+    given = [
+        {"path": path, "huggingface_revision": source.get("revision")}
+        for path, source in zip(request.execution["paths"], found, strict=True)
+    ]
+    values["mixture"] = [s | places for s, places in zip(values["mixture"], given[1:], strict=True)]
     sets = zip(values["decontamination"]["evaluations"], request.execution["evaluation_paths"], strict=True)
     values["decontamination"] = values["decontamination"] | {"evaluations": [e | {"path": path} for e, path in sets]}
     values["duplicates"] = values["duplicates"] | {"against": [i.path for i in request.inputs.values()]}
     return (
-        DataConfig(path=paths[0], **values),
+        DataConfig(**values, **given[0]),
         TokenizerConfig(path=request.execution["tokenizer_path"], **request.identity["tokenizer"]),
     )
 

@@ -14,6 +14,7 @@ from tasks.record.manifest import Input, Manifest, file_entries, write_json, wri
 from tasks.stages.work import examples_work, prepare_work, promote_work
 from tests.kit.datasets import finetuning, prepared, pretraining
 from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, tiny_values, write_inputs
+from tests.kit.hub import hub_in_place
 from tests.kit.registered_stages import finish as finish_training
 
 LIBRARIES = ("prefect", "mlflow", "torch", "transformers", "datasets")
@@ -294,3 +295,12 @@ def test_prepare_says_what_is_prepared_and_starts_nothing_where_it_is_done(home,
     said = capsys.readouterr().out
     assert "kept documents" in said
     assert "data_card.md" in said
+
+
+def test_a_revision_that_the_hub_does_not_have_is_refused_and_leaves_nothing(home, preset, capsys, monkeypatch):
+    hub_in_place(monkeypatch)
+    on_the_hub = ["--set", "data.source=huggingface", "--set", "data.path=someone/texts"]
+    said = refusal(capsys, "run", preset, *on_the_hub, "--set", "data.huggingface_revision=v9")
+    assert "data.huggingface_revision='v9' is no commit, tag or branch of 'someone/texts' on the hub; mend it" in said
+    assert main(["run", preset, *on_the_hub, "--set", "data.huggingface_revision=v1", "--dry-run"]) == 0
+    assert not (home / "runs").exists(), "nor does a dry run"
