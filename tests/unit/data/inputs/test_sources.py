@@ -12,6 +12,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from tasks.config.config import Config
 from tasks.config.data import TextSource
 from tasks.config.model import TokenizerConfig
 from tasks.config.training import ExamplesConfig
@@ -188,12 +189,33 @@ def test_a_revision_of_a_local_folder_is_refused(folder, tmp_path):
 
 
 def test_paths_become_absolute_and_names_on_the_hub_stay(folder, monkeypatch):
+    def path(source: str, given: str | None) -> str | None:
+        return located(TextSource(source=source, path=given)).path
+
     monkeypatch.chdir(folder.parent)
-    assert located("jsonl", "corpus/*.jsonl") == f"{folder}/*.jsonl"
-    assert located("huggingface", "corpus") == str(folder)
-    assert located("huggingface", "someone/texts") == "someone/texts"
-    assert located("sample", None) is None
-    assert located("jsonl", "s3://bucket/corpus/*.jsonl") == "s3://bucket/corpus/*.jsonl"
+    assert path("jsonl", "corpus/*.jsonl") == f"{folder}/*.jsonl"
+    assert path("jsonl", "gone") == f"{folder.parent}/gone"
+    assert path("huggingface", "corpus") == str(folder)
+    assert path("huggingface", "someone/texts") == "someone/texts"
+    assert path("sample", None) is None
+    assert path("jsonl", "s3://bucket/corpus/*.jsonl") == "s3://bucket/corpus/*.jsonl"
+    assert located(TokenizerConfig(path="gone")).path == f"{folder.parent}/gone"
+
+
+def test_urls_and_relative_paths_of_every_source_mean_what_they_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "earlier").mkdir()
+    data = {
+        "source": "jsonl", "path": "s3://bucket/rows.jsonl",
+        "mixture": [{"name": "more", "source": "text", "path": "books"}],
+        "decontamination": {"evaluations": [{"name": "quiz", "path": "quiz.jsonl"}]},
+        "duplicates": {"against": ["earlier", "novels-0123456789ab"]},
+    }  # fmt: skip
+    found = located(Config.model_validate({"data": data})).data
+    assert found.path == "s3://bucket/rows.jsonl"
+    assert found.mixture[0].path == str(tmp_path / "books")
+    assert found.decontamination.evaluations[0].path == str(tmp_path / "quiz.jsonl")
+    assert found.duplicates.against == (str(tmp_path / "earlier"), "novels-0123456789ab")
 
 
 def test_flows_pay_only_for_the_standard_library():
