@@ -15,8 +15,9 @@ from typing import Literal
 from flows.report import own_command, read_report, text_report
 from flows.states import StageState, complete, observed_states, plan_run, run_names
 from tasks.config.config import Config
-from tasks.config.presets import load_config, parse_config, preset_names, read_preset
+from tasks.config.presets import load_config, preset_names, read_preset
 from tasks.config.section import NAME_PATTERN
+from tasks.data.inputs.commits import keep_commits, pinned
 from tasks.data.inputs.sources import located
 from tasks.record.children import INTERRUPTED_EXIT_CODE
 from tasks.record.errors import ConfigError
@@ -31,10 +32,12 @@ logger = logging.getLogger("pretune")
 
 def run(asked: argparse.Namespace) -> int:
     """Fast where everything is done: no server is started and no library of machine learning is imported."""
-    config = with_absolute_paths(load_config(asked.presets, asked.assignments))
+    config = located(load_config(asked.presets, asked.assignments))
     name = asked.name or "-".join(Path(preset).stem for preset in asked.presets)
     check_name(name)
-    states = plan_run(config, name, home())
+    layout = RunLayout(home(), name)
+    settled = pinned(layout, config)
+    states = plan_run(settled, name, home())
     if asked.dry_run:
         show_states(config, name, states, asked.json)
         return 0
@@ -42,6 +45,7 @@ def run(asked: argparse.Namespace) -> int:
         for state in states:
             logger.info("%-28s skipped: %s %s", state.name, state.state, state.detail)
     else:
+        keep_commits(layout, config, settled)
         run_pipeline(config, name)
     report = read_report(config, name, home())
     print(report.model_dump_json(indent=1) if asked.json else "\n" + text_report(report))
@@ -50,11 +54,14 @@ def run(asked: argparse.Namespace) -> int:
 
 def prepare(asked: argparse.Namespace) -> int:
     """The data sets of a configuration and nothing else; a run of the same configuration finds them done."""
-    config = with_absolute_paths(load_config(asked.presets, asked.assignments))
+    config = located(load_config(asked.presets, asked.assignments))
     name = asked.name or "-".join(Path(preset).stem for preset in asked.presets)
     check_name(name)
-    plan_run(config, name, home())
-    work = prepare_work(home(), config)
+    layout = RunLayout(home(), name)
+    settled = pinned(layout, config)
+    plan_run(settled, name, home())
+    settled = keep_commits(layout, config, settled)
+    work = prepare_work(home(), settled)
     if work.result() is None or any(examples_work(home(), one).result() is None for one in config.finetune):
         run_pipeline(config, name, "prepare")
     stage = work.stage.path
@@ -97,20 +104,6 @@ def check_name(name: str) -> None:
         raise ConfigError(
             f"--name={name!r} is not a name; use small letters, digits and . _ -, at most 63, a letter or digit first"
         )
-
-
-def with_absolute_paths(config: Config) -> Config:
-    """Paths as this process means them: stages run in processes with another working directory."""
-    values = config.model_dump(mode="json", exclude_unset=True)
-    data = values.get("data", {})
-    sections = [data, *data.get("mixture", ()), *data.get("decontamination", {}).get("evaluations", ())]
-    sections += [values.get("tokenizer", {}), *(f.get("examples", {}) for f in values.get("finetune", ()))]
-    for section in sections:
-        if section.get("path"):
-            section["path"] = located(section.get("source", ""), section["path"])
-    if against := data.get("duplicates", {}).get("against"):
-        data["duplicates"]["against"] = [located("", one) if Path(one).exists() else one for one in against]
-    return parse_config(values)
 
 
 def show_states(config: Config, name: str, states: list[StageState], as_json: bool) -> None:

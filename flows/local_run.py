@@ -5,8 +5,9 @@ import os
 from typing import Literal
 
 from tasks.config.config import Config
+from tasks.data.inputs.commits import pinned
 from tasks.launch.stage import start_or_attach
-from tasks.record.layout import home
+from tasks.record.layout import RunLayout, home
 from tasks.services.servers import TemporaryServer, temporary_server, use_running_server
 from tasks.stages.work import in_one_part, prepare_work
 
@@ -28,7 +29,7 @@ def run_flow(config: Config, name: str, flow: FlowName = "pipeline") -> None:
         return
     logger.info("starting a Prefect server for this run (20 s the first time); the text is prepared meanwhile")
     with temporary_server(home()) as server:
-        begin_preparation(config)
+        begin_preparation(pinned(RunLayout(home(), name), config))
         wait_for(server)
         call_flow(config, name, flow)
 

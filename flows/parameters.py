@@ -5,11 +5,13 @@ from typing import Annotated, Any
 
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
 from pydantic import Field
 
 from flows.states import plan_run
 from tasks.config.config import Config
 from tasks.config.section import NAME_PATTERN
+from tasks.data.inputs.commits import keep_commits, pinned
 from tasks.launch.stage import request_stop
 from tasks.record.files import read_json, write_json
 from tasks.record.layout import RunLayout, begun_stages, home
@@ -21,19 +23,29 @@ FinetuneName = Annotated[str, Field(pattern=NAME_PATTERN)] | None
 """The sentences of the run form stand in the flows' docstrings, where Prefect looks for them."""
 
 
-def open_run(config: Config, name: str) -> RunLayout:
-    """The folder of the run, with its configuration written down.
+def open_run(config: Config, name: str) -> Config:
+    """The configuration that the run's stages take: with its commits of data sets on the hub. Both are written down.
 
-    Raises RequestChangedError, naming the field, before anything is started or changed.
+    Raises RequestChangedError, naming the field, before anything is started or changed. A flow inside of another one, which has
+    asked that for the same configuration, does not ask again: it would look up every input once more.
     """
     if not logger.level:
         logger.setLevel(logging.INFO)  # a worker's process has no main of ours that would
-    plan_run(config, name, home())
     run = RunLayout(home(), name)
-    values = config.model_dump(mode="json")
-    if not run.config.exists() or read_json(run.config) != values:
+    settled, values = pinned(run, config), config.model_dump(mode="json")
+    changed = not run.config.exists() or read_json(run.config) != values
+    if changed or not inside_of_a_flow():
+        plan_run(settled, name, home())
+        settled = keep_commits(run, config, settled)
+    if changed:
         write_json(run.config, values)
-    return run
+    return settled
+
+
+def inside_of_a_flow() -> bool:
+    """Whether the flow that runs now was called by another one."""
+    now = FlowRunContext.get()
+    return now is not None and now.flow_run is not None and now.flow_run.parent_task_run_id is not None
 
 
 def stop_stages(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:

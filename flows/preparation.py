@@ -1,5 +1,7 @@
 """Flow: text to token shards, and labelled examples to frozen sets."""
 
+from dataclasses import replace
+
 from prefect import flow
 
 from flows.lifecycle import examples_stage, text_stage
@@ -8,7 +10,7 @@ from flows.walk import do
 from tasks.config.config import Config
 from tasks.orchestration.parts import prepare_parts, task_runner
 from tasks.record.layout import home
-from tasks.stages.work import Result, in_one_part, prepare_work
+from tasks.stages.work import Result, Work, in_one_part
 
 
 @flow(name="prepare", flow_run_name="{name}", on_cancellation=[stop_stages])
@@ -21,10 +23,10 @@ def prepare(config: Config, name: RunName) -> Result:
         config: What is trained, on what, and how.
         name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
     """
-    open_run(config, name)
+    settled = open_run(config, name)
     for one in config.finetune:
         do([examples_stage(home(), one)], {})
-    return prepare_text(config)
+    return prepare_text(settled)
 
 
 def prepare_text(config: Config) -> Result:
@@ -32,11 +34,11 @@ def prepare_text(config: Config) -> Result:
     stage = text_stage(home(), config)
     work = stage.work({})
     if work.result() is None and not in_one_part(work.request, config.preparation):
-        text_in_parts.with_options(task_runner=task_runner(config.preparation))(config)
-    return do([stage], {})["dataset"]
+        text_in_parts.with_options(task_runner=task_runner(config.preparation))(work)
+    return do([replace(stage, ask=lambda made: work)], {})["dataset"]
 
 
 @flow(name="prepare text in parts", on_cancellation=[stop_stages])
-def text_in_parts(config: Config) -> None:
+def text_in_parts(work: Work) -> None:
     """Extract, clean, de-duplicate and tokenise, every part a task of its own."""
-    prepare_parts(prepare_work(home(), config))
+    prepare_parts(work)

@@ -9,6 +9,7 @@ from flows.walk import do
 from tasks.config.config import Config
 from tasks.plan import show_plan
 from tasks.pretrain import register_pretrained
+from tasks.record.layout import RunLayout, home
 from tasks.stages.work import Result
 
 
@@ -20,9 +21,8 @@ def pretrain(config: Config, name: RunName) -> Result:
         config: What is trained, on what, and how.
         name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
     """
-    run = open_run(config, name)
-    dataset = prepare_text(config)
+    dataset = prepare_text(open_run(config, name))
     show_plan(config, name, dataset)
-    base = do(pretraining(run, config), {"dataset": dataset})["base"]
+    base = do(pretraining(RunLayout(home(), name), config), {"dataset": dataset})["base"]
     register_pretrained(config, base)
     return base

@@ -32,8 +32,8 @@ class StageState:
 def plan_run(config: Config, name: str, home: Path) -> list[StageState]:
     """Every stage of the run in order, with its state. Starts nothing, and writes nothing but the cache of digests.
 
-    Raises RequestChangedError where a stage was begun with another request, and the errors of missing data and settings
-    that contradict the data.
+    Data sets on the hub are at a commit by now (`commits.pinned`). Raises RequestChangedError where a stage was begun with
+    another request, and the errors of missing data and settings that contradict the data.
     """
     run = RunLayout(home, name)
     states, found = look_at(pretraining(run, config), {}, home)

@@ -13,6 +13,7 @@ from tasks.planning.plan_text import plan_markdown
 from tasks.record.errors import ConfigError, UnplannedError
 from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, home
+from tasks.stages.requests import check_dataset
 from tasks.stages.work import Result
 
 logger = logging.getLogger("pretune")
@@ -22,9 +23,10 @@ logger = logging.getLogger("pretune")
 def show_plan(config: Config, name: str, dataset: Result) -> None:
     """Plan the run on the devices of this machine, once, for the report to compare with.
 
-    Raises ConfigError where the layout of the settings does not fit on its GPUs. On CPUs memory is shared with everything
-    else on the machine, so that the plan is only shown.
+    Raises ConfigError where the text does not fit the settings, and where their layout does not fit on the GPUs. On CPUs memory
+    is shared with everything else on the machine, so that the plan is only shown.
     """
+    check_dataset(config, dataset.manifest)
     run = RunLayout(home(), name)
     if run.plan.exists():
         return

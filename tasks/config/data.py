@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from tasks.config.places import Place
 from tasks.config.section import NAME_PATTERN, Section
 
 Source = Literal["sample", "text", "jsonl", "parquet", "csv", "mediawiki", "huggingface"]
@@ -17,7 +18,7 @@ class TextSource(Section):
     """Where the text comes from: the embedded sample, files of one kind (compressed or not), a MediaWiki XML dump, or a
     Hugging Face data set. A file of source `text` is cut into documents at three blank lines, and where it goes on for more
     than 32,768 characters."""
-    path: str | None = None
+    path: Annotated[str | None, Place()] = None
     """File, folder, glob or URL (s3://...) of the source; for `huggingface` a local folder or the name of a data set on the
     hub."""
     text_column: str = "text"
@@ -26,6 +27,9 @@ class TextSource(Section):
     """Configuration name of the hub data set; empty means its default."""
     huggingface_split: str = "train"
     """Split of the hub data set."""
+    huggingface_revision: str | None = Field(None, min_length=1)
+    """Commit, tag or branch of the hub data set; empty means its newest commit. What it is when a run begins, it stays for that
+    run."""
     max_documents: int | None = Field(None, ge=1)
     """Read at most this many documents, in one part; empty means all."""
     weight: float | None = Field(None, gt=0.0)
@@ -83,7 +87,7 @@ class DuplicatesConfig(Section):
     """Shorter paragraphs are never taken for copies."""
     paragraph_memory_megabytes: int = Field(256, ge=1)
     """Memory for remembering paragraphs; what does not fit is counted in the data card."""
-    against: tuple[str, ...] = ()
+    against: Annotated[tuple[str, ...], Place(or_name=True)] = ()
     """Earlier data sets (folders, or names below datasets/): what they hold is not taken again."""
 
 
@@ -94,7 +98,7 @@ class EvaluationSet(Section):
     """Names the set in the report."""
     source: Literal["text", "jsonl", "parquet", "csv"] = "jsonl"
     """Kind of its files."""
-    path: str
+    path: Annotated[str, Place()]
     """File, folder, glob or URL of its items."""
     text_columns: tuple[str, ...] = ("text",)
     """Columns that together are an item's text, such as question and answer (not used by `text`)."""
@@ -192,12 +196,13 @@ def check_source(section: str, given: Any) -> None:
         raise ValueError(f"{section}.path={given.path!r} has no effect with {section}.source='sample'; remove the path")
     if given.source != "sample" and given.path is None:
         raise ValueError(f"{section}.path is not set, and {section}.source={given.source!r} needs it; set {section}.path")
-    name = getattr(given, "huggingface_config", None)
-    if name is not None and given.source != "huggingface":
-        raise ValueError(
-            f"{section}.huggingface_config={name!r} has no effect with {section}.source={given.source!r}; "
-            "remove it or set source='huggingface'"
-        )
+    for field in ("huggingface_config", "huggingface_revision"):
+        value = getattr(given, field, None)
+        if value is not None and given.source != "huggingface":
+            raise ValueError(
+                f"{section}.{field}={value!r} has no effect with {section}.source={given.source!r}; "
+                "remove it or set source='huggingface'"
+            )
 
 
 def check_mixture(data: "DataConfig") -> None:

@@ -1,16 +1,17 @@
 """What a person can set about the tokenizer and the model's shape."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from tasks.config.places import Place
 from tasks.config.section import Section, nearest
 
 
 class TokenizerConfig(Section):
     model_config = ConfigDict(title="Tokenizer")
 
-    path: str | None = None
+    path: Annotated[str | None, Place()] = None
     """Folder or tokenizer.json of a tokenizer to take; empty means one is trained on the training text."""
     vocab_size: int | None = Field(None, ge=300, le=1_000_000)
     """Entries of the byte-level BPE to train, special tokens included; from 300; empty means 8192."""

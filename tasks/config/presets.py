@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from tasks.config.config import Config
+from tasks.config.section import Section, section_in
 from tasks.record.errors import ConfigError
 from tasks.record.layout import REPOSITORY
 
@@ -119,9 +120,8 @@ def explain(error: ValidationError) -> str:
 
 def known_fields(path: list[Any]) -> list[str]:
     """Field names of the section at `path`."""
-    section: type[BaseModel] = Config
+    section: type[Section] = Config
     for part in path:
         if isinstance(part, str):
-            annotation = section.model_fields[part].annotation
-            section = next(t for t in (annotation, *getattr(annotation, "__args__", ())) if hasattr(t, "model_fields"))
+            section = section_in(section.model_fields[part].annotation) or section
     return list(section.model_fields)

@@ -1,6 +1,6 @@
 """What every section of the configuration shares."""
 
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,12 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section that a field of this type holds, once or in a list."""
+    candidates = (annotation, *get_args(annotation))
+    return next((one for one in candidates if isinstance(one, type) and issubclass(one, Section)), None)
 
 
 def nearest(value: int, unit: int) -> str:

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from tasks.config.cron import check_cron
 from tasks.config.data import check_source
+from tasks.config.places import Place
 from tasks.config.section import NAME_PATTERN, Fraction, Section
 
 
@@ -130,7 +131,7 @@ class ExamplesConfig(Section):
 
     source: Literal["sample", "jsonl", "parquet", "csv"] = "sample"
     """Where the examples come from: the embedded sample or local files of one kind."""
-    path: str | None = None
+    path: Annotated[str | None, Place()] = None
     """File, folder or glob of the source."""
     text_column: str = "text"
     """Classification: column with the text."""

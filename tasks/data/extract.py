@@ -106,13 +106,12 @@ def read_raw(
     """The documents of all units, as many as are wanted."""
     number = units[0]["source"]
     source = preparation.data.sources[number]
-    revision = preparation.request.identity["source"]["sources"][number].get("revision")
     limits = reading_limits(preparation.data.limits)
     found = (
         document
         for values in units
         for document in read_unit(
-            Unit(**{k: v for k, v in values.items() if k != "source"}), source, limits, quarantine, meter, dropped, revision
+            Unit(**{k: v for k, v in values.items() if k != "source"}), source, limits, quarantine, meter, dropped
         )
     )
     return islice(found, source.max_documents)

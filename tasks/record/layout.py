@@ -157,6 +157,16 @@ class RunLayout:
         return self.path / "config.json"
 
     @property
+    def inputs(self) -> Path:
+        """Which commits this run reads of data sets on the hub."""
+        return self.path / "inputs.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever adds to `inputs`."""
+        return self.path / "lock"
+
+    @property
     def plan(self) -> Path:
         """What the pre-training was expected to take, before it began."""
         return self.path / "plan.json"

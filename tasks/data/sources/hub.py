@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.config.data import TextSource
 from tasks.data.inputs.files import check_allowed, check_url_allowed, first_line, is_url, visible_files
-from tasks.data.inputs.sources import HUB_PREFIX
+from tasks.data.inputs.sources import HUB_PREFIX, on_hub
 from tasks.data.sources.compression import HEAD_BYTES, compression_of, refused_format
 from tasks.data.sources.quarantine import Place
 from tasks.data.sources.rows import Reading, Row
@@ -18,8 +18,8 @@ from tasks.record.errors import DataError
 READ_BYTES = 1 << 20
 
 
-def read_huggingface(reading: Reading, data: TextSource, revision: str | None) -> Iterator[Row]:
-    """Rows of `data.path`, streamed; a data set on the hub is read at the commit `revision`.
+def read_huggingface(reading: Reading, data: TextSource) -> Iterator[Row]:
+    """Rows of `data.path`, streamed; a data set on the hub is read at the commit `data.huggingface_revision`.
 
     A file that `datasets` cannot read ends the reading, whatever the policy: it does not say which row is bad.
     """
@@ -31,7 +31,7 @@ def read_huggingface(reading: Reading, data: TextSource, revision: str | None) -
     meter.total, meter.done = data.max_documents or 0, 0
     number = 0
     try:
-        rows = open_rows(data, revision, reading.limits)
+        rows = open_rows(data, reading.limits)
         for number in count(1):
             values = next(rows, None)
             if values is None:
@@ -44,13 +44,13 @@ def read_huggingface(reading: Reading, data: TextSource, revision: str | None) -
                         "; mend the data set, data.huggingface_config or data.huggingface_split") from None  # fmt: skip
 
 
-def open_rows(data: TextSource, revision: str | None, limits: Limits) -> Iterator[dict[str, Any]]:
+def open_rows(data: TextSource, limits: Limits) -> Iterator[dict[str, Any]]:
     from datasets import DatasetDict, load_dataset_builder, load_from_disk
     from huggingface_hub import constants, snapshot_download
 
-    path, split = data.path or "", data.huggingface_split
+    path, split, revision = data.path or "", data.huggingface_split, data.huggingface_revision
     local = Path(path).expanduser()
-    if not local.exists():
+    if on_hub(data):
         check_url_allowed(f"{HUB_PREFIX}{path}", "data.path")
         place = f"{HUB_PREFIX}{path}@{revision}/"
         if constants.HF_HUB_OFFLINE:

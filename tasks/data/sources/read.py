@@ -51,12 +51,10 @@ def read_unit(
     quarantine: Quarantine,
     meter: Meter,
     dropped: Counter[str],
-    revision: str | None = None,
 ) -> Iterator[RawDocument]:
     """The documents of a unit, each of which UTF-8 can hold; what a dump has beside articles is counted in `dropped`.
 
-    `revision` is the commit of a data set on the hub. Raises DataError for a file that is bad as a whole, and under the policy
-    `fail` for a bad row.
+    Raises DataError for a file that is bad as a whole, and under the policy `fail` for a bad row.
     """
     reading = Reading(unit, limits, quarantine, meter)
     if source.source == "text":
@@ -66,7 +64,7 @@ def read_unit(
     if source.source == "huggingface":
         from tasks.data.sources.hub import read_huggingface
 
-        return documents(read_huggingface(reading, source, revision), source.text_column, reading)
+        return documents(read_huggingface(reading, source), source.text_column, reading)
     column = "text" if source.source == "sample" else source.text_column
     return documents(unit_rows(source.source, reading, (column,), texts=True), column, reading)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from tasks.config.data import TextSource
 from tasks.data.inputs.files import InputFile, first_line, input_files, is_url, local_path, remote_errors
+from tasks.data.inputs.sources import on_hub
 from tasks.data.sources.compression import HEAD_BYTES, compression_of
 from tasks.data.sources.lines import has_quotes, split_lines
 from tasks.data.sources.streams import open_raw
@@ -48,7 +49,7 @@ def input_units(source: TextSource, num_bytes: int = UNIT_BYTES, field: str = "d
         return [Unit("the sample", "sample", "sample")]
     path = source.path or ""
     if source.source == "huggingface":
-        return [Unit(path, Path(path).name if Path(path).expanduser().exists() else path, "huggingface")]
+        return [Unit(path, path if on_hub(source) else Path(path).name, "huggingface")]
     split = SPLITTERS[source.source]
     return [unit for file in input_files(source.source, path, field) for unit in split(file, source, num_bytes)]
 

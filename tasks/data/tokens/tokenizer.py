@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, processors
 
-from tasks.data.inputs.sources import first_line, tokenizer_files
+from tasks.data.inputs.files import first_line
+from tasks.data.inputs.sources import tokenizer_files
 from tasks.data.tokens.bpe_training import first_characters, train_bpe, write_sample
 from tasks.record.errors import DataError
 from tasks.record.files import write_json

@@ -48,6 +48,8 @@ WRONG = [
      "two"),
     ({"data": {"huggingface_config": "en"}},
      "data.huggingface_config='en' has no effect with data.source='sample'; remove it or set source='huggingface'"),
+    ({"data": {"source": "text", "path": "a.txt", "huggingface_revision": "v1"}},
+     "data.huggingface_revision='v1' has no effect with data.source='text'; remove it or set source='huggingface'"),
     ({"finetune": [{"name": "a"}, {"name": "b"}, {"name": "a"}]},
      "finetune.name='a' is used twice, or is 'base'; choose another name"),
     ({"finetune": [{"name": "base"}]}, "finetune.name='base' is used twice, or is 'base'; choose another name"),

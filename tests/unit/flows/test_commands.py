@@ -5,16 +5,16 @@ import sys
 import pytest
 
 from flows.__main__ import main
-from flows.commands import with_absolute_paths
-from tasks.config.config import Config
 from tasks.config.presets import load_config
 from tasks.data.__main__ import main as prepare_data
+from tasks.data.inputs.sources import located
 from tasks.record.files import file_entries, write_json
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Input, Manifest, write_manifest
 from tasks.stages.work import examples_work, prepare_work, promote_work
 from tests.kit.datasets import finetuning, pretraining, written_dataset
 from tests.kit.finished_runs import finish_evaluation, finish_pretraining, finished_result, tiny_values, write_inputs
+from tests.kit.hub import hub_in_place
 from tests.kit.registered_stages import finished_training
 
 LIBRARIES = ("prefect", "mlflow", "torch", "transformers", "datasets")
@@ -268,24 +268,8 @@ def test_lineage_imports_nothing_heavy_where_nothing_is_registered(home, traced)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
 
 
-def test_urls_and_relative_paths_of_every_source_mean_what_they_say(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "earlier").mkdir()
-    data = {
-        "source": "jsonl", "path": "s3://bucket/rows.jsonl",
-        "mixture": [{"name": "more", "source": "text", "path": "books"}],
-        "decontamination": {"evaluations": [{"name": "quiz", "path": "quiz.jsonl"}]},
-        "duplicates": {"against": ["earlier", "novels-0123456789ab"]},
-    }  # fmt: skip
-    found = with_absolute_paths(Config.model_validate({"data": data})).data
-    assert found.path == "s3://bucket/rows.jsonl"
-    assert found.mixture[0].path == str(tmp_path / "books")
-    assert found.decontamination.evaluations[0].path == str(tmp_path / "quiz.jsonl")
-    assert found.duplicates.against == (str(tmp_path / "earlier"), "novels-0123456789ab")
-
-
 def test_prepare_says_what_is_prepared_and_starts_nothing_where_it_is_done(home, preset, tmp_path, capsys):
-    config = with_absolute_paths(load_config([preset]))
+    config = located(load_config([preset]))
     for work in (prepare_work(home, config), examples_work(home, config.finetune[0])):
         write_json(work.stage.request, work.request)
         assert prepare_data([str(work.stage.path)]) == 0
@@ -297,3 +281,12 @@ def test_prepare_says_what_is_prepared_and_starts_nothing_where_it_is_done(home,
     said = capsys.readouterr().out
     assert "kept documents" in said
     assert "data_card.md" in said
+
+
+def test_a_revision_that_the_hub_does_not_have_is_refused_and_leaves_nothing(home, preset, capsys, monkeypatch):
+    hub_in_place(monkeypatch)
+    on_the_hub = ["--set", "data.source=huggingface", "--set", "data.path=someone/texts"]
+    said = refusal(capsys, "run", preset, *on_the_hub, "--set", "data.huggingface_revision=v9")
+    assert "data.huggingface_revision='v9' is no commit, tag or branch of 'someone/texts' on the hub; mend it" in said
+    assert main(["run", preset, *on_the_hub, "--set", "data.huggingface_revision=v1", "--dry-run"]) == 0
+    assert not (home / "runs").exists(), "nor does a dry run"

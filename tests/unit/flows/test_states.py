@@ -106,6 +106,14 @@ def test_a_changed_setting_is_refused_by_its_name(home, tmp_path, config):
         plan_run(parse_config(values), "r", home)
 
 
+def test_a_changed_text_is_noticed(home, tmp_path, config):
+    finish_pretraining(home, config, "r")
+    text = tmp_path / "in" / "text.jsonl"
+    text.write_text(text.read_text().replace("number 7.", "number 8."))
+
+    assert states_by_name(config, home)["prepare text"] == "to do"
+
+
 def test_a_changed_launch_is_not_another_request(home, tmp_path, config):
     finish_pretraining(home, config, "r")
     values = tiny_values(tmp_path / "in")

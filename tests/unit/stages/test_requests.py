@@ -163,6 +163,18 @@ def test_the_settings_of_a_request_are_those_it_was_made_from() -> None:
     assert [source.weight for source in data.sources] == [None, None], "the training's business"
 
 
+def test_the_commit_of_a_hub_data_set_is_what_it_is_and_no_setting() -> None:
+    commits = ["1" * 40, None]
+    mixture = [OTHER | {"source": "huggingface", "huggingface_revision": "v2"}]
+    config = parse_config(
+        {"data": {"source": "huggingface", "path": "a/b", "huggingface_revision": "main", "mixture": mixture}}
+    )
+    found = [{"revision": commits[0]}, {"sha256": "folder"}]
+    request = prepare_request(config, {"sources": found, "evaluations": []}, None, {})
+    assert "huggingface_revision" not in str(request.identity["data"])
+    assert [source.huggingface_revision for source in prepare_settings(request)[0].sources] == commits
+
+
 def test_shares_of_the_sources_are_part_of_the_training() -> None:
     def trained(**data: Any) -> Request:
         mixture = [OTHER | data.pop("other", {})]

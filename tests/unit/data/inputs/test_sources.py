@@ -12,6 +12,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from tasks.config.config import Config
 from tasks.config.data import TextSource
 from tasks.config.model import TokenizerConfig
 from tasks.config.training import ExamplesConfig
@@ -164,38 +165,57 @@ def test_a_local_hugging_face_folder_is_known_by_its_content(folder, tmp_path):
         data_identity(tmp_path / "home", TextSource(source="huggingface", path=str(folder / "a.jsonl")))
 
 
-def test_a_data_set_on_the_hub_is_known_by_its_commit(tmp_path, monkeypatch):
+def test_a_data_set_on_the_hub_is_known_by_its_commit(tmp_path):
     commit = "0123456789abcdef0123456789abcdef01234567"
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    config = TextSource(source="huggingface", path="someone/texts", huggingface_config="en", huggingface_split="validation")
-    with pytest.raises(DataError, match=r"'someone/texts' is neither a local folder nor in the Hugging Face cache"):
-        data_identity(tmp_path, config)
-    cached = tmp_path / "hub" / "datasets--someone--texts"
-    (cached / "refs").mkdir(parents=True)
-    (cached / "refs" / "main").write_text(commit)
-    (cached / "snapshots" / commit).mkdir(parents=True)
+    config = TextSource(
+        source="huggingface", path="someone/texts", huggingface_config="en", huggingface_split="validation",
+        huggingface_revision=commit,
+    )  # fmt: skip
     assert data_identity(tmp_path, config) == {
         "name": "someone/texts", "config": "en", "split": "validation", "revision": commit
     }  # fmt: skip
-    with pytest.raises(DataError, match=r"'\./gone/folder/deep' is neither a local folder"):
-        data_identity(tmp_path, TextSource(source="huggingface", path="./gone/folder/deep"))
+    (listed,) = files_listing(tmp_path, config)
+    assert listed == {"name": "someone/texts", "size_bytes": None, "sha256": None, "version": commit}
 
 
-def test_a_hub_that_cannot_be_reached_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(DataError, match=r"'someone/texts' is no local folder and the hub cannot be reached \(.*\); go online"):
-        data_identity(tmp_path, TextSource(source="huggingface", path="someone/texts"))
+def test_a_revision_of_a_local_folder_is_refused(folder, tmp_path):
+    config = TextSource(source="huggingface", path=str(folder), huggingface_revision="v1")
+    with pytest.raises(DataError) as found:
+        data_identity(tmp_path, config, "data.mixture[web].path")
+    assert str(found.value) == (
+        f"data.mixture[web].huggingface_revision='v1' has no effect with data.mixture[web].path='{folder}', which is a folder "
+        "of this machine; remove it"
+    )
 
 
 def test_paths_become_absolute_and_names_on_the_hub_stay(folder, monkeypatch):
+    def path(source: str, given: str | None) -> str | None:
+        return located(TextSource(source=source, path=given)).path
+
     monkeypatch.chdir(folder.parent)
-    assert located("jsonl", "corpus/*.jsonl") == f"{folder}/*.jsonl"
-    assert located("huggingface", "corpus") == str(folder)
-    assert located("huggingface", "someone/texts") == "someone/texts"
-    assert located("sample", None) is None
-    assert located("jsonl", "s3://bucket/corpus/*.jsonl") == "s3://bucket/corpus/*.jsonl"
+    assert path("jsonl", "corpus/*.jsonl") == f"{folder}/*.jsonl"
+    assert path("jsonl", "gone") == f"{folder.parent}/gone"
+    assert path("huggingface", "corpus") == str(folder)
+    assert path("huggingface", "someone/texts") == "someone/texts"
+    assert path("sample", None) is None
+    assert path("jsonl", "s3://bucket/corpus/*.jsonl") == "s3://bucket/corpus/*.jsonl"
+    assert located(TokenizerConfig(path="gone")).path == f"{folder.parent}/gone"
+
+
+def test_urls_and_relative_paths_of_every_source_mean_what_they_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "earlier").mkdir()
+    data = {
+        "source": "jsonl", "path": "s3://bucket/rows.jsonl",
+        "mixture": [{"name": "more", "source": "text", "path": "books"}],
+        "decontamination": {"evaluations": [{"name": "quiz", "path": "quiz.jsonl"}]},
+        "duplicates": {"against": ["earlier", "novels-0123456789ab"]},
+    }  # fmt: skip
+    found = located(Config.model_validate({"data": data})).data
+    assert found.path == "s3://bucket/rows.jsonl"
+    assert found.mixture[0].path == str(tmp_path / "books")
+    assert found.decontamination.evaluations[0].path == str(tmp_path / "quiz.jsonl")
+    assert found.duplicates.against == (str(tmp_path / "earlier"), "novels-0123456789ab")
 
 
 def test_flows_pay_only_for_the_standard_library():

@@ -7,11 +7,14 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from tasks.config.data import TextSource
+from tasks.data.finish import SOURCES_FILE
 from tasks.data.sources.quarantine import Quarantine
 from tasks.data.sources.read import read_unit
 from tasks.data.sources.streams import Limits, Meter
 from tasks.data.sources.units import input_units
 from tasks.record.errors import DataError
+from tasks.record.files import read_json
+from tasks.record.manifest import Manifest
 from tests.kit.reading import read_all
 
 TEXTS = [f"The {n}th text: naïve café" for n in range(100)]
@@ -41,18 +44,39 @@ def test_a_folder_of_files(tmp_path):
     assert read_all("huggingface", tmp_path / "files", huggingface_split="validation").texts == TEXTS
 
 
-def test_one_in_the_cache_of_the_hub(tmp_path, monkeypatch):
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Writes texts as a commit of someone/texts into the cache of the hub, which is then the newest one."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    cached, commit = tmp_path / "hub" / "datasets--someone--texts", "0123456789abcdef0123456789abcdef01234567"
-    (cached / "blobs").mkdir(parents=True)
-    jsonl(cached / "blobs" / "digest", TEXTS)
-    (cached / "snapshots" / commit).mkdir(parents=True)
-    (cached / "snapshots" / commit / "train.jsonl").symlink_to(cached / "blobs" / "digest")
-    given = TextSource(source="huggingface", path="someone/texts")
+    folder = tmp_path / "hub" / "datasets--someone--texts"
+
+    def write(commit, texts):
+        jsonl(folder / "blobs" / commit, texts)
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        (folder / "snapshots" / commit / "train.jsonl").symlink_to(folder / "blobs" / commit)
+        (folder / "refs").mkdir(exist_ok=True)
+        (folder / "refs" / "main").write_text(commit)
+
+    return write
+
+
+def test_one_in_the_cache_of_the_hub(cached):
+    cached("1" * 40, TEXTS)
+    given = TextSource(source="huggingface", path="someone/texts", huggingface_revision="1" * 40)
     (unit,) = input_units(given)
-    found = read_unit(unit, given, Limits(), Quarantine(None, "fail"), Meter(), {}, revision=commit)
+    found = read_unit(unit, given, Limits(), Quarantine(None, "fail"), Meter(), {})
     assert [(document.text, document.where) for document in found][:1] == [(TEXTS[0], "someone/texts row 1")]
+
+
+def test_a_preparation_reads_the_commit_that_it_was_asked_for(prepared, cached):
+    cached("1" * 40, TEXTS)
+    cached("2" * 40, TEXTS[:50])
+    code, stage = prepared({"source": "huggingface", "path": "someone/texts", "huggingface_revision": "1" * 40})
+    assert code == 0
+    assert Manifest.read(stage.manifest).metrics["read_documents"] == 100
+    (source,) = read_json(stage.path / SOURCES_FILE)
+    assert [file["version"] for file in source["files"]] == ["1" * 40]
 
 
 def test_rows_of_another_schema_are_refused_like_any_other(tmp_path):
