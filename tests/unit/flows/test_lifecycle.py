@@ -3,12 +3,12 @@ import pytest
 from flows.lifecycle import finetuning, pretraining, promotion
 from tasks.config.presets import parse_config
 from tasks.record.layout import RunLayout
-from tests.kit.finished_runs import finish, finish_evaluation, finish_pretraining, tiny_config, tiny_values
+from tests.kit.finished_runs import config_on_files, finish_evaluation, finish_pretraining, finished_result, tiny_values
 
 
 @pytest.fixture
 def config(tmp_path):
-    return tiny_config(tmp_path / "in")
+    return config_on_files(tmp_path / "in")
 
 
 def test_every_stage_needs_what_was_made_before_it_only(home, config):
@@ -27,7 +27,7 @@ def test_the_decision_is_asked_about_the_candidate_and_what_it_is_compared_with(
     run, one = RunLayout(home, "r"), config.finetune[0]
     made = {"base": finish_pretraining(home, config, "r")[1]}
     for stage in finetuning(run, config, one):
-        made[stage.role] = finish(stage.work(made))
+        made[stage.role] = finished_result(stage.work(made))
 
     work = promotion(run, config, one)[0].work(made)
 

@@ -10,7 +10,7 @@ from tasks.record.errors import DataError, RequestChangedError
 from tasks.record.files import read_json
 from tasks.record.layout import RunLayout
 from tasks.stages.work import prepare_work
-from tests.kit.finished_runs import finish_pretraining, tiny_config, tiny_values
+from tests.kit.finished_runs import config_on_files, finish_pretraining, tiny_values
 from tests.kit.hub import FIRST, SECOND, Hub, hub_in_place
 
 
@@ -21,14 +21,14 @@ def hub(monkeypatch) -> Hub:
 
 @pytest.fixture
 def on_the_hub(tmp_path) -> Config:
-    tiny_config(tmp_path / "in")
+    config_on_files(tmp_path / "in")
     values = tiny_values(tmp_path / "in")
     values["data"] |= {"source": "huggingface", "path": "someone/texts"}
     return parse_config(values)
 
 
 def test_the_run_has_its_configuration_as_it_was_given(home, tmp_path):
-    config = tiny_config(tmp_path / "in")
+    config = config_on_files(tmp_path / "in")
     assert open_run(config, "r") == config
     assert read_json(RunLayout(home, "r").config) == config.model_dump(mode="json")
 
@@ -64,7 +64,7 @@ def test_a_refused_run_writes_nothing(home, on_the_hub, hub, tmp_path):
 
 
 def test_a_flow_inside_of_another_one_asks_only_where_the_configuration_is_another(home, tmp_path, monkeypatch):
-    config = tiny_config(tmp_path / "in")
+    config = config_on_files(tmp_path / "in")
     assert not parameters.inside_of_a_flow()
     monkeypatch.setattr(parameters, "inside_of_a_flow", lambda: True)
     planned = []

@@ -4,7 +4,7 @@ from flows.lifecycle import finetuning, pretraining, promotion
 from flows.walk import VERBS, do
 from tasks.config.presets import parse_config
 from tasks.record.layout import RunLayout
-from tests.kit.finished_runs import DATASET_METRICS, finish, tiny_config, tiny_values, write_inputs
+from tests.kit.finished_runs import DATASET_METRICS, config_on_files, finished_result, tiny_values, write_inputs
 
 
 def test_every_stage_has_its_verb(home, tmp_path):
@@ -21,13 +21,13 @@ def test_every_stage_has_its_verb(home, tmp_path):
 
 @pytest.mark.parametrize("answer", ["promote", "reject"])
 def test_what_is_there_is_not_made_again_and_what_is_not_needed_is_left_out(home, tmp_path, monkeypatch, answer):
-    config = tiny_config(tmp_path / "in")
+    config = config_on_files(tmp_path / "in")
     run, one = RunLayout(home, "r"), config.finetune[0]
     calls = []
 
     def verb(stage, made):
         calls.append(stage.name)
-        return finish(stage.work(made), DATASET_METRICS, {"decision": answer})
+        return finished_result(stage.work(made), DATASET_METRICS, {"decision": answer})
 
     for role in VERBS:
         monkeypatch.setitem(VERBS, role, verb)
