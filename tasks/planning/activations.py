@@ -1,31 +1,56 @@
 """Activations that a layer saves for its backward pass, in bytes per token.
 
-Letters as in Korthikanti et al. 2022 (arXiv:2205.05198), whose table 2 these follow, with what transformers' modules save under
-autocast or FSDP2 instead of what Megatron-LM's do: D hidden_size, A query width, K key-value width, F feed-forward width, L
-sequence_length, H query heads; c bytes of the compute dtype, r of the residual stream. A test compares each with what autograd
-really saved.
+As in table 2 of Korthikanti et al. 2022 (arXiv:2205.05198), with what transformers' modules save under autocast or FSDP2
+instead of what Megatron-LM's do. Widths are those on this tensor rank. A test compares each with what autograd really saved.
 """
 
 from tasks.planning.work import Work
 
+FP32_BYTES, BF16_BYTES = 4, 2
+STATISTIC_BYTES = FP32_BYTES
+"""Of each token that a norm reads, or of each token and head that fused attention reads (its log-sum-exp)."""
+
 
 def layer_activations(work: Work) -> float:
     """Bytes that one layer saves for its backward pass, per token."""
-    shape, tensor = work.shape, work.layout.tensor_parallel
-    c, r = work.compute_bytes, work.residual_bytes
+    shape, tensor, compute_bytes = work.shape, work.layout.tensor_parallel, work.compute_bytes
     heads = shape.num_heads / tensor
     query, key, width = shape.attention_width / tensor, shape.key_value_width / tensor, shape.width / tensor
-    d = shape.hidden_size
-    # LayerNorm: its input and two statistics; one matrix reads each. RMSNorm: its input in fp32, one statistic, the normalised
-    # input in its own dtype; autocast makes a copy of an fp32 norm for each of the five matrices that read one.
-    layer_norms = 2 * (r * d + 2 * r) + 2 * c * d
-    rms_norms = 2 * (4 * d + 4 + r * d) + c * d * (5 if c < r else 2)
-    norms = layer_norms if shape.norm_bias else rms_norms
     attention = attention_activations(work, query, heads)
     if shape.query_key_norm:
-        attention += (4 + c) * (query + key) + 4 * (heads + heads * key / query)
-    feed_forward = (4 if shape.gated else work.convention.plain_feed_forward_tensors) * c * width
-    return norms + attention + feed_forward + 2 * dropout_mask(work, c)
+        # An RMSNorm of each head of queries and keys: input in fp32, normalised input, and a statistic of each head.
+        attention += (FP32_BYTES + compute_bytes) * (query + key) + STATISTIC_BYTES * (heads + heads * key / query)
+    feed_forward = feed_forward_tensors(work) * compute_bytes * width
+    # Two dropouts: behind attention and behind the feed-forward part.
+    return norm_activations(work) + attention + feed_forward + 2 * dropout_mask(work, compute_bytes)
+
+
+def norm_activations(work: Work) -> float:
+    """Bytes that a layer's two norms save, and the copies of their output that matrices save as their input."""
+    hidden, compute_bytes, residual_bytes = work.shape.hidden_size, work.compute_bytes, work.residual_bytes
+    if work.shape.norm_bias:
+        # Each norm is read by one matrix: GPT-2 has one for queries, keys and values.
+        return 2 * (residual_bytes * hidden + 2 * residual_bytes) + 2 * compute_bytes * hidden
+    # Autocast makes a copy of an fp32 output for each of the five matrices that read one; else they share the output.
+    copies = 5 if compute_bytes < residual_bytes else 2
+    return 2 * (FP32_BYTES * hidden + STATISTIC_BYTES + residual_bytes * hidden) + compute_bytes * hidden * copies
+
+
+def final_norm_activations(work: Work) -> float:
+    """Bytes that the norm behind the last layer saves, as those of a layer do."""
+    hidden, residual_bytes = work.shape.hidden_size, work.residual_bytes
+    if work.shape.norm_bias:  # LayerNorm: its input, mean and reciprocal deviation.
+        return residual_bytes * hidden + 2 * residual_bytes
+    # RMSNorm: its input in fp32, one statistic, and the normalised input in its own dtype, which the weights multiply.
+    return FP32_BYTES * hidden + STATISTIC_BYTES + residual_bytes * hidden
+
+
+def feed_forward_tensors(work: Work) -> int:
+    """Tensors of the feed-forward width that a layer saves.
+
+    SwiGLU has four: the gate's product, its SiLU, the other product, and what the last matrix reads.
+    """
+    return 4 if work.shape.gated else work.convention.plain_feed_forward_tensors
 
 
 def dropout_mask(work: Work, input_bytes: int) -> float:
@@ -36,30 +61,41 @@ def dropout_mask(work: Work, input_bytes: int) -> float:
 
 def attention_activations(work: Work, query: float, heads: float) -> float:
     """Bytes that attention saves per token: queries, repeated keys and values, output, and scores or mask."""
-    c, length = work.compute_bytes, work.sequence_length
+    compute_bytes, length = work.compute_bytes, work.sequence_length
     if work.convention.score_bytes is not None:
         key = work.shape.key_value_width / work.layout.tensor_parallel
-        return c * (2 * query + 2 * key) + work.convention.score_bytes * heads * length
+        return compute_bytes * (2 * query + 2 * key) + work.convention.score_bytes * heads * length
     if work.attention == "eager":
-        # Probabilities in fp32 and, where that is another dtype, in the compute dtype; with dropout (GPT-2, whose probabilities
-        # stay in the dtype of its weights) a mask and a product too.
-        scores = (4 if c == 4 else 4 + c) if not work.shape.dropout else work.residual_bytes + 2 * c
-        return 4 * c * query + scores * heads * length
-    if work.shape.dropout:  # no fused kernel for this on a CPU: fp32 queries, keys and values, probabilities, mask, product
-        return (12 + c) * query + 12 * heads * length
-    return 4 * c * query + 4 * heads + c * length
+        return 4 * compute_bytes * query + eager_score_bytes(work) * heads * length
+    if work.shape.dropout:
+        # No fused kernel for this on a CPU: queries, keys and values in fp32 and the output; probabilities, mask and product.
+        return (3 * FP32_BYTES + compute_bytes) * query + 3 * FP32_BYTES * heads * length
+    return 4 * compute_bytes * query + STATISTIC_BYTES * heads + compute_bytes * length
+
+
+def eager_score_bytes(work: Work) -> int:
+    """Bytes that plain attention saves of each pair of a query and a key, for each head."""
+    compute_bytes = work.compute_bytes
+    if work.shape.dropout:
+        # GPT-2, whose probabilities stay in the dtype of its weights; a mask and a product too.
+        return work.residual_bytes + 2 * compute_bytes
+    # Probabilities in fp32 and, where that is another dtype, in the compute dtype.
+    return FP32_BYTES if compute_bytes == FP32_BYTES else FP32_BYTES + compute_bytes
 
 
 def checkpointed_activations(work: Work) -> float:
     """Bytes that one layer keeps between its passes, per token, by the kind of activation checkpointing."""
-    shape, tensor, c = work.shape, work.layout.tensor_parallel, work.compute_bytes
-    kind, d = work.activation_checkpointing, shape.hidden_size
-    if kind == "none":
+    shape, tensor, compute_bytes = work.shape, work.layout.tensor_parallel, work.compute_bytes
+    if work.activation_checkpointing == "none":
         return layer_activations(work)
-    kept = float(work.residual_bytes * d)
-    if kind == "selective":
+    kept = float(work.residual_bytes * shape.hidden_size)  # the layer's input
+    if work.activation_checkpointing == "selective":
+        # Outputs of `partition.SAVED_OPERATIONS`: queries, keys and values, attention, the last matrix of attention and that of
+        # the feed-forward part, whose other matrices follow.
         query, key, width = shape.attention_width / tensor, shape.key_value_width / tensor, shape.width / tensor
-        kept += c * (query + 2 * key + query + 2 * d) + c * width * (2 if shape.gated else 1)
-        kept += work.compute_bytes * shape.num_heads / tensor * work.sequence_length if work.attention == "eager" else (
-            4 * shape.num_heads / tensor)  # fmt: skip
+        feed_forward = compute_bytes * width * (2 if shape.gated else 1)
+        kept += compute_bytes * (query + 2 * key + query + 2 * shape.hidden_size) + feed_forward
+        # Scores are a product of matrices too; fused attention keeps a statistic.
+        heads = shape.num_heads / tensor
+        kept += compute_bytes * heads * work.sequence_length if work.attention == "eager" else STATISTIC_BYTES * heads
     return kept

@@ -23,6 +23,7 @@ from tasks.config.parallel import Layout
 from tasks.planning.activations import layer_activations
 from tasks.planning.hardware import Accelerator
 from tasks.planning.work import Work, stages_of
+from tasks.training.measure.limits import MUON_ITERATIONS
 
 MATMUL_EFFICIENCY = 0.63
 SHORT_DIMENSION = 32
@@ -33,6 +34,14 @@ LINK_EFFICIENCY = 0.75
 OVERLAP = 0.9
 LATENCY_SECONDS = 2e-6
 NETWORK_LATENCY_SECONDS = 6e-6
+ADAMW_TRAFFIC_BYTES = 28
+"""Of each parameter in fp32: weight, gradient and two moments are read, all but the gradient are written."""
+CLIP_TRAFFIC_BYTES = 8
+"""Of each parameter in fp32: clipping reads its gradient and writes it."""
+LOGIT_TRAFFIC_BYTES = 16
+"""Of each logit: four times over the bus in fp32."""
+PASSES_OF_FORWARD = 3
+"""A forward pass and its backward pass take so many times the forward pass: of each product two gradients are made."""
 
 
 @dataclass(frozen=True)
@@ -82,37 +91,49 @@ def step_time(work: Work, device: Accelerator) -> StepTime:
 
 
 def optimizer_seconds(work: Work, device: Accelerator, elements: float, layers: int) -> float:
-    """Clipping and the update of this rank's shard; Muon's directions are computed whole on every rank, in 5 iterations."""
-    update = elements / work.layout.shard * (28 + 8) * work.state_scale / device.memory_bandwidth
+    """Clipping and the update of this rank's shard; Muon's directions are computed whole on every rank."""
+    traffic_bytes = elements / work.layout.shard * (ADAMW_TRAFFIC_BYTES + CLIP_TRAFFIC_BYTES) * work.state_scale
+    update = traffic_bytes / device.memory_bandwidth
     if work.optimizer == "adamw":
         return update
-    shape, d = work.shape, work.shape.hidden_size
-    shapes = (
-        [(d, shape.attention_width)] * 2 + [(d, shape.key_value_width)] * 2 + [(d, shape.width)] * (3 if shape.gated else 2)
-    )
-    flops = sum(5 * (4 * min(m) ** 2 * max(m) + 2 * min(m) ** 3) for m in shapes)
-    return update + layers * flops / (device.peak(work.precision) * matmul_efficiency(d, shape.width))
+    shape, hidden = work.shape, work.shape.hidden_size
+    # Queries and what attention puts out, keys and values, and the feed-forward matrices.
+    widths = [shape.attention_width] * 2 + [shape.key_value_width] * 2 + [shape.width] * (3 if shape.gated else 2)
+    flops = sum(orthogonal_flops(min(hidden, width), max(hidden, width)) for width in widths)
+    return update + layers * flops / (device.peak(work.precision) * matmul_efficiency(hidden, shape.width))
+
+
+def orthogonal_flops(short: int, long: int) -> int:
+    """FLOPs of `muon.orthogonal` for one matrix: the Gram matrix, its square, and their product with the matrix."""
+    return MUON_ITERATIONS * (4 * short**2 * long + 2 * short**3)
 
 
 def layer_seconds(work: Work, device: Accelerator) -> float:
     """Forward and backward pass of one layer for one micro-batch, recomputation included."""
-    shape, tensor, n = work.shape, work.layout.tensor_parallel, work.tokens
+    shape, tensor, tokens = work.shape, work.layout.tensor_parallel, work.tokens
     peak = device.peak(work.precision)
     narrow = min(shape.hidden_size, shape.attention_width / tensor, shape.width / tensor)
-    products = 6 * shape.layer_matrices(tensor) * n / (peak * matmul_efficiency(n, narrow))
-    attention = 12 * shape.attention_width / tensor * work.sequence_length * n / (peak * ATTENTION_EFFICIENCY)
-    between = TRAFFIC * layer_activations(work) * n / device.memory_bandwidth
+    # A multiplication and an addition for each weight and token, and twice for each pair of tokens: their score, and what it is
+    # multiplied with. Pairs are not halved for the causal mask (nor are they for MFU).
+    product_flops = PASSES_OF_FORWARD * 2 * shape.layer_matrices(tensor) * tokens
+    attention_flops = PASSES_OF_FORWARD * 4 * shape.attention_width / tensor * work.sequence_length * tokens
+    products = product_flops / (peak * matmul_efficiency(tokens, narrow))
+    attention = attention_flops / (peak * ATTENTION_EFFICIENCY)
+    between = TRAFFIC * layer_activations(work) * tokens / device.memory_bandwidth
+    # Another forward pass beside the three of before: of all, or of what lies between the products.
+    again = (PASSES_OF_FORWARD + 1) / PASSES_OF_FORWARD if work.activation_checkpointing == "selective" else 1
     if work.activation_checkpointing == "full":
-        return (products + attention + between + device.layer_overhead_seconds) * 4 / 3
-    again = 4 / 3 if work.activation_checkpointing == "selective" else 1
+        every = products + attention + between + device.layer_overhead_seconds
+        return every * (PASSES_OF_FORWARD + 1) / PASSES_OF_FORWARD
     return products + attention + (between + device.layer_overhead_seconds) * again
 
 
 def head_seconds(work: Work, device: Accelerator) -> float:
-    """Logits, their loss and both gradients for one micro-batch; fp32 logits go over the bus four times."""
-    shape, tensor, n = work.shape, work.layout.tensor_parallel, work.tokens
-    products = 6 * shape.embedding / tensor * n / (device.peak(work.precision) * matmul_efficiency(n, shape.hidden_size))
-    return products + 16 * shape.vocab_rows / tensor * n / device.memory_bandwidth
+    """Logits, their loss and both gradients for one micro-batch."""
+    shape, tensor, tokens = work.shape, work.layout.tensor_parallel, work.tokens
+    flops = PASSES_OF_FORWARD * 2 * shape.embedding / tensor * tokens
+    products = flops / (device.peak(work.precision) * matmul_efficiency(tokens, shape.hidden_size))
+    return products + LOGIT_TRAFFIC_BYTES * shape.vocab_rows / tensor * tokens / device.memory_bandwidth
 
 
 def tensor_parallel_seconds(work: Work, device: Accelerator, layers: int) -> float:
@@ -120,10 +141,10 @@ def tensor_parallel_seconds(work: Work, device: Accelerator, layers: int) -> flo
     layout = work.layout
     if layout.tensor_parallel == 1:
         return 0.0
-    size = work.tokens * work.shape.hidden_size * work.compute_bytes
+    hidden_bytes = work.tokens * work.shape.hidden_size * work.compute_bytes
     per_layer = 6 if work.activation_checkpointing == "full" else 4
-    one = all_reduce_seconds(size, device, layout.tensor_parallel, 1)
-    return (per_layer * layers + 2) * one
+    outside = 2  # what the embedding puts out, and in the backward pass the gradient that the head's rows give
+    return (per_layer * layers + outside) * all_reduce_seconds(hidden_bytes, device, layout.tensor_parallel, 1)
 
 
 def pipeline_seconds(work: Work, device: Accelerator) -> float:
@@ -131,11 +152,11 @@ def pipeline_seconds(work: Work, device: Accelerator) -> float:
     layout = work.layout
     if layout.pipeline_parallel == 1:
         return 0.0
-    size = work.tokens * work.shape.hidden_size * work.residual_bytes
+    hidden_bytes = work.tokens * work.shape.hidden_size * work.residual_bytes
     within = layout.world_size <= device.per_node
     bandwidth = device.link_bandwidth if within else device.network_bandwidth
     latency = LATENCY_SECONDS if within else NETWORK_LATENCY_SECONDS
-    return 2 * layout.virtual_stages * (size / (bandwidth * LINK_EFFICIENCY) + latency)
+    return 2 * layout.virtual_stages * (hidden_bytes / (bandwidth * LINK_EFFICIENCY) + latency)
 
 
 def data_parallel_seconds(work: Work, device: Accelerator, elements: float, passes: float) -> float:
@@ -143,17 +164,18 @@ def data_parallel_seconds(work: Work, device: Accelerator, elements: float, pass
     layout = work.layout
     if layout.data_parallel == 1:
         return 0.0
-    gradients = 4.0 * elements
+    weight_bytes, gradient_bytes = work.compute_bytes * elements, 4.0 * elements  # gradients are reduced in fp32
     if not work.uses_fsdp:
-        return all_reduce_seconds(gradients, device, layout.replicate, layout.tensor_parallel)
-    groups = work.shape.num_layers // layout.pipeline_parallel + 1
+        return all_reduce_seconds(gradient_bytes, device, layout.replicate, layout.tensor_parallel)
+    groups = work.shape.num_layers // layout.pipeline_parallel + 1  # FSDP2's: each layer, and what is outside of them
+    # Each pass of each micro-batch gathers; in a pipeline gathered weights stay for the step.
     gathers = 1 if layout.pipeline_parallel > 1 else 2 * work.micro_batches
-    gather = gather_seconds(work.compute_bytes * elements, device, layout.shard, layout.tensor_parallel, groups)
-    scatter = gather_seconds(gradients, device, layout.shard, layout.tensor_parallel, groups)
+    gather = gather_seconds(weight_bytes, device, layout.shard, layout.tensor_parallel, groups)
+    scatter = gather_seconds(gradient_bytes, device, layout.shard, layout.tensor_parallel, groups)
     scatters = 1 if work.waits_with_gradients else work.micro_batches
-    copies = all_reduce_seconds(gradients / layout.shard, device, layout.replicate, layout.tensor_parallel * layout.shard)
+    copies = all_reduce_seconds(gradient_bytes / layout.shard, device, layout.replicate, layout.tensor_parallel * layout.shard)
     hidden = OVERLAP * passes if layout.pipeline_parallel == 1 and device.overlaps else 0.0
-    copied = (2 * gathers * work.compute_bytes * elements + 2 * scatters * gradients) / device.memory_bandwidth
+    copied = (2 * gathers * weight_bytes + 2 * scatters * gradient_bytes) / device.memory_bandwidth
     if not device.overlaps:
         copied += device.layer_overhead_seconds * groups * (gathers + scatters)
     return max(0.0, gathers * gather + scatters * scatter + copies - hidden) + gather / groups + copied

@@ -31,7 +31,7 @@ class FlatGradients:
             start += parameter.numel()
 
     def zero(self) -> None:
-        self.buffer.zero_()
+        self.buffer.zero_()  # in place: a gradient that is None would be made anew by the next pass, outside of the buffer
 
     def reduce(self) -> None:
         """Sum over the ranks. All ranks call it."""
@@ -41,6 +41,7 @@ class FlatGradients:
         """Scale to at most `max_norm` (None: leave); returns the norm before it, a scalar tensor."""
         norm = square_sum(self.buffer).sqrt().float()
         if max_norm is not None:
+            # As torch's `clip_grad_norm_`, and as there without a branch, for which a GPU would have to be waited for.
             self.buffer *= (max_norm / (norm + 1e-6)).clamp(max=1.0)
         return norm
 
@@ -85,7 +86,7 @@ class ShardedGradients:
         square = torch.zeros((), dtype=torch.float64, device=device)
         for parameter in self._parameters.values():
             every.append(local_gradient(parameter))
-            if parameter is not self._tied_head:
+            if parameter is not self._tied_head:  # the embedding, on the first stage, has the same gradient and counts for both
                 square += square_sum(every[-1]) / num_copies(parameter, self._mesh)
         norm = self._mesh.ranks.sum_(square).sqrt().float()
         if max_norm is not None:

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from tasks.training.measure.limits import STACKED_ELEMENTS
+from tasks.training.measure.limits import MUON_ITERATIONS, STACKED_ELEMENTS
 from tasks.training.model.pieces import box_of
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the iteration's polynomial a x + b x^3 + c x^5, and the number of iterations below: Jordan et al. 2024."""
-ITERATIONS = 5
+"""Of the iteration's polynomial a x + b x^3 + c x^5: Jordan et al. 2024."""
 ADAMW_ROOT_MEAN_SQUARE = 0.2
 """Of AdamW's usual update, which Muon's is scaled to (Liu et al. 2025)."""
 
@@ -80,9 +79,11 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """Matrices (count, rows, columns) with the same singular vectors and singular values near 1, between about 0.7 and 1.2."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
+    x = matrices.mT if tall else matrices  # so that the Gram matrix is the smaller of the two
+    # No singular value is larger than this norm (Frobenius), so that none is above 1; from 1.27 on the iteration diverges.
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
-    for _ in range(ITERATIONS):
+    for _ in range(MUON_ITERATIONS):
         gram = x @ x.mT
+        # (a + b gram + c gram^2) x
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x

@@ -113,7 +113,7 @@ class Phase:
         """Samples that each source has given in this phase when the block begins."""
         places = block * self.block
         if self.totals is not None and self.block_of(places) < block:
-            return self.totals
+            return self.totals  # the end of the last block, which is longer than the others
         rounded = [places * cumulative // sum(self.shares) for cumulative in (0, *accumulate(self.shares))]
         return tuple(high - low for low, high in pairwise(rounded))
 

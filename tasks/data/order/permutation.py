@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 
 ROUNDS = 8
+"""Four are enough where the round function is random (Luby and Rackoff 1988); ours only mixes, so there are twice as many."""
 MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 """Of splitmix64's finaliser (Steele, Lea and Flood, 2014), the round function."""
 CHUNK = 4096
@@ -30,7 +31,7 @@ def permute(index: int | np.ndarray, size: int, seed: int, epoch: int) -> int | 
     values = np.asarray(index, dtype=np.int64)
     if size < 1 or (values.size and (values.min() < 0 or values.max() >= size)):
         raise ValueError(f"index must be in [0, {size}), and is {index}")
-    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
+    half_bits = max(1, ((size - 1).bit_length() + 1) // 2)  # 4^half_bits is at most 4 x size: hence the four passes
     keys = round_keys(seed, epoch, size)
     flat = encrypt(values.reshape(-1).astype(np.uint64), half_bits, keys)
     outside = np.flatnonzero(flat >= size)

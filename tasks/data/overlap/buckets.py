@@ -66,6 +66,7 @@ def buckets_of_band(
     `memory_bytes` are for the documents of a range of keys; one key's documents always come together.
     """
     ranges = max(1, -(-texts.num_documents * ENTRY_BYTES // memory_bytes))
+    # In later sweeps few documents are fresh: what shares no key with them is then left out before anything is sorted.
     few = 0 < np.count_nonzero(fresh) <= texts.num_documents // (8 * ranges)
     sought = keys_of_few(texts, fresh, band) if few else None
     for index in range(ranges):
@@ -74,9 +75,11 @@ def buckets_of_band(
             found = read_row(part.keys, band)
             wanted = (keeper[documents] == KEPT) & (found != NO_KEY)
             if ranges > 1:
+                # The upper half of a key is a fraction of 2^32, so that this is the number of its range, without a division.
                 wanted &= ((found >> np.uint64(32)) * np.uint64(ranges)) >> np.uint64(32) == np.uint64(index)
             chosen = np.flatnonzero(wanted)
             if sought is not None:
+                # A key beyond the last one sought meets NO_KEY behind it, which none of the chosen has.
                 chosen = chosen[sought[np.searchsorted(sought[:-1], found[chosen])] == found[chosen]]
             keys.append(found[chosen])
             numbers.append(chosen + documents.start)
@@ -93,7 +96,7 @@ def keys_of_few(texts: ComparedTexts, fresh: np.ndarray, band: int) -> np.ndarra
 
 def buckets_of(keys: np.ndarray, numbers: np.ndarray, fresh: np.ndarray) -> Buckets:
     """Buckets of two documents or more, one of them fresh; `numbers` ascend."""
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys, kind="stable")  # within a key the numbers still ascend: the earliest document comes first
     keys, numbers = keys[order], numbers[order]
     edges = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1], [True]])) if len(keys) else np.zeros(1, np.int64)
     lengths = np.diff(edges)

@@ -124,6 +124,7 @@ class ContaminationIndex:
         hashes, owners = np.concatenate(ngrams), np.concatenate(items)
         order = np.lexsort((owners, hashes))
         hashes, owners = hashes[order], owners[order]
+        # An n-gram that an item repeats has one owner more, not several: MAX_ITEMS counts items.
         again = np.concatenate([[False], (hashes[1:] == hashes[:-1]) & (owners[1:] == owners[:-1])])[: len(hashes)]
         hashes, owners = hashes[~again], owners[~again]
         _, positions, counts = np.unique(hashes, return_inverse=True, return_counts=True)
@@ -200,6 +201,8 @@ def check_into(
     """Count the matches of each document with each set, and mark the items."""
     words = np.empty(most_words(longest(offsets)), dtype=np.uint64)
     hashes = np.empty(len(words), dtype=np.uint64)
+    # For each set the last match that it was counted for, by number: with several items of a set that own an n-gram the match
+    # counts once, and nothing has to be cleared before the next one.
     counted = np.full(matches.shape[1], -1, dtype=np.int64)
     found = 0
     for document in range(len(offsets) - 1):

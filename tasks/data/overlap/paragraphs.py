@@ -89,7 +89,7 @@ def paragraph_hash(data: np.ndarray, first: int, end: int, min_characters: int) 
     value, characters = np.uint64(end - first), 0
     for at in range(first, end):
         value = (value ^ np.uint64(data[at])) * HASH_PRIME
-        characters += (data[at] & 0xC0) != 0x80
+        characters += (data[at] & 0xC0) != 0x80  # UTF-8's continuation bytes begin no character
     value = mixed(value)
     if characters < min_characters:
         return FREE_SLOT
@@ -182,6 +182,7 @@ def repeated_into(
     for document in range(len(kept)):
         if not kept[document]:
             continue
+        # All are looked up before one is added: what a document repeats of itself is no copy.
         for index in range(starts[document], starts[document + 1]):
             out[index] = slots[slot_of(hashes[index], slots)] != FREE_SLOT
         for index in range(starts[document], starts[document + 1]):
@@ -219,7 +220,7 @@ def cut_into(
         start, stop = offsets[document], offsets[document + 1]
         begin, cut = written, False
         count = paragraphs_into(data, start, stop, firsts, ends)
-        for paragraph in range(max(count, 1)):
+        for paragraph in range(max(count, 1)):  # a document without paragraphs is copied as if it were one
             first = firsts[paragraph] if paragraph else start
             following = firsts[paragraph + 1] if paragraph + 1 < count else stop
             long = count > 0 and paragraph_hash(data, firsts[paragraph], ends[paragraph], min_characters) != FREE_SLOT

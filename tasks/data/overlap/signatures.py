@@ -97,6 +97,7 @@ def band_keys_into(
                 key = (key ^ np.uint64(smallest[row])) * KEY_PRIME
                 key ^= key >> np.uint64(32)
             key = mixed(key)
+            # NO_KEY is kept for documents without words, whatever the hashes of others come to.
             out[band, document] = (key if key != NO_KEY else np.uint64(1)) if count else NO_KEY
 
 

@@ -173,6 +173,7 @@ def jaccard_into(sets: np.ndarray, starts: np.ndarray, firsts: np.ndarray, secon
         total, shared = (a_end - a) + (b_end - b), 0
         while a < a_end and b < b_end:
             left, right = sets[a], sets[b]
+            # Sums instead of branches: which side moves on is as good as random, and cannot be predicted.
             shared += left == right
             a += left <= right
             b += right <= left

@@ -4,8 +4,7 @@ import re
 
 import numpy as np
 
-from tasks.data.quality.characters import character_classes
-from tasks.data.quality.lines import C4_PHRASES, KEEP, c4_verdicts
+from tasks.data.quality.lines import KEEP, C4Limits, c4_verdicts, line_tables
 from tasks.data.quality.phrases import PhraseTable, phrase_table, phrases_in
 from tasks.data.quality.rules import C4
 
@@ -84,8 +83,7 @@ def is_boilerplate(line: str) -> bool:
 
 def bits_of(text: str) -> int:
     """Which kinds of PHRASES occur in `text`."""
-    data = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)
-    return phrases_in(data, 0, len(data), *PHRASES)
+    return phrases_in(np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8), PHRASES)
 
 
 def keep_c4_lines(
@@ -96,7 +94,7 @@ def keep_c4_lines(
     Blank lines go too, and so do headings and verse: this is for web pages.
     """
     data = np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)
-    verdicts = c4_verdicts(data, character_classes(), *C4_PHRASES, min_words, max_characters)
+    verdicts = c4_verdicts(data, line_tables(), C4Limits(min_words, max_characters))
     lines = zip(text.split("\n"), verdicts.tolist(), strict=True)
-    kept = "\n".join([CITATION.sub("", line.strip()) for line, verdict in lines if verdict == KEEP])
+    kept = CITATION.sub("", "\n".join([line.strip() for line, verdict in lines if verdict == KEEP]))
     return kept, len(text) - len(kept)

@@ -46,17 +46,17 @@ def character_classes() -> np.ndarray:
 
 
 @kernel(nogil=True)
-def character_at(data: np.ndarray, at: int, end: int) -> tuple[np.int64, int]:
-    """The code point that starts at byte `at`, and its width in bytes."""
-    byte = np.int64(data[at])
+def character_at(text: np.ndarray, at: int) -> tuple[np.int64, int]:
+    """The code point that starts at byte `at`, and its width in bytes; of one that is cut off at the end, its first byte."""
+    byte, end = np.int64(text[at]), len(text)
     if byte < 0x80 or at + 1 >= end:
         return byte, 1
     if byte < 0xE0:
-        return (byte & 0x1F) << 6 | (data[at + 1] & 0x3F), 2
+        return (byte & 0x1F) << 6 | (text[at + 1] & 0x3F), 2
     if byte < 0xF0 and at + 2 < end:
-        return (byte & 0x0F) << 12 | (data[at + 1] & 0x3F) << 6 | (data[at + 2] & 0x3F), 3
+        return (byte & 0x0F) << 12 | (text[at + 1] & 0x3F) << 6 | (text[at + 2] & 0x3F), 3
     if at + 3 < end:
-        return (byte & 7) << 18 | (data[at + 1] & 0x3F) << 12 | (data[at + 2] & 0x3F) << 6 | (data[at + 3] & 0x3F), 4
+        return (byte & 7) << 18 | (text[at + 1] & 0x3F) << 12 | (text[at + 2] & 0x3F) << 6 | (text[at + 3] & 0x3F), 4
     return byte, 1
 
 

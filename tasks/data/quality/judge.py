@@ -1,28 +1,34 @@
-"""Which documents are good enough: the rules of quality_rules.py, applied to one text or to a whole batch of UTF-8."""
+"""Which documents are good enough: the rules of rules.py, applied to one text or to a whole batch of UTF-8."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tasks.data.kernels.kernel import kernel
-from tasks.data.quality.characters import character_classes
-from tasks.data.quality.lines import C4_PHRASES, count_lines, num_newlines
-from tasks.data.quality.repetition import NUM_GRAM_COUNTS, duplicates, gram_repetition
-from tasks.data.quality.rules import (
-    COUNTS,
-    MEASURES,
-    PARAMETERS,
-    UNSPACED_LANGUAGES,
-    Threshold,
-    chosen_thresholds,
-    known_thresholds,
-)
-from tasks.data.quality.words import find_words, vocabulary_hashes
+from tasks.data.quality.lines import C4Limits, Lines, LineTables, count_lines, line_tables, num_newlines
+from tasks.data.quality.repetition import FACTOR, FIRST_GRAM, NUM_GRAM_COUNTS, duplicates, gram_repetition
+from tasks.data.quality.rules import MEASURES, PARAMETERS, UNSPACED_LANGUAGES, Threshold, chosen_thresholds, known_thresholds
+from tasks.data.quality.words import Tokens, find_words
 
-LINE_COLUMN, DUPLICATE_COLUMN, GRAM_COLUMN = (
-    COUNTS.index(name) for name in ("newlines", "duplicate_lines", "top_2_gram_characters")
-)
 KEPT = 0
+COUNTS = np.dtype(
+    [
+        *((name, np.int64) for name in (
+            "tokens", "words", "word_characters", "alphabetic_tokens", "stop_words", "hashes", "ellipses", "characters",
+            "pieces", "alphabetic_pieces",
+            "newlines", "all_lines", "lines", "bullet_lines", "ellipsis_lines", "terminated_lines", "short_lines",
+            "c4_sentences", "lorem_ipsum_lines", "curly_bracket_lines",
+            "duplicate_lines", "duplicate_line_characters",
+            "paragraphs", "duplicate_paragraphs", "duplicate_paragraph_characters", "line_characters",
+        )),
+        ("gram_characters", np.int64, NUM_GRAM_COUNTS),
+    ],
+    align=True,
+)  # fmt: skip
+"""What is counted in a document. `tokens` are words and symbols, `pieces` what stands between spaces; those with a letter are
+`alphabetic`. `stop_words`: how many of them occur; `hashes`: number signs. `all_lines` has blank ones too, all else about lines
+does not. `c4_sentences` are those of lines that C4 keeps; `lorem_ipsum_lines` and `curly_bracket_lines` condemn the page.
+`gram_characters` has n-grams at n - FIRST_GRAM, see `gram_repetition`."""
 
 
 class QualityRules:
@@ -40,8 +46,8 @@ class QualityRules:
         """The thresholds that are on, in their order: that of number i gives the code i + 1."""
         self.reasons: tuple[str | None, ...] = (None, *(name for name, _ in self.limits))
         every = known_thresholds() | self.thresholds
-        parameters = (every[name] for name in ("fineweb.short_line_characters", *PARAMETERS[:2]))
-        self.parameters = tuple(int(value) for value in parameters if value is not None)  # none of them can be off
+        *c4, self.short_line_characters = (int(every[name] or 0) for name in PARAMETERS)  # none of them can be off
+        self.c4_limits = C4Limits(*c4)
         self.needs_grams = any("_gram_" in name for name, _ in self.limits)
 
     def judge(self, text: str, language: str = "en") -> str | None:
@@ -58,13 +64,11 @@ class QualityRules:
         return self.judge_counts(self.count(data, offsets), languages)
 
     def count(self, data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """What the rules look at: (documents, len(COUNTS)), int64."""
+        """What the rules look at: (documents,) of COUNTS."""
         data, offsets = data.view(), np.asarray(offsets, dtype=np.int64).view()
         data.flags.writeable = offsets.flags.writeable = False
-        counts = np.zeros((len(offsets) - 1, len(COUNTS)), dtype=np.int64)
-        count_documents(
-            data, offsets, character_classes(), vocabulary_hashes(), *C4_PHRASES, *self.parameters, self.needs_grams, counts
-        )  # fmt: skip
+        counts = np.zeros(len(offsets) - 1, dtype=COUNTS)
+        count_documents(data, offsets, line_tables(), self.c4_limits, self.short_line_characters, self.needs_grams, counts)
         return counts
 
     def judge_counts(self, counts: np.ndarray, languages: str | Sequence[str]) -> np.ndarray:
@@ -74,9 +78,10 @@ class QualityRules:
         english, spaced = language == "en", ~np.isin(language, tuple(UNSPACED_LANGUAGES))
         for code, (name, limit) in enumerate(self.limits, start=1):
             measure = MEASURES[name]
-            values = counts[:, COUNTS.index(measure.counted)].astype(np.float64)
+            counted = counts[measure.counted]
+            values = (counted[:, measure.n - FIRST_GRAM] if measure.n else counted).astype(np.float64)
             if measure.per is not None:
-                values /= np.maximum(counts[:, COUNTS.index(measure.per)], 1)
+                values /= np.maximum(counts[measure.per], 1)
             failed = values < limit if ".min_" in name else values > limit
             failed &= codes == KEPT
             failed &= spaced if measure.spaced else True
@@ -87,43 +92,41 @@ class QualityRules:
 
 @kernel(nogil=True)
 def count_documents(
-    data: np.ndarray, offsets: np.ndarray, classes: np.ndarray, vocabulary: np.ndarray,
-    following: np.ndarray, found: np.ndarray, short: int, min_words: int, max_characters: int, grams: bool, counts: np.ndarray,
-) -> None:  # fmt: skip
-    """Fills a row of `counts` (columns: COUNTS) for each document. Memory: 17 bytes for each of the longest one."""
+    data: np.ndarray, offsets: np.ndarray, tables: LineTables, limits: C4Limits, short: int, grams: bool, counts: np.ndarray
+) -> None:
+    """Fills `counts` (COUNTS, zeros) for each document. Memory: 17 bytes for each of the longest one."""
     for document in range(len(offsets) - 1):
-        start, end, row = offsets[document], offsets[document + 1], counts[document]
-        words = np.empty((end - start) // 3 + 16, np.uint64)
-        lengths = np.empty(len(words), np.int32)
-        number = find_words(data, start, end, classes, vocabulary, words, lengths, row)
+        text, counted = data[offsets[document] : offsets[document + 1]], counts[document]
+        # A token in every three bytes is more than prose has; where that is too little, there is one in each byte at most.
+        room = len(text) // 3 + 16
+        tokens = Tokens(np.empty(room, np.uint64), np.empty(room, np.int32))
+        number = find_words(text, tables.classes, tables.vocabulary, tokens, counted)
         if number < 0:
-            words, lengths = np.empty(end - start, np.uint64), np.empty(end - start, np.int32)
-            number = find_words(data, start, end, classes, vocabulary, words, lengths, row)
+            tokens = Tokens(np.empty(len(text), np.uint64), np.empty(len(text), np.int32))
+            number = find_words(text, tables.classes, tables.vocabulary, tokens, counted)
         if grams:
-            gram_repetition(words, lengths, number, row[GRAM_COLUMN:])
-        size = num_newlines(data, start, end) + 1
-        hashes, line_lengths, firsts = np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.uint8)
-        count_lines(
-            data, start, end, classes, vocabulary, following, found, short, min_words, max_characters,
-            hashes, line_lengths, firsts, row[LINE_COLUMN:],
-        )  # fmt: skip
-        lines = row[LINE_COLUMN + 2]
-        row[DUPLICATE_COLUMN], row[DUPLICATE_COLUMN + 1] = duplicates(hashes, line_lengths, lines)
-        paragraphs = join_paragraphs(hashes, line_lengths, firsts, lines)
-        row[DUPLICATE_COLUMN + 2] = paragraphs
-        row[DUPLICATE_COLUMN + 3], row[DUPLICATE_COLUMN + 4] = duplicates(hashes, line_lengths, paragraphs)
-        row[GRAM_COLUMN + NUM_GRAM_COUNTS] = row[7] - row[LINE_COLUMN]
+            gram_repetition(tokens, number, counted.gram_characters)
+        size = num_newlines(text) + 1
+        lines = Lines(np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.uint8))
+        count_lines(text, tables, limits, short, lines, counted)
+        hashes, characters = lines.hashes, lines.characters
+        counted.duplicate_lines, counted.duplicate_line_characters = duplicates(hashes, characters, counted.lines)
+        counted.paragraphs = join_paragraphs(lines, counted.lines)
+        counted.duplicate_paragraphs, counted.duplicate_paragraph_characters = duplicates(
+            hashes, characters, counted.paragraphs
+        )
+        counted.line_characters = counted.characters - counted.newlines
 
 
 @kernel(nogil=True)
-def join_paragraphs(hashes: np.ndarray, lengths: np.ndarray, firsts: np.ndarray, lines: int) -> int:
-    """Replaces the hashes and lengths of lines by those of their paragraphs; returns how many there are."""
-    number = 0
-    for line in range(lines):
-        if firsts[line]:
-            hashes[number], lengths[number] = hashes[line], lengths[line]
-            number += 1
+def join_paragraphs(lines: Lines, number: int) -> int:
+    """Replaces the first `number` lines by their paragraphs, in `hashes` and `characters`; returns how many there are."""
+    paragraphs = 0
+    for line in range(number):
+        if lines.starts_paragraph[line]:
+            lines.hashes[paragraphs], lines.characters[paragraphs] = lines.hashes[line], lines.characters[line]
+            paragraphs += 1
         else:
-            hashes[number - 1] = hashes[number - 1] * np.uint64(0xD6E8FEB86659FD93) + hashes[line]
-            lengths[number - 1] += lengths[line] + 1
-    return number
+            lines.hashes[paragraphs - 1] = lines.hashes[paragraphs - 1] * FACTOR + lines.hashes[line]
+            lines.characters[paragraphs - 1] += lines.characters[line] + 1
+    return paragraphs

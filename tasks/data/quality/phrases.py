@@ -51,10 +51,11 @@ def phrase_table(phrases: dict[str, int]) -> PhraseTable:
 
 
 @kernel(nogil=True)
-def phrases_in(data: np.ndarray, start: int, end: int, following: np.ndarray, found: np.ndarray) -> np.int64:
-    """The bits of all phrases that occur in data[start:end], UTF-8."""
+def phrases_in(text: np.ndarray, phrases: PhraseTable) -> np.int64:
+    """The bits of all phrases that occur in `text`, UTF-8."""
+    following, found = phrases.following, phrases.found
     state, bits = np.int64(0), np.int64(0)
-    for at in range(start, end):
-        state = np.int64(following[state + data[at]])
+    for at in range(len(text)):
+        state = np.int64(following[state + text[at]])
         bits |= found[state >> 8]
     return bits

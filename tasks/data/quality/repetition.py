@@ -3,9 +3,12 @@
 Equal hashes are taken for equal text: among a million different n-grams the chance of one mistake is 3e-8.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from tasks.data.kernels.kernel import kernel
+from tasks.data.quality.words import Tokens
 
 FACTOR = np.uint64(0xD6E8FEB86659FD93)
 SHIFT = np.uint64(32)
@@ -13,6 +16,19 @@ FIRST_GRAM, FIRST_DUPLICATE_GRAM, LAST_GRAM = 2, 5, 10
 ONCE, REPEATED, SEEN = range(3)
 ENTRY = np.dtype([("key", np.uint64), ("count", np.int32), ("first", np.int32)], align=True)
 NUM_GRAM_COUNTS = LAST_GRAM - FIRST_GRAM + 1
+
+
+class Places(NamedTuple):
+    """Where n-grams start that may occur more than once, in the order of the text; only the first so many are in use."""
+
+    starts: np.ndarray
+    """int64: the number of the n-gram's first word."""
+    grams: np.ndarray
+    """uint64: the hash of the n-gram."""
+    leaders: np.ndarray
+    """int32: the first place with the same n-gram."""
+    marks: np.ndarray
+    """uint8: for a leader, ONCE if it is alone, else REPEATED, and SEEN once it was passed."""
 
 
 @kernel(nogil=True)
@@ -27,6 +43,7 @@ def table_size(number: int) -> int:
 @kernel(nogil=True)
 def slot_of(key: np.uint64, table: np.ndarray, mask: int) -> np.int64:
     """Where `key` is in the table of ENTRY, or the free slot (count 0) where it belongs."""
+    # Keys are products, of which the lower bits depend on the lower bits of the factors alone.
     slot = np.int64((key ^ key >> SHIFT) & np.uint64(mask))
     while table[slot].count and table[slot].key != key:
         slot = (slot + 1) & mask
@@ -52,25 +69,23 @@ def duplicates(hashes: np.ndarray, characters: np.ndarray, number: int) -> tuple
 
 
 @kernel(nogil=True)
-def count_grams(
-    n: int, words: np.ndarray, places: np.ndarray, grams: np.ndarray, number: int, table: np.ndarray,
-    leaders: np.ndarray, marks: np.ndarray,
-) -> tuple[int, int]:  # fmt: skip
+def count_grams(n: int, words: np.ndarray, places: Places, number: int, table: np.ndarray) -> tuple[int, int]:
     """Counts the n-grams at the first `number` of `places`: how often the most frequent occurs, and which of equals leads.
 
-    `grams`: the (n-1)-gram of each place, replaced by its n-gram. `leaders`: the first place (its number) with the same n-gram.
-    `marks`: REPEATED for leaders of more than one. What comes later looks at these, and not at the far larger table again.
+    Each place comes with its (n-1)-gram, which is replaced by its n-gram. Leaders and marks are set: what comes later looks at
+    these, and not at the far larger table again.
     """
+    starts, grams, leaders, marks = places.starts, places.grams, places.leaders, places.marks
     mask = table_size(number) - 1
     for slot in range(mask + 1):
         table[slot].count = 0
     most, earliest = 0, 0
     for k in range(number):
-        grams[k] = grams[k] * FACTOR + words[places[k] + n - 1]
-        entry = table[slot_of(grams[k], table, mask)]
-        marks[k] = ONCE
+        gram = grams[k] * FACTOR + words[starts[k] + n - 1]
+        entry = table[slot_of(gram, table, mask)]
+        grams[k], marks[k] = gram, ONCE
         if entry.count == 0:
-            entry.key, entry.first = grams[k], k
+            entry.key, entry.first = gram, k
         elif entry.count == 1:
             marks[entry.first] = REPEATED
         entry.count += 1
@@ -81,24 +96,23 @@ def count_grams(
 
 
 @kernel(nogil=True)
-def covered_by_repeats(
-    n: int, places: np.ndarray, number: int, leaders: np.ndarray, marks: np.ndarray, ends: np.ndarray
-) -> int:
+def covered_by_repeats(n: int, places: Places, number: int, ends: np.ndarray) -> int:
     """Characters in n-grams that were seen before, read from left to right, going on after the end of each such n-gram."""
+    starts, leaders, marks = places.starts, places.leaders, places.marks
     characters, free = 0, 0
     for k in range(number):
-        place, leader = places[k], leaders[k]
-        if place < free or marks[leader] == ONCE:
+        start, leader = starts[k], leaders[k]
+        if start < free or marks[leader] == ONCE:
             continue
         if marks[leader] == SEEN:
-            characters += ends[place + n] - ends[place]
-            free = place + n
+            characters += ends[start + n] - ends[start]
+            free = start + n
         marks[leader] = SEEN
     return characters
 
 
 @kernel(nogil=True)
-def gram_repetition(words: np.ndarray, lengths: np.ndarray, number: int, out: np.ndarray) -> None:
+def gram_repetition(tokens: Tokens, number: int, out: np.ndarray) -> None:
     """Fills `out` (int64, NUM_GRAM_COUNTS): characters in the most frequent 2-, 3- and 4-gram, then in repeated 5- to 10-grams.
 
     An n-gram can occur twice only where its first n-1 words do, so each n looks only at the places that n-1 left. The most
@@ -107,25 +121,26 @@ def gram_repetition(words: np.ndarray, lengths: np.ndarray, number: int, out: np
     out[:NUM_GRAM_COUNTS] = 0
     ends = np.zeros(number + 1, np.int64)
     for i in range(number):
-        ends[i + 1] = ends[i] + lengths[i]
-    places, grams = np.arange(number), words[:number].copy()
+        ends[i + 1] = ends[i] + tokens.characters[i]
+    starts, grams = np.arange(number), tokens.hashes[:number].copy()
     leaders, marks = np.empty(number, np.int32), np.empty(number, np.uint8)
+    places = Places(starts, grams, leaders, marks)
     table = np.empty(table_size(number), ENTRY)
     left = number
     for n in range(FIRST_GRAM, LAST_GRAM + 1):
-        if left and places[left - 1] + n > number:
+        if left and starts[left - 1] + n > number:
             left -= 1
-        most, leader = count_grams(n, words, places, grams, left, table, leaders, marks)
+        most, leader = count_grams(n, tokens.hashes, places, left, table)
         if n >= FIRST_DUPLICATE_GRAM:
-            out[n - FIRST_GRAM] = covered_by_repeats(n, places, left, leaders, marks, ends)
+            out[n - FIRST_GRAM] = covered_by_repeats(n, places, left, ends)
         elif most > 1:
-            place = places[leader]
-            out[n - FIRST_GRAM] = most * (ends[place + n] - ends[place] + n - 1)
+            start = starts[leader]
+            out[n - FIRST_GRAM] = most * (ends[start + n] - ends[start] + n - 1)
         elif number >= n:
             out[n - FIRST_GRAM] = ends[n] + n - 1
         kept = 0
         for k in range(left):
             if marks[leaders[k]] != ONCE:
-                places[kept], grams[kept] = places[k], grams[k]
+                starts[kept], grams[kept] = starts[k], grams[k]
                 kept += 1
         left = kept

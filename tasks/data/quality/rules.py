@@ -119,30 +119,25 @@ FILTERS = {"gopher_quality": GopherQuality, "gopher_repetition": GopherRepetitio
 PARAMETERS = ("c4.min_words_per_line", "c4.max_characters_per_word", "fineweb.short_line_characters")
 """What changes how a document is measured, and so cannot be `None`; all else is compared with a measure."""
 
-COUNTS = (
-    "tokens", "words", "word_characters", "alphabetic_tokens", "stop_words", "hashes", "ellipses", "characters",
-    "pieces", "alphabetic_pieces",
-    "newlines", "all_lines", "lines", "bullet_lines", "ellipsis_lines", "terminated_lines", "short_lines",
-    "c4_sentences", "lorem_ipsum_lines", "curly_bracket_lines",
-    "duplicate_lines", "duplicate_line_characters", "paragraphs", "duplicate_paragraphs", "duplicate_paragraph_characters",
-    *(f"top_{n}_gram_characters" for n in (2, 3, 4)), *(f"duplicate_{n}_gram_characters" for n in (5, 6, 7, 8, 9, 10)),
-    "line_characters",
-)  # fmt: skip
-"""What is counted in a document, in the order of the columns that `count_documents` fills. `tokens` are words and symbols."""
-
 
 class Measure(NamedTuple):
-    """What a threshold is compared with: a count, or a count divided by another."""
+    """What a threshold is compared with: a count (a field of judge.COUNTS), or a count divided by another."""
 
     counted: str
     per: str | None = None
     spaced: bool = False
     """Only for languages that put spaces between words."""
     english: bool = False
+    n: int = 0
+    """The length of the n-grams, in words, where those are counted."""
 
 
 def per_word(count: str, per: str | None = "tokens", english: bool = False) -> Measure:
     return Measure(count, per, spaced=True, english=english)
+
+
+def in_grams(n: int) -> Measure:
+    return Measure("gram_characters", "characters", spaced=True, n=n)
 
 
 MEASURES = {
@@ -161,11 +156,8 @@ MEASURES = {
     "gopher_repetition.max_duplicate_paragraph_characters": Measure("duplicate_paragraph_characters", "characters"),
     "gopher_repetition.max_duplicate_lines": Measure("duplicate_lines", "lines"),
     "gopher_repetition.max_duplicate_line_characters": Measure("duplicate_line_characters", "characters"),
-    **{f"gopher_repetition.max_top_{n}_gram_characters": per_word(f"top_{n}_gram_characters", "characters") for n in (2, 3, 4)},
-    **{
-        f"gopher_repetition.max_duplicate_{n}_gram_characters": per_word(f"duplicate_{n}_gram_characters", "characters")
-        for n in range(5, 11)
-    },
+    **{f"gopher_repetition.max_top_{n}_gram_characters": in_grams(n) for n in (2, 3, 4)},
+    **{f"gopher_repetition.max_duplicate_{n}_gram_characters": in_grams(n) for n in range(5, 11)},
     "c4.max_lorem_ipsum_lines": Measure("lorem_ipsum_lines"),
     "c4.max_curly_bracket_lines": Measure("curly_bracket_lines"),
     "c4.min_sentences": Measure("c4_sentences"),

@@ -205,6 +205,7 @@ def copy_rows(
         low, high = max(-shift, 0), min(length + 1 - shift, len(shard))
         if low >= high:
             continue
+        # Of the length + 1 tokens of a row the last is no input, and the first no label.
         stop, target = min(high, length - shift), max(low, 1 - shift)
         copy(shard[low:stop], input_ids[row, low + shift : stop + shift])
         copy(shard[target:high], labels[row, target + shift - 1 : high + shift - 1])

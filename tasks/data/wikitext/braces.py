@@ -25,6 +25,8 @@ from tasks.data.wikitext.words import Words
 
 MAX_KEPT_DEPTH = 8
 """Deeper inside other templates no text is taken: it would be moved at every level, and is dropped in the end."""
+FLAGS_WITHOUT_TEXT = tuple(b"HTD-")
+"""Of the language converter: rules and titles are set, a variant is described or a rule is taken back."""
 
 
 @inner
@@ -59,6 +61,7 @@ def close_braces(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.nd
         out[o] = CLOSE_BRACE
         return after, o + 1
     while closing > 1 and stack[BRACES] > 0:
+        # Links and tables that were left open within a template end with it.
         while top_kind(stack) != BRACES:
             pop(stack)
         top = stack[DEPTH]
@@ -93,9 +96,10 @@ def pipe_or_table_end(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: 
 def variant_text(out: np.ndarray, start: int, o: int) -> int:
     """`-{zh-hans:A; zh-hant:B}-` leaves A, `-{text}-` its text, `-{H|...}-` and `-{T|...}-` (rules, titles) nothing."""
     begin, end = start + 2, o
+    # Flags and names of variants are short: so much is looked at, however much is enclosed.
     for j in range(begin, min(end, begin + 4)):
         if out[j] == PIPE:
-            if j > begin and out[j - 1] in (72, 84, 68, MINUS):  # H, T, D, -
+            if j > begin and out[j - 1] in FLAGS_WITHOUT_TEXT:
                 return start
             begin = j + 1
             break

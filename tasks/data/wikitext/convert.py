@@ -49,6 +49,7 @@ INLINE_BYTES = bytes_looked_at((NEWLINE, QUOTE, AMPERSAND, UNDERSCORE))
 @kernel
 def extract(data: np.ndarray, words: Words, markup: np.ndarray, inline: np.ndarray) -> np.ndarray:
     """All three passes."""
+    # What templates leave is less than twice as long as they are, and the next text is put together behind it (templates.py).
     first = np.empty(4 * data.size + 8, np.uint8)
     size = resolve_markup(data, first, words, markup)
     second = np.empty(size + size // 2 + 8, np.uint8)

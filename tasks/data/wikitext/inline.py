@@ -9,17 +9,26 @@ import numpy as np
 from tasks.data.wikitext.bytes import (
     ALPHA,
     AMPERSAND,
+    CASE_BIT,
     HASH,
     IS,
     LITERAL_PIPE,
     LITERAL_QUOTE,
+    LOWER_A,
+    LOWER_M,
+    LOWER_P,
+    LOWER_X,
     NEWLINE,
+    NINE,
     NOTHING,
     PIPE,
     QUOTE,
     SEMICOLON,
     SPACE,
     UNDERSCORE,
+    UPPER_A,
+    UPPER_Z,
+    ZERO,
     inner,
 )  # fmt: skip
 from tasks.data.wikitext.words import ENTITY, Words, meaning
@@ -45,6 +54,7 @@ def decode_inline(data: np.ndarray, n: int, out: np.ndarray, words: Words, speci
             run = quote_run(data, i, n)
             if run > 1 and apostrophe == -2:
                 apostrophe = stray_apostrophe(data, i, n)
+            # MediaWiki's rule (Parser::doQuotes): of four one is text, and of more than five all but five.
             kept = 1 if run in (1, 4) or i == apostrophe else max(0, run - 5)
             for _ in range(kept):
                 out[o] = QUOTE
@@ -104,7 +114,9 @@ def stray_apostrophe(data: np.ndarray, i: int, n: int) -> int:
 @inner
 def decode_entity(data: np.ndarray, i: int, n: int, out: np.ndarray, o: int, words: Words) -> tuple[int, int]:
     """The character that `&name;`, `&#number;` or `&#xhex;` at i stands for; what `&amp;` leaves is decoded once more."""
-    while i + 4 < n and data[i + 1] == 97 and data[i + 2] == 109 and data[i + 3] == 112 and data[i + 4] == SEMICOLON:
+    while (
+        i + 4 < n and data[i + 1] == LOWER_A and data[i + 2] == LOWER_M and data[i + 3] == LOWER_P and data[i + 4] == SEMICOLON
+    ):
         if i + 5 >= n or not (IS[data[i + 5]] & ALPHA or data[i + 5] == HASH):
             break
         i += 4  # The `;` stands for the `&` that it ends.
@@ -134,12 +146,12 @@ def decode_entity(data: np.ndarray, i: int, n: int, out: np.ndarray, o: int, wor
 def number_at(data: np.ndarray, i: int, end: int) -> np.int64 | int:
     """Value of the decimal or (after x) hexadecimal digits; 0 if there are others."""
     base = 10
-    if i < end and data[i] | 32 == 120:
+    if i < end and data[i] | CASE_BIT == LOWER_X:
         base, i = 16, i + 1
     value: np.int64 | int = 0
     for j in range(i, min(end, i + 12)):
         c = np.int64(data[j])
-        digit = c - 48 if c <= 57 else (c | 32) - 87
+        digit = c - ZERO if c <= NINE else (c | CASE_BIT) - LOWER_A + 10
         if not 0 <= digit < base:
             return 0
         value = value * base + digit
@@ -177,6 +189,6 @@ def switch_end(data: np.ndarray, i: int, n: int) -> int:
         c = data[j]
         if c == UNDERSCORE and data[j + 1] == UNDERSCORE and j > i + 4:
             return j + 2
-        if not (65 <= c <= 90 or c >= 128 or c == UNDERSCORE):
+        if not (UPPER_A <= c <= UPPER_Z or c >= 0x80 or c == UNDERSCORE):
             return -1
     return -1

@@ -5,6 +5,7 @@ import numpy as np
 from tasks.data.wikitext.bytes import (
     ALPHA,
     BLANK,
+    CASE_BIT,
     CLOSE_BRACE,
     CLOSE_BRACKET,
     CLOSE_PARENTHESIS,
@@ -15,6 +16,12 @@ from tasks.data.wikitext.bytes import (
     IS,
     LINK_END,
     LINK_START,
+    LOWER_A,
+    LOWER_E,
+    LOWER_M,
+    LOWER_O,
+    LOWER_S,
+    LOWER_Z,
     MINUS,
     NEWLINE,
     NOTHING,
@@ -46,6 +53,8 @@ from tasks.data.wikitext.words import DROPPED_LINK, EXTENSION, INTERWIKI_LINK, N
 
 LONGEST_TARGET = 400
 """Bytes; MediaWiki's titles have at most 255, and a fragment may follow."""
+SCHEME_STARTS, SCHEME_ENDS = tuple(b"fh"), tuple(b"ps")
+"""Of ftp, http and https: length, first and last letter tell them from the words that stand before `://`."""
 
 
 @inner
@@ -82,7 +91,7 @@ def close_bracket(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: np.n
         return i + 1, o + 1
     if kind != LINK:
         return i + 2, o
-    if run == 3:
+    if run == 3:  # The first closes a plain bracket within the text, as in [[target|a [b]]].
         out[o] = CLOSE_BRACKET
         i, o = i + 1, o + 1
     start, pipe = stack[stack[DEPTH] + START], stack[stack[DEPTH] + FIRST_PIPE]
@@ -163,14 +172,14 @@ def is_media_file(out: np.ndarray, end: int, words: Words) -> bool:
 def is_language(out: np.ndarray, begin: int, colon: int) -> bool:
     """Whether it looks like a Wikipedia's language code: `de`, `als`, `zh-min-nan`, `simple`; such a link is no text."""
     first = begin
-    while first < colon and 97 <= out[first] <= 122:
+    while first < colon and LOWER_A <= out[first] <= LOWER_Z:
         first += 1
     if first == colon:
-        is_simple = colon - begin == 6 and out[begin] == 115 and out[begin + 5] == 101
+        is_simple = colon - begin == len("simple") and out[begin] == LOWER_S and out[begin + 5] == LOWER_E
         return 2 <= colon - begin <= 3 or is_simple
     if not (2 <= first - begin <= 4 and out[first] == MINUS and colon - begin <= 12):
         return False
-    while first < colon and (97 <= out[first] <= 122 or out[first] == MINUS):
+    while first < colon and (LOWER_A <= out[first] <= LOWER_Z or out[first] == MINUS):
         first += 1
     return first == colon
 
@@ -202,8 +211,8 @@ def scheme_length(data: np.ndarray, i: int) -> int:
     if j + 2 < data.size and data[j] == COLON:
         if data[j + 1] == SLASH and data[j + 2] == SLASH and j - i >= 3:
             return j + 3 - i
-        if j - i == 6 and data[i] | 32 == 109 and data[i + 5] | 32 == 111:
-            return 7
+        if j - i == len("mailto") and data[i] | CASE_BIT == LOWER_M and data[i + 5] | CASE_BIT == LOWER_O:
+            return len("mailto:")
     return 0
 
 
@@ -228,7 +237,7 @@ def drop_bare_url(data: np.ndarray, i: int, out: np.ndarray, o: int) -> tuple[in
     while begin > max(0, o - 6) and IS[out[begin - 1]] & ALPHA:
         begin -= 1
     size = o - begin
-    is_scheme = 3 <= size <= 5 and out[o - 1] | 32 in (112, 115) and out[begin] | 32 in (102, 104)  # p, s; f, h
+    is_scheme = 3 <= size <= 5 and out[o - 1] | CASE_BIT in SCHEME_ENDS and out[begin] | CASE_BIT in SCHEME_STARTS
     if not is_scheme or i + 2 >= data.size or data[i + 1] != SLASH or data[i + 2] != SLASH:
         out[o] = COLON
         return i + 1, o + 1

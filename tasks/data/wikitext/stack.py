@@ -81,6 +81,7 @@ def end_line(stack: np.ndarray, data: np.ndarray, i: int) -> None:
 @inner
 def at_line_start(out: np.ndarray, o: int) -> bool:
     """Whether only spaces, indentation and marks lie between the output's end and the begin of its line."""
+    # No further back: a line of nothing but marks must not be read again for each of its braces.
     for j in range(o - 1, max(-1, o - 64), -1):
         c = out[j]
         if c == NEWLINE:

@@ -4,6 +4,7 @@ import numpy as np
 
 from tasks.data.wikitext.bytes import (
     ALPHA,
+    CASE_BIT,
     CLOSE_BRACE,
     EQUALS,
     EXCLAMATION,
@@ -13,13 +14,19 @@ from tasks.data.wikitext.bytes import (
     LESS,
     LITERAL_PIPE,
     LITERAL_QUOTE,
+    LOWER_E,
+    LOWER_I,
+    LOWER_L,
+    LOWER_N,
     MINUS,
     NEWLINE,
+    NINE,
     OPEN_BRACE,
     PIPE,
     QUOTE,
     SLASH,
     SPACE,
+    ZERO,
     inner,
 )  # fmt: skip
 from tasks.data.wikitext.stack import HTML_TABLE, close_through, push
@@ -66,7 +73,7 @@ def read_tag(data: np.ndarray, i: int, words: Words) -> tuple[int, int, int]:
     begin = i + 1 + (i + 1 < data.size and data[i + 1] == SLASH)
     name_end = begin
     while name_end < min(data.size, begin + LONGEST_NAME) and (
-        IS[data[name_end]] & ALPHA or (name_end > begin and 48 <= data[name_end] <= 57)
+        IS[data[name_end]] & ALPHA or (name_end > begin and ZERO <= data[name_end] <= NINE)
     ):
         name_end += 1
     if name_end == begin or not (name_end == data.size or data[name_end] <= SPACE or data[name_end] in (SLASH, GREATER)):
@@ -104,7 +111,7 @@ def same_word(data: np.ndarray, a: int, b: int, size: int) -> bool:
     if b + size > data.size or (b + size < data.size and IS[data[b + size]] & ALPHA):
         return False
     j = 0
-    while j < size and (data[a + j] | 32) == (data[b + j] | 32):
+    while j < size and (data[a + j] | CASE_BIT) == (data[b + j] | CASE_BIT):
         j += 1
     return j == size
 
@@ -159,8 +166,10 @@ def skip_tag(
 def has_inline(data: np.ndarray, i: int, end: int) -> bool:
     """Whether a tag has the attribute `inline`: such code is part of a sentence."""
     for j in range(i, end - 6):
-        if data[j] <= 32 and data[j + 1] == 105 and data[j + 2] == 110 and data[j + 3] == 108 and data[j + 6] == 101:
-            return data[j + 7] <= 32 or data[j + 7] in (EQUALS, GREATER, SLASH)
+        if data[j] > SPACE or data[j + 1] != LOWER_I:
+            continue
+        if data[j + 2] == LOWER_N and data[j + 3] == LOWER_L and data[j + 6] == LOWER_E:
+            return data[j + 7] <= SPACE or data[j + 7] in (EQUALS, GREATER, SLASH)
     return False
 
 

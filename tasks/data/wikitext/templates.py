@@ -15,11 +15,14 @@ from tasks.data.wikitext.bytes import (
     EQUALS,
     IS,
     MINUS,
+    NINE,
     OPEN_PARENTHESIS,
     PIPE,
     PLUS,
     SLASH,
     SPACE,
+    UPPER_I,
+    ZERO,
     inner,
 )  # fmt: skip
 from tasks.data.wikitext.stack import ARGUMENTS, EXPONENT_ROW, MAX_ARGUMENTS, UNIT_ROW, cut_back
@@ -49,6 +52,7 @@ from tasks.data.wikitext.words import (
 )  # fmt: skip
 
 LONGEST_NAME = 48
+ROMAN_NUMERALS = tuple(b"IVXLC")
 TIMES_TEN, DASH, FIRST_ORDINAL, ORDINAL, SIECLE = (
     np.frombuffer(text.encode(), np.uint8) for text in ("×10^", " – ", "er", "e", " siècle")
 )
@@ -179,7 +183,7 @@ def power_of_ten(out: np.ndarray, o: int, begin: int, end: int) -> int:
     if end - begin > 2 and out[begin] == 0xE2 and out[begin + 1] == 0x88 and out[begin + 2] == 0x92:  # U+2212
         sign = begin + 3
     for j in range(sign, end):
-        if not 48 <= out[j] <= 57:
+        if not ZERO <= out[j] <= NINE:
             return o
     if sign >= end:
         return o
@@ -197,7 +201,7 @@ def centuries(out: np.ndarray, o: int, arguments: np.ndarray, count: int, style:
                 o = append(out, o, DASH)
             o = move(out, o, begin, end)
             if style == CENTURY:
-                o = append(out, o, FIRST_ORDINAL if end - begin == 1 and out[begin] == 73 else ORDINAL)
+                o = append(out, o, FIRST_ORDINAL if end - begin == 1 and out[begin] == UPPER_I else ORDINAL)
             numerals += 1
         elif n == 1:
             return first
@@ -207,7 +211,7 @@ def centuries(out: np.ndarray, o: int, arguments: np.ndarray, count: int, style:
 @inner
 def is_roman(out: np.ndarray, begin: int, end: int) -> bool:
     for j in range(begin, end):
-        if out[j] not in (73, 86, 88, 76, 67):  # I, V, X, L, C
+        if out[j] not in ROMAN_NUMERALS:
             return False
     return begin < end
 

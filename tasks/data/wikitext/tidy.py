@@ -46,7 +46,7 @@ def put_line(data: np.ndarray, i: int, stop: int, out: np.ndarray, o: int) -> tu
             o += 1
             letters, linked = letters + 1, linked + in_link
             gap = False
-        elif c in (SPACE, TAB) or (c == 0xC2 and data[i + 1] == 0xA0):
+        elif c in (SPACE, TAB) or (c == 0xC2 and data[i + 1] == 0xA0):  # U+00A0
             if o > start and out[o - 1] != SPACE and not (gap and ends_open(out, o)):
                 out[o] = SPACE
                 o += 1
@@ -108,7 +108,7 @@ def put_after_gap(data: np.ndarray, i: int, width: int, stop: int, out: np.ndarr
     end = o
     while end > start and out[end - 1] == SPACE:
         end -= 1
-    if c in (CLOSE_PARENTHESIS, CLOSE_BRACKET) or (c == 0xEF and data[i + 2] == 0x89):
+    if c in (CLOSE_PARENTHESIS, CLOSE_BRACKET) or (c == 0xEF and data[i + 2] == 0x89):  # U+FF09, the wide parenthesis
         opened = empty_since(out, end, start)
         if opened >= start:
             while opened > start and out[opened - 1] == SPACE:
@@ -117,7 +117,7 @@ def put_after_gap(data: np.ndarray, i: int, width: int, stop: int, out: np.ndarr
         while end > start and out[end - 1] in (SPACE, COMMA, SEMICOLON):
             end -= 1
         o = end
-    elif c in (COMMA, SEMICOLON, COLON) or c == 0xE3:
+    elif c in (COMMA, SEMICOLON, COLON) or c == 0xE3:  # CJK punctuation
         if end == start or ends_open(out, end) or out[end - 1] in (COMMA, SEMICOLON):
             return o
         if c == COMMA:
@@ -142,7 +142,7 @@ def empty_since(out: np.ndarray, end: int, start: int) -> int:
         if c in (SPACE, COMMA, SEMICOLON, COLON, MINUS, SLASH):
             end -= 1
         elif end - 2 > start and out[end - 2] == 0x80 and out[end - 3] == 0xE2 and (c == 0x93 or c == 0x94):
-            end -= 3
+            end -= 3  # en dash and em dash
         else:
             return -1
     return -1

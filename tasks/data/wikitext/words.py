@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks.data.kernels.kernel import kernel
-from tasks.data.wikitext.bytes import inner
+from tasks.data.wikitext.bytes import CASE_BIT, SPACE, UNDERSCORE, UPPER_A, UPPER_Z, inner
 
 TAG, NAMESPACE, TEMPLATE, ARGUMENT, SECTION, EXTENSION, ENTITY = map(np.int64, range(1, 8))
 """Categories of words: the same word may be in several. No Python integers: numba would compile `meaning` for each of them."""
@@ -126,6 +126,8 @@ LINK_SECTIONS = (
 """Headings of sections that are dropped if they hold nothing but lists."""
 
 
+FNV_BASIS, FNV_PRIME = 0xCBF29CE484222325 - 2**64, 0x100000001B3
+"""For 64 bits; the basis as a signed integer, since numba takes a product of mixed signs for a floating-point number."""
 ENTRY = np.dtype([("key", np.int64), ("value", np.int64), ("begin", np.int64), ("end", np.int64)])
 """Hash of a word (0: the place is free), what it means, and where its spelling begins and ends."""
 
@@ -144,19 +146,19 @@ def folded(byte: int, category: np.int64) -> np.int64 | int:
     """ASCII letters count as lower-case and `_` as a space, but in entities, which keep their case."""
     c: np.int64 | int = np.int64(byte)
     if category != ENTITY:
-        if c == 95:
-            c = 32
-        elif c - 65 <= 25 and c >= 65:
-            c += 32
+        if c == UNDERSCORE:
+            c = SPACE
+        elif UPPER_A <= c <= UPPER_Z:
+            c += CASE_BIT
     return c
 
 
 @kernel
 def word_hash(data: np.ndarray, start: int, end: int, category: int) -> int:
     """FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/) of category and data[start:end], as a signed integer, never 0."""
-    value = (-3750763034362895579 ^ category) * 1099511628211
+    value = (FNV_BASIS ^ category) * FNV_PRIME
     for i in range(start, end):
-        value = (value ^ folded(data[i], category)) * 1099511628211
+        value = (value ^ folded(data[i], category)) * FNV_PRIME
     return value | 1
 
 
@@ -165,7 +167,7 @@ def meaning(words: Words, data: np.ndarray, start: int, end: int, category: int)
     """The value of the word data[start:end], 0 if it has none."""
     table = words.table
     key = word_hash(data, start, end, category)
-    place = (key >> 20) & (table.size - 1)
+    place = (key >> 20) & (table.size - 1)  # FNV-1a's lowest bits are its worst, and the last one is always 1 here
     while table[place].key != 0:
         if table[place].key == key and is_spelled(words, place, data, start, end, category):
             return table[place].value

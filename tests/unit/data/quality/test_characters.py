@@ -38,7 +38,7 @@ def test_every_length_of_utf8_is_read():
     data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
     at, read = 0, []
     while at < len(data):
-        code, width = character_at(data, at, len(data))
+        code, width = character_at(data, at)
         read.append(chr(code))
         at += width
     assert "".join(read) == text
@@ -48,4 +48,4 @@ def test_every_length_of_utf8_is_read():
 def test_a_character_that_is_cut_off_is_not_read_beyond_the_end(character):
     for length in range(1, len(character.encode())):
         data = np.frombuffer(character.encode()[:length], dtype=np.uint8)
-        assert character_at(data, 0, length)[1] <= length
+        assert character_at(data, 0)[1] <= length

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from tasks.data.quality.characters import character_classes
+from tasks.data.quality.judge import COUNTS
 from tasks.data.quality.lines import (
-    C4_PHRASES,
     FEW_WORDS,
     HAS_CURLY,
     HAS_JAVASCRIPT,
@@ -14,12 +13,16 @@ from tasks.data.quality.lines import (
     KEEP,
     LONG_WORD,
     NO_TERMINAL,
+    C4Limits,
+    Lines,
     c4_verdicts,
     count_lines,
+    line_tables,
     num_newlines,
     num_sentences,
 )  # fmt: skip
-from tasks.data.quality.words import vocabulary_hashes
+
+LIMITS = C4Limits(5, 1000)
 
 
 def as_data(text):
@@ -50,12 +53,12 @@ def as_data(text):
     ],
 )
 def test_what_c4_does_with_a_line(line, verdict):
-    assert c4_verdicts(as_data(line), character_classes(), *C4_PHRASES, 5, 1000).tolist() == [verdict]
+    assert c4_verdicts(as_data(line), line_tables(), LIMITS).tolist() == [verdict]
 
 
 def test_a_page_has_a_verdict_for_each_line():
     page = "\nThis line has five words.\n\nNo end\n"
-    assert c4_verdicts(as_data(page), character_classes(), *C4_PHRASES, 5, 1000).tolist() == [
+    assert c4_verdicts(as_data(page), line_tables(), LIMITS).tolist() == [
         FEW_WORDS, KEEP, FEW_WORDS, NO_TERMINAL, FEW_WORDS,
     ]  # fmt: skip
 
@@ -73,23 +76,21 @@ def test_a_page_has_a_verdict_for_each_line():
     ],
 )
 def test_sentences(line, number):
-    data = as_data(line)
-    assert num_sentences(data, 0, len(data), character_classes(), vocabulary_hashes()) == number
+    assert num_sentences(as_data(line), line_tables()) == number
 
 
 def test_counts_of_lines():
     prose = "A line of prose that is long enough, surely.\n"
     text = f"- a bullet\n\n• another one…\n{prose}{prose}\n\nends so...\n"
     data = as_data(text)
-    size = num_newlines(data, 0, len(data)) + 1
-    hashes, lengths, firsts = np.zeros(size, np.uint64), np.zeros(size, np.int32), np.zeros(size, np.uint8)
-    counts = np.zeros(10, np.int64)
-    count_lines(
-        data, 0, len(data), character_classes(), vocabulary_hashes(), *C4_PHRASES, 30, 5, 1000, hashes, lengths, firsts, counts
-    )
-    newlines, lines = text.count("\n"), text.splitlines()
-    assert counts.tolist() == [newlines, len(lines), 5, 2, 2, 3, 3, 2, 0, 0]
-    assert lengths[:5].tolist() == [len(line) for line in lines if line]
-    assert firsts[:5].tolist() == [1, 1, 0, 0, 1]
-    assert hashes[2] == hashes[3]
-    assert len(set(hashes[:5].tolist())) == 4
+    size = num_newlines(data) + 1
+    found, counts = Lines(np.zeros(size, np.uint64), np.zeros(size, np.int32), np.zeros(size, np.uint8)), np.zeros(1, COUNTS)[0]
+    count_lines(data, line_tables(), LIMITS, 30, found, counts)
+    lines = text.splitlines()
+    assert (counts["newlines"], counts["all_lines"], counts["lines"]) == (text.count("\n"), len(lines), 5)
+    assert (counts["bullet_lines"], counts["ellipsis_lines"], counts["terminated_lines"], counts["short_lines"]) == (2, 2, 3, 3)
+    assert (counts["c4_sentences"], counts["lorem_ipsum_lines"], counts["curly_bracket_lines"]) == (2, 0, 0)
+    assert found.characters[:5].tolist() == [len(line) for line in lines if line]
+    assert found.starts_paragraph[:5].tolist() == [1, 1, 0, 0, 1]
+    assert found.hashes[2] == found.hashes[3]
+    assert len(set(found.hashes[:5].tolist())) == 4

@@ -8,8 +8,7 @@ from tasks.data.quality.phrases import phrase_table, phrases_in
 
 
 def bits_in(text, table):
-    data = np.frombuffer(text.encode(), dtype=np.uint8)
-    return phrases_in(data, 0, len(data), *table)
+    return phrases_in(np.frombuffer(text.encode(), dtype=np.uint8), table)
 
 
 def test_phrases_are_found_wherever_they_stand_and_however_they_overlap():
@@ -24,6 +23,6 @@ def test_phrases_are_found_wherever_they_stand_and_however_they_overlap():
 def test_only_the_given_part_of_the_data_is_read():
     table = phrase_table({"ab": 1})
     data = np.frombuffer(b"xab", dtype=np.uint8)
-    assert phrases_in(data, 0, 2, *table) == 0
-    assert phrases_in(data, 2, 3, *table) == 0
-    assert phrases_in(data, 1, 3, *table) == 1
+    assert phrases_in(data[:2], table) == 0
+    assert phrases_in(data[2:], table) == 0
+    assert phrases_in(data[1:], table) == 1

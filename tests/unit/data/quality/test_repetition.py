@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 
 from tasks.data.quality.repetition import FIRST_DUPLICATE_GRAM, LAST_GRAM, NUM_GRAM_COUNTS, duplicates, gram_repetition
+from tasks.data.quality.words import Tokens
 
 
 def expected_repetition(words):
@@ -32,7 +33,7 @@ def expected_repetition(words):
 def repetition(words):
     hashes = np.array([hash(("word", word)) & 0xFFFFFFFFFFFFFFFF for word in words], dtype=np.uint64)
     out = np.full(NUM_GRAM_COUNTS, -1, np.int64)
-    gram_repetition(hashes, np.array([len(word) for word in words], dtype=np.int32), len(words), out)
+    gram_repetition(Tokens(hashes, np.array([len(word) for word in words], dtype=np.int32)), len(words), out)
     return out.tolist()
 
 

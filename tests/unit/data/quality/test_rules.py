@@ -1,6 +1,8 @@
 """The tables of the rules fit together."""
 
-from tasks.data.quality.rules import COUNTS, FILTERS, MEASURES, PARAMETERS, known_thresholds
+from tasks.data.quality.judge import COUNTS
+from tasks.data.quality.repetition import FIRST_GRAM, LAST_GRAM
+from tasks.data.quality.rules import FILTERS, MEASURES, PARAMETERS, known_thresholds
 
 
 def test_every_threshold_is_measured_or_changes_a_measure():
@@ -9,10 +11,11 @@ def test_every_threshold_is_measured_or_changes_a_measure():
 
 
 def test_every_measure_is_counted_and_its_name_says_which_way_it_fails():
-    assert len(set(COUNTS)) == len(COUNTS)
     for name, measure in MEASURES.items():
-        assert measure.counted in COUNTS
-        assert measure.per is None or measure.per in COUNTS
+        assert measure.counted in COUNTS.names
+        assert measure.per is None or measure.per in COUNTS.names
+        assert (FIRST_GRAM <= measure.n <= LAST_GRAM) == (measure.counted == "gram_characters")
+        assert f"_{measure.n}_gram_" in name or measure.n == 0
         assert name.split(".")[1].startswith(("min_", "max_"))
 
 

@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 
 from tasks.data.quality.characters import character_classes
-from tasks.data.quality.words import NUM_WORD_COUNTS, find_words, vocabulary_hashes
+from tasks.data.quality.judge import COUNTS
+from tasks.data.quality.words import Tokens, find_words, vocabulary_hashes
 
 
 def scan(text, room=None):
     """The tokens of `text`, their hashes, and what was counted; None where there is not enough `room`."""
     data = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
     room = len(data) if room is None else room
-    hashes, lengths = np.zeros(room, np.uint64), np.zeros(room, np.int32)
-    counts = np.zeros(NUM_WORD_COUNTS, np.int64)
-    number = find_words(data, 0, len(data), character_classes(), vocabulary_hashes(), hashes, lengths, counts)
+    found, counts = Tokens(np.zeros(room, np.uint64), np.zeros(room, np.int32)), np.zeros(1, COUNTS)[0]
+    number = find_words(data, character_classes(), vocabulary_hashes(), found, counts)
     if number < 0:
         return None
     visible, tokens = "".join(text.split()), []
-    for length in lengths[:number]:
+    for length in found.characters[:number]:
         tokens.append(visible[:length])
         visible = visible[length:]
     assert visible == ""
-    return tokens, hashes[:number].tolist(), counts.tolist()
+    return tokens, found.hashes[:number].tolist(), counts
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,16 @@ def test_counts():
     tokens, _, counts = scan(text)
     assert tokens == ["The", "cat", ",", "and", "#", "1", "of", "…", "cats", "...", "42", "that", "'s", "té"]
     words = [token for token in tokens if any(c.isalnum() for c in token)]
-    assert counts == [
-        len(tokens), len(words), sum(map(len, words)), sum(any(c.isalpha() for c in token) for token in tokens),
-        3, 1, 2, len(text), len(text.split()), sum(any(c.isalpha() for c in piece) for piece in text.split()),
-    ]  # fmt: skip
+    assert (counts["tokens"], counts["words"], counts["word_characters"]) == (len(tokens), len(words), sum(map(len, words)))
+    assert counts["alphabetic_tokens"] == sum(any(c.isalpha() for c in token) for token in tokens)
+    assert (counts["stop_words"], counts["hashes"], counts["ellipses"], counts["characters"]) == (3, 1, 2, len(text))
+    assert counts["pieces"] == len(text.split())
+    assert counts["alphabetic_pieces"] == sum(any(c.isalpha() for c in piece) for piece in text.split())
 
 
 def test_every_stop_word_counts_once_and_only_in_lower_case():
-    assert scan("the be to of and that have with the be")[2][4] == 8
-    assert scan("The BE To OF thee bet")[2][4] == 0
+    assert scan("the be to of and that have with the be")[2]["stop_words"] == 8
+    assert scan("The BE To OF thee bet")[2]["stop_words"] == 0
 
 
 def test_equal_tokens_have_equal_hashes_and_others_do_not():
@@ -71,4 +72,4 @@ def test_too_little_room_is_said_and_nothing_is_written_beyond_it():
 
 
 def test_a_dot_run_counts_as_ellipses_of_three():
-    assert scan("a ...... b .. c ....")[2][6] == 3
+    assert scan("a ...... b .. c ....")[2]["ellipses"] == 3
