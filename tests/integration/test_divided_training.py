@@ -1,5 +1,7 @@
 """A divided model from its first step to its fine-tune, as processes that `accelerate launch` starts."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,14 +10,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tasks.config.config import Config
-from tasks.launch.stage import follow, start_or_attach
-from tasks.record.errors import StoppedError
 from tasks.record.files import file_sha256
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import verify
-from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, prepare_work, pretrain_work
-from tests.kit.runs import pretrained, run_to_end, tiny_config, write_text
+from tasks.stages.work import Result, Work, evaluate_work, examples_work, finetune_work, prepare_work, pretrain_work
+from tests.kit.runs import copied, pretrained, run_to_end, stop_after, tiny_config, write_text
 from tests.kit.stages import finetune_config
 
 MESHES = {"shard": {"shard": 2}, "pipeline": {"pipeline_parallel": 2}}
@@ -66,41 +66,38 @@ def test_its_export_is_a_whole_model(runs: dict[str | None, Result], mesh: str) 
     assert run.manifest.environment["performance"]["tokens_per_second"] > 0
 
 
+@pytest.fixture(scope="module")
+def stopped(home: Path, text: Path) -> Callable[[str], Work]:
+    """The same request on a mesh, stopped after step 13 or a few later; tests go on from copies of it."""
+
+    @cache
+    def stopped_on(mesh: str) -> Work:
+        config = config_of(text, mesh)
+        work = pretrain_work(RunLayout(home, f"{mesh}-stopped"), config, run_to_end(prepare_work(home, config)))
+        stop_after(work, 13)
+        return work
+
+    return stopped_on
+
+
 @pytest.mark.parametrize("mesh", ["pipeline", pytest.param("shard", marks=pytest.mark.soak)])
 def test_stopped_in_the_middle_it_continues_to_bit_identical_weights(
-    home: Path, text: Path, runs: dict[str | None, Result], mesh: str
+    home: Path, runs: dict[str | None, Result], stopped: Callable[[str], Work], mesh: str
 ) -> None:
-    config = config_of(text, mesh)
-    work = pretrain_work(RunLayout(home, f"{mesh}-stopped"), config, run_to_end(prepare_work(home, config)))
-
-    def stop(progress: object) -> None:
-        if any(line["step"] >= 13 for line in read_journal(work.stage.journal)[0] if line["kind"] == "step"):
-            work.stage.stop.touch()
-
-    start_or_attach(work.stage, work.request)
-    with pytest.raises(StoppedError):
-        follow(work.stage, stop, poll_seconds=0.02)
-    result = run_to_end(work)
-    assert len({line["attempt"] for line in read_journal(work.stage.journal)[0]}) == 2
+    result = run_to_end(copied(stopped(mesh), RunLayout(home, f"{mesh}-continued")))
+    assert len({line["attempt"] for line in read_journal(result.stage.journal)[0]}) == 2
     assert file_sha256(result.stage.export / "model.safetensors") == file_sha256(runs[mesh].stage.export / "model.safetensors")
     assert result.manifest.details["chain"] == runs[mesh].manifest.details["chain"]
 
 
-def test_a_run_goes_on_on_another_mesh(home: Path, text: Path, runs: dict[str | None, Result]) -> None:
+def test_a_run_goes_on_on_another_mesh(
+    home: Path, text: Path, runs: dict[str | None, Result], stopped: Callable[[str], Work]
+) -> None:
     """The mesh is no part of the request: what was begun as a pipeline is finished on shards."""
-    first, second = (config_of(text, mesh) for mesh in ("pipeline", "shard"))
-    dataset = run_to_end(prepare_work(home, first))
-    work = pretrain_work(RunLayout(home, "moved"), first, dataset)
-
-    def stop(progress: object) -> None:
-        if any(line["step"] >= 8 for line in read_journal(work.stage.journal)[0] if line["kind"] == "step"):
-            work.stage.stop.touch()
-
-    start_or_attach(work.stage, work.request)
-    with pytest.raises(StoppedError):
-        follow(work.stage, stop, poll_seconds=0.02)
-    result = run_to_end(pretrain_work(RunLayout(home, "moved"), second, dataset))
-    starts = [line["layout"] for line in read_journal(work.stage.journal)[0] if line["kind"] == "start"]
+    begun, config = copied(stopped("pipeline"), RunLayout(home, "moved")), config_of(text, "shard")
+    result = run_to_end(pretrain_work(RunLayout(home, "moved"), config, run_to_end(prepare_work(home, config))))
+    assert result.stage == begun.stage
+    starts = [line["layout"] for line in read_journal(result.stage.journal)[0] if line["kind"] == "start"]
     assert starts == [
         "pipeline 2, replicate 1, shard 1, tensor 1",
         "pipeline 1, replicate 1, shard 2, tensor 1",

@@ -2,26 +2,24 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tasks.launch.stage import follow, request_stop, start_or_attach
-from tasks.record.errors import DivergedError, IntegrityError, StoppedError
+from tasks.launch.stage import follow, start_or_attach
+from tasks.record.errors import DivergedError, IntegrityError
 from tasks.record.files import file_sha256
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.lock import owner
 from tasks.record.manifest import Manifest, verify
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
-from tests.kit.runs import pretrained, run_to_end, tiny_config, wait_for_step, write_text
+from tests.kit.runs import copied, pretrained, run_to_end, stop_after, tiny_config, wait_for_step, write_text
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +43,8 @@ def stopped(home: Path, text: Path) -> Work:
     """One rank, stopped after step 12 or a few later; tests go on from copies of it."""
     config = tiny_config(text)
     work = pretrain_work(RunLayout(home, "stopped"), config, run_to_end(prepare_work(home, config)))
-    start_or_attach(work.stage, work.request)
-    wait_for_step(work.stage, 12)
-    request_stop(work.stage)
-    with pytest.raises(StoppedError, match="stopped at a step boundary"):
-        follow(work.stage, lambda progress: None)
+    stop_after(work, 12)
     return work
-
-
-def copied(work: Work, home: Path, name: str) -> Work:
-    stage = RunLayout(home, name).pretrain()
-    shutil.copytree(work.stage.path, stage.path)
-    return replace(work, stage=stage)
 
 
 def steps(stage: StageLayout) -> list[dict]:
@@ -98,12 +86,13 @@ def test_one_rank_and_two_give_the_same_loss_curve(undisturbed: Result, one_rank
     assert undisturbed.manifest.metrics["heldout_loss"] == pytest.approx(one_rank.manifest.metrics["heldout_loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("kills", [(3, 27), pytest.param((1, 8, 12, 19, 35), marks=pytest.mark.soak)])
 def test_everything_killed_in_the_middle_continues_to_bit_identical_weights(
-    home: Path, text: Path, undisturbed: Result
+    home: Path, text: Path, undisturbed: Result, kills: tuple[int, ...]
 ) -> None:
     config = tiny_config(text, launch={"num_processes": 2})
-    work = pretrain_work(RunLayout(home, "killed"), config, run_to_end(prepare_work(home, config)))
-    for step in (3, 12, 27):
+    work = pretrain_work(RunLayout(home, f"killed-{len(kills)}"), config, run_to_end(prepare_work(home, config)))
+    for step in kills:
         start_or_attach(work.stage, work.request)
         wait_for_step(work.stage, step)
         for process in processes_of(work.stage):
@@ -112,7 +101,7 @@ def test_everything_killed_in_the_middle_continues_to_bit_identical_weights(
         assert not work.stage.manifest.exists()
     result = run_to_end(work)
     attempts = {line["attempt"] for line in read_journal(work.stage.journal)[0]}
-    assert len(attempts) == 4
+    assert len(attempts) == len(kills) + 1
     assert weights_of(result) == weights_of(undisturbed)
     assert result.manifest.details["chain"] == undisturbed.manifest.details["chain"]
     assert not list(work.stage.checkpoints.glob(".*"))
@@ -153,7 +142,7 @@ def test_a_killed_rank_is_restarted_from_the_checkpoint(home: Path, text: Path, 
 
 
 def test_a_stop_ends_at_a_step_boundary_and_the_same_request_continues(home: Path, stopped: Work, one_rank: Result) -> None:
-    work = copied(stopped, home, "continued")
+    work = copied(stopped, RunLayout(home, "continued"))
     last = steps(work.stage)[-1]["step"]
     assert (work.stage.checkpoints / f"step_{last:08d}" / "manifest.json").exists()
     assert weights_of(run_to_end(work)) == weights_of(one_rank)
@@ -175,7 +164,7 @@ def test_a_second_start_joins_the_first_and_a_finished_stage_starts_nothing(home
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, stopped: Work, one_rank: Result) -> None:
-    work = copied(stopped, home, "damaged")
+    work = copied(stopped, RunLayout(home, "damaged"))
     newest = max(work.stage.checkpoints.glob("step_*"))
     flip_a_bit(newest / "weights_00000.safetensors")
     result = run_to_end(work)
@@ -185,7 +174,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, stopped: Work
 
 
 def test_no_intact_checkpoint_is_an_error_that_loses_nothing(home: Path, stopped: Work) -> None:
-    work = copied(stopped, home, "all-damaged")
+    work = copied(stopped, RunLayout(home, "all-damaged"))
     for path in work.stage.checkpoints.glob("step_*"):
         flip_a_bit(path / "optimizer_00000.safetensors")
     with pytest.raises(IntegrityError, match=r"no checkpoint in .* is intact"):

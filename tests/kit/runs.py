@@ -2,13 +2,18 @@
 
 import os
 import random
+import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tasks.config.config import Config
 from tasks.config.presets import parse_config
-from tasks.launch.stage import follow, start_or_attach
+from tasks.launch.stage import follow, request_stop, start_or_attach
+from tasks.record.errors import StoppedError
 from tasks.record.journal import read_journal
 from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.lock import owner
@@ -81,3 +86,18 @@ def kill(stage: StageLayout) -> None:
     while owner(stage) is not None:
         assert time.monotonic() < deadline, "the supervisor is still there"
         time.sleep(0.05)
+
+
+def stop_after(work: Work, step: int) -> None:
+    """Run the stage, and stop it after this step or a few later."""
+    start_or_attach(work.stage, work.request)
+    wait_for_step(work.stage, step)
+    request_stop(work.stage)
+    with pytest.raises(StoppedError, match="stopped at a step boundary"):
+        follow(work.stage, lambda progress: None, poll_seconds=0.1)
+
+
+def copied(work: Work, run: RunLayout) -> Work:
+    """A pre-training as it stands, as that of another run."""
+    shutil.copytree(work.stage.path, run.pretrain().path)
+    return replace(work, stage=run.pretrain())
