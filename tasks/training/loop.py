@@ -20,7 +20,7 @@ from tasks.record.errors import DivergedError, IntegrityError, StoppedError
 from tasks.record.journal import Journal, chain
 from tasks.record.layout import StageLayout
 from tasks.training.checkpoint.checkpoint import TrainState, clear_leftovers, load_newest
-from tasks.training.checkpoint.saver import CheckpointSaver, SaveRecord
+from tasks.training.checkpoint.saver import CheckpointSaver
 from tasks.training.feed import Batch, Feed, HostNumbers, Reading, digest_of_rows, on_device, to_device
 from tasks.training.gradients import FlatGradients, ShardedGradients
 from tasks.training.input_check import InputCheck
@@ -99,7 +99,6 @@ class Trainer:
         self.saver = CheckpointSaver(
             stage, recipe.request_digest, self.ranks, attempt, config.keep_checkpoints, recipe.tokenizer_digest
         )
-        self._noted: SaveRecord | None = None
         self._stalled_seconds = 0.0
         self.state = TrainState()
         self.inputs = inputs or InputCheck(self.ranks)
@@ -367,10 +366,9 @@ class Trainer:
         self.note_saved()
 
     def note_saved(self) -> None:
-        """A journal line for a checkpoint that was committed since the last look."""
-        record = self.saver.last
-        if record is not None and record is not self._noted:
-            self._noted = record
+        """A journal line for every checkpoint that was committed since the last look."""
+        while self.saver.saved:
+            record = self.saver.saved.popleft()
             self._stalled_seconds += record.stall_seconds
             self.note(
                 "checkpoint", durable=True, step=record.step, path=relative(record.path, self.stage), seconds=record.seconds,

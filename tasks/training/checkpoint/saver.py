@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,9 +70,6 @@ class CheckpointSaver:
     DiskFullError, LimitError, LockedError, or RankError for what is no user's mistake.
     """
 
-    last: SaveRecord | None = None
-    """The newest committed checkpoint, on rank 0."""
-
     def __init__(
         self, stage: StageLayout, request_digest: str, ranks: Ranks, attempt: int, keep: int,
         tokenizer_digest: str | None = None, deadline_seconds: float = DEADLINE_SECONDS,
@@ -82,6 +80,8 @@ class CheckpointSaver:
         self._details = {} if tokenizer_digest is None else {"tokenizer_digest": tokenizer_digest}
         self._staging = Staging()
         self._frozen = FrozenPart(stage, request_digest, ranks.rank)
+        self.saved: deque[SaveRecord] = deque()
+        """On rank 0: what was committed, until the loop has taken it to the journal. A fast disk may be two ahead of it."""
         self._job: Job | None = None
         self._failure: Failure | None = None
         self._cause: BaseException | None = None
@@ -158,7 +158,7 @@ class CheckpointSaver:
             if self._ranks.is_first:
                 manifest = job.commit.complete()
                 seconds, size_bytes = time.perf_counter() - job.began, sum(entry.size_bytes for entry in manifest.files)
-                self.last = SaveRecord(job.commit.step, job.commit.target, seconds, job.stall_seconds, size_bytes)
+                self.saved.append(SaveRecord(job.commit.step, job.commit.target, seconds, job.stall_seconds, size_bytes))
                 retain(self._stage, self._keep, job.best_step)
         except BaseException as error:  # noqa: BLE001 (raised again on the training threads of all ranks)
             self._cause, self._failure = error, Failure.of(error, self._ranks.rank, job.output(self._ranks.rank))

@@ -260,6 +260,16 @@ def test_checkpoints_keep_the_newest_and_the_best_of_those_that_were_measured(tm
     assert run.state.best_step == 4
 
 
+def test_every_checkpoint_is_in_the_journal_though_two_were_committed_between_two_looks(tmp_path: Path) -> None:
+    run = continued(trainer(tmp_path))
+    for step in (13, 14):
+        run.state.step = step
+        run.save()
+        run.saver.finish()
+    run.finish_saving()
+    assert [line["step"] for line in lines_of(run, "checkpoint")] == [4, 8, 12, 13, 14]
+
+
 def test_a_finished_run_that_is_begun_again_takes_no_step(whole: Trainer) -> None:
     again = continued(trainer(whole.stage.path, with_dropout(seed=5), attempt=2))
     assert again.state == whole.state

@@ -61,7 +61,7 @@ def save_divided(ranks: Ranks, layout: Layout, stage: StageLayout) -> tuple[int,
     state.fill(seed=2)
     one.finish()
     written = [p.stat().st_size for p in committed_checkpoints(stage)[0].glob(f"*_{ranks.rank:05d}.*")]
-    return sum(written), one.last is not None
+    return sum(written), bool(one.saved)
 
 
 def load_divided(ranks: Ranks, layout: Layout, stage: StageLayout) -> tuple[TrainState | None, bool]:
@@ -108,7 +108,7 @@ def test_all_ranks_refuse_what_one_cannot_load(stage: StageLayout) -> None:
     said = run_ranks(2, functools.partial(load_one, stage=stage, names_of_rank=left_out))
     assert said[0] == said[1]
     assert f"{halves[0][0]} (384, 32) is there and not in this model" in said[0]
-    file = one.last.path / "optimizer_00000.safetensors"
+    file = one.saved[-1].path / "optimizer_00000.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     said = run_ranks(2, functools.partial(load_one, stage=stage, names_of_rank=halves))
     assert said[0] == said[1]
@@ -128,7 +128,7 @@ def test_the_checkpoint_holds_what_was_there_when_it_was_asked_for(stage: StageL
     before = copied_tensors(tensors)
     one.save(state, pieces_of(tensors[0], ONE_MESH), pieces_of(tensors[1], ONE_MESH))
     one.wait_until_staged()
-    assert (one.last, committed_checkpoints(stage)) == (None, [])
+    assert (list(one.saved), committed_checkpoints(stage)) == ([], [])
     with torch.no_grad():
         for tensor in (*tensors[0].values(), *tensors[1].values()):
             tensor.add_(1)
@@ -136,7 +136,7 @@ def test_the_checkpoint_holds_what_was_there_when_it_was_asked_for(stage: StageL
     gate.set()
     one.finish()
     assert not same(before, tensors)
-    assert load(one.last.path, tensors) == TrainState(step=3, evaluations=[{"step": 1}])
+    assert load(one.saved[-1].path, tensors) == TrainState(step=3, evaluations=[{"step": 1}])
     assert same(before, tensors)
 
 
@@ -154,7 +154,7 @@ def test_the_optimizer_waits_for_the_copy(stage: StageLayout, monkeypatch: pytes
     one.wait_until_staged()
     assert gate.is_set()
     one.finish()
-    record = one.last
+    (record,) = one.saved
     assert 0 < record.stall_seconds <= record.seconds
     assert (record.step, record.path) == (3, stage.checkpoints / "step_00000003")
     manifest = Manifest.read(record.path / "manifest.json")
