@@ -125,6 +125,7 @@ def test_it_is_fine_tuned_on_shards_where_it_was_a_pipeline(
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
+@pytest.mark.soak
 def test_its_candidate_is_measured(home: Path, text: Path, runs: dict[str | None, Result]) -> None:
     tuning = finetune_config(home, "classification", epochs=2).model_copy(update={"name": "judged"})
     config, run = config_of(text, "shard"), RunLayout(home, "judged")
