@@ -146,7 +146,7 @@ def test_a_full_disk_at_the_export_is_told_once(home: Path, text: Path) -> None:
         assert run_to_end(work).manifest.details["chain"] == done.manifest.details["chain"]
 
 
-@pytest.mark.parametrize("free", [0, 12_288])
+@pytest.mark.parametrize("free", [0, pytest.param(12_288, marks=pytest.mark.soak)])
 def test_a_disk_that_is_full_before_the_start_is_told(home: Path, text: Path, free: int) -> None:
     """Without a byte for the lock, or without room for the records of the ranks."""
     work = work_of(home, text, f"full-before-{free}", max_restarts=5)

@@ -52,19 +52,21 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-DAMAGES: list[tuple[str, Callable[[Path], None], str]] = [
+Damage = tuple[str, Callable[[Path], None], str]
+DAMAGES: list[Damage] = [
     ("train-00000.bin", reverse, " has SHA-256 "), ("train-00000.bin", cut, " bytes and its manifest says "),
     ("train-00000.documents.npy", flip, " has SHA-256 "),
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("damages", [DAMAGES[:1], pytest.param(DAMAGES, marks=pytest.mark.soak)], ids=len)
 def test_data_that_were_damaged_are_refused_and_what_was_read_from_them_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damages: list[Damage]
 ) -> None:
     monkeypatch.setenv("PRETUNE_HOME", str(tmp_path))
     work, dataset = begun(tmp_path)
     stage, checkpoints = work.stage, sorted(work.stage.checkpoints.iterdir())
-    for name, damage, fault in DAMAGES:
+    for name, damage, fault in damages:
         path = dataset.stage.path / name
         intact = path.read_bytes()
         damage(path)

@@ -1,9 +1,11 @@
 """The benchmark for GPUs runs from end to end in small, and says so where there is no GPU."""
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,6 +18,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
         [sys.executable, "tests/benchmarks/gpu_training.py", *arguments], cwd=REPOSITORY, capture_output=True, text=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}, timeout=300, check=False,
     )  # fmt: skip
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "tests" / "benchmarks"))
+    return importlib.import_module("gpu_training")
 
 
 def cells(line: str) -> list[str]:
@@ -36,14 +44,13 @@ def test_a_dry_run_trains_every_contender_on_the_same_samples(tmp_path: Path) ->
         assert float(row[6]) < 5.9
 
 
-def test_the_bytes_of_a_standard_library_are_not_those_of_the_packages_inside_of_it(tmp_path: Path) -> None:
+def test_the_bytes_of_a_standard_library_are_not_those_of_the_packages_inside_of_it(
+    benchmark: ModuleType, tmp_path: Path
+) -> None:
     for name in ("b.py", "a/c.md", "site-packages/torch/d.py", "e.so"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("text")
-    code = "import sys, pathlib, gpu_training; print(*gpu_training.text_files(pathlib.Path(sys.argv[1])))"
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, cwd=REPOSITORY / "tests" / "benchmarks", capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(tmp_path / "a" / "c.md"), str(tmp_path / "b.py")]
+    assert list(benchmark.text_files(tmp_path)) == [tmp_path / "a" / "c.md", tmp_path / "b.py"]
 
 
 def test_one_contender_alone_is_no_comparison(tmp_path: Path) -> None:
@@ -73,7 +80,11 @@ def test_without_a_gpu_nothing_is_measured() -> None:
         (["--first-look", "--steps", "20"], "--steps 20 is fewer than 30: 10 are left out, and 20 are measured"),
     ],
 )
-def test_too_few_steps_are_refused(options: list[str], message: str) -> None:
-    done = run(*options)
-    assert done.returncode == 2
-    assert message in done.stderr
+def test_too_few_steps_are_refused(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_training.py", *options])
+    with pytest.raises(SystemExit) as end:
+        benchmark.main()
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Memory by closed form beside tensors that were counted: of real ranks, and of simulated ones where there are too many."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -40,7 +41,19 @@ SIMULATED = {
 }
 
 
-@pytest.mark.parametrize("case", REAL)
+SOAKED = {
+    *("one rank, fp32, short sequences", "GPT-2, two replicas", "Qwen3, two shards, untied", "four shards, accumulated"),
+    *("bf16 states, two shards", "Muon, two shards", "replicate 16 x shard 4, accumulated", "pipeline 4, first stage"),
+    *("pipeline 4 x shard 64, last stage", "selective"),
+}
+"""What `make soak` alone runs."""
+
+
+def some_of(cases: Iterable[str]) -> list[object]:
+    return [pytest.param(case, marks=[pytest.mark.soak] if case in SOAKED else []) for case in cases]
+
+
+@pytest.mark.parametrize("case", some_of(REAL))
 def test_the_formula_is_within_5_percent_of_what_real_ranks_take(case):
     asked = REAL[case]
     taken = run_ranks(asked.layout.world_size, partial(measured, asked=asked))
@@ -50,7 +63,7 @@ def test_the_formula_is_within_5_percent_of_what_real_ranks_take(case):
         assert formula(there) == pytest.approx(peak, rel=0.05), f"rank {rank}"
 
 
-@pytest.mark.parametrize("case", SIMULATED)
+@pytest.mark.parametrize("case", some_of(SIMULATED))
 def test_the_formula_is_within_5_percent_of_a_simulated_rank(case):
     asked = SIMULATED[case]
     (peak,) = run_ranks(1, partial(simulated, asked=asked))
