@@ -2,7 +2,7 @@
 #   PYTHON=python3.12   the interpreter that makes the environment (3.11 or later)
 #   VENV=DIR            where the environment lies
 #   TORCH=own           keep the torch (2.11 or later) that PYTHON already has, such as the CUDA build of a GPU machine
-#   JOBS=2              how many processes run tests side by side; some tests start up to eight ranks and need 4 GB
+#   JOBS=3              how many processes run tests side by side, best one more than cores; some start eight ranks and need 4 GB
 
 SHELL := bash
 .DEFAULT_GOAL := help
@@ -12,7 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # An environment that was made with TORCH=own stays so.
 TORCH ?= $(if $(shell grep -s 'site-packages = true' $(VENV)/pyvenv.cfg),own,pinned)
-JOBS ?= 2
+JOBS ?= 3
 BIN := $(VENV)/bin
 PYTEST := HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses $(JOBS)
 # Python's own cache of compiled modules saves several seconds per process; some container images turn it off.

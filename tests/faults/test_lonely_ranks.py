@@ -129,6 +129,7 @@ def test_a_full_disk_ends_both_ranks_and_with_room_the_same_command_goes_on(home
         assert starts[1] == int(kept[-1][5:])
 
 
+@pytest.mark.soak
 def test_a_full_disk_at_the_export_is_told_once(home: Path, text: Path) -> None:
     work = work_of(home, text, "full-export", max_restarts=5)
     with small_disk(work.stage.path) as resize:

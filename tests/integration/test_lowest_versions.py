@@ -34,7 +34,8 @@ def test_the_lowest_declared_versions_train(tmp_path: Path) -> None:
     assert len(wanted) == len(LIBRARIES)
     python = without_checkout(tmp_path / "environment")
     pip(python, "install", "--no-compile", *wanted)
-    environment = variables(PYTHONPATH=str(ROOT), HF_HUB_OFFLINE="1", PRETUNE_HOME=str(tmp_path / "home"))
+    home = str(tmp_path / "home")
+    environment = variables(PYTHONPATH=str(ROOT), HF_HUB_OFFLINE="1", PRETUNE_HOME=home, PYTEST_ADDOPTS="")
     versions = "import importlib.metadata, sys; print(*map(importlib.metadata.version, sys.argv[1:]))"
     found = subprocess.run([python, "-c", versions, *LIBRARIES], env=environment, capture_output=True, text=True, check=True)
     assert list(map(Version, found.stdout.split())) == [Version(one.partition("==")[2]) for one in wanted]

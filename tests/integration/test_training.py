@@ -141,26 +141,36 @@ def test_a_killed_rank_is_restarted_from_the_checkpoint(home: Path, text: Path, 
     assert weights_of(Result(work.stage, manifest)) == weights_of(undisturbed)
 
 
-def test_a_stop_ends_at_a_step_boundary_and_the_same_request_continues(home: Path, stopped: Work, one_rank: Result) -> None:
+@pytest.fixture(scope="module")
+def continued(home: Path, stopped: Work) -> tuple[Result, set[int]]:
+    """The stopped stage, started twice and followed to its end, and which processes owned it."""
     work = copied(stopped, RunLayout(home, "continued"))
-    last = steps(work.stage)[-1]["step"]
-    assert (work.stage.checkpoints / f"step_{last:08d}" / "manifest.json").exists()
-    assert weights_of(run_to_end(work)) == weights_of(one_rank)
-
-
-def test_a_second_start_joins_the_first_and_a_finished_stage_starts_nothing(home: Path, text: Path) -> None:
-    config = tiny_config(text, pretrain={"seed": 5})
-    work = pretrain_work(RunLayout(home, "joined"), config, run_to_end(prepare_work(home, config)))
-    start_or_attach(work.stage, work.request)
-    first = owner(work.stage)
-    start_or_attach(work.stage, work.request)
-    assert owner(work.stage)["pid"] == first["pid"]
-    follow(work.stage, lambda progress: None)
+    owners = set()
+    for _ in range(2):
+        start_or_attach(work.stage, work.request)
+        owners.add(owner(work.stage)["pid"])
+    manifest = follow(work.stage, lambda progress: None, poll_seconds=0.1)
     wait_until_gone(work.stage)
-    begun = work.stage.journal.read_bytes()
-    start_or_attach(work.stage, work.request)
-    assert owner(work.stage) is None
-    assert work.stage.journal.read_bytes() == begun
+    return Result(work.stage, manifest), owners
+
+
+def test_a_stop_ends_at_a_step_boundary_and_the_same_request_continues(
+    stopped: Work, continued: tuple[Result, set[int]], one_rank: Result
+) -> None:
+    last = steps(stopped.stage)[-1]["step"]
+    assert (stopped.stage.checkpoints / f"step_{last:08d}" / "manifest.json").exists()
+    assert weights_of(continued[0]) == weights_of(one_rank)
+
+
+def test_a_second_start_joins_the_first_and_a_finished_stage_starts_nothing(
+    stopped: Work, continued: tuple[Result, set[int]]
+) -> None:
+    result, owners = continued
+    assert len(owners) == 1
+    begun = result.stage.journal.read_bytes()
+    start_or_attach(result.stage, stopped.request)
+    assert owner(result.stage) is None
+    assert result.stage.journal.read_bytes() == begun
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, stopped: Work, one_rank: Result) -> None:
@@ -173,6 +183,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(home: Path, stopped: Work
     assert weights_of(result) == weights_of(one_rank)
 
 
+@pytest.mark.soak
 def test_no_intact_checkpoint_is_an_error_that_loses_nothing(home: Path, stopped: Work) -> None:
     work = copied(stopped, RunLayout(home, "all-damaged"))
     for path in work.stage.checkpoints.glob("step_*"):

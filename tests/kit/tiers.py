@@ -28,23 +28,29 @@ STARTERS = {"Popen", "Process", "fork", "multiprocessing", "pretrained_base", "s
 ONE_STACK = ("tests/browser/test_ui.py", "tests/integration/test_services.py")
 """Files that share the servers of a session, in the order in which they use them: one worker runs them all."""
 SECONDS = {
-    "tests/integration/test_layouts.py": 300,
-    "tests/browser/test_ui.py": 240,
-    "tests/integration/test_divided_training.py": 180,
-    "tests/integration/test_training.py": 180,
-    "tests/integration/test_schedules.py": 170,
-    "tests/faults/test_lonely_ranks.py": 150,
-    "tests/gpu/test_training.py": 120,
-    "tests/integration/test_preparation.py": 100,
-    "tests/integration/test_resume.py": 90,
-    "tests/unit/training/checkpoint/test_saver.py": 70,
-    "tests/integration/test_damaged_data.py": 60,
-    "tests/integration/test_package.py": 60,
-    "tests/faults/test_preparation.py": 60,
-    "tests/integration/test_verify.py": 50,
+    "tests/browser/test_ui.py": 440,
+    "tests/integration/test_layouts.py": 410,
+    "tests/integration/test_training.py": 400,
+    "tests/integration/test_divided_training.py": 390,
+    "tests/integration/test_schedules.py": 240,
+    "tests/integration/test_preparation.py": 220,
+    "tests/faults/test_lonely_ranks.py": 120,
+    "tests/unit/training/test_finetune.py": 110,
+    "tests/integration/test_resume.py": 110,
+    "tests/integration/test_verify.py": 100,
+    "tests/integration/test_damaged_data.py": 90,
+    "tests/integration/test_package.py": 80,
+    "tests/unit/registry/test_tracking_servers.py": 70,
+    "tests/unit/test_worker.py": 70,
+    "tests/gpu/test_training.py": 70,
+    "tests/unit/training/export/test_pieces.py": 60,
+    "tests/faults/test_preparation.py": 50,
+    "tests/integration/test_real_corpora.py": 50,
+    "tests/integration/test_plan.py": 50,
+    "tests/unit/benchmarks/test_gpu_training.py": 40,
 }
-"""Files that take long, by the seconds that they take on a quiet machine. The longest begin first, so that no worker waits at
-the end; a file that is not named here comes after them."""
+"""Files that take long, by the seconds that they took as one of three workers on two cores. The longest begin first, so that no
+worker waits at the end; a file that is not named here comes after them."""
 
 started: list[str] = []
 """What the test that runs now has started."""
