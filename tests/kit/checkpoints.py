@@ -64,8 +64,8 @@ def save(stage: StageLayout, state: TrainState, tensors: Tensors, attempt: int =
     mesh = Mesh(Layout(), ALONE)
     one.save(state, pieces_of(tensors[0], mesh), pieces_of(tensors[1], mesh))
     one.finish()
-    assert one.last is not None
-    return one.last.path
+    assert one.saved
+    return one.saved[-1].path
 
 
 def load(path: Path, tensors: Tensors, digest: str = DIGEST, **changes: Any) -> TrainState:

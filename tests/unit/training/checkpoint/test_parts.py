@@ -32,7 +32,7 @@ def save(one: CheckpointSaver, step: int, base: float = 1.0) -> Path:
     parts = [pieces_of(part, Mesh(Layout(), ALONE)) for part in tensors(float(step), base)]
     one.save(TrainState(step=step), *parts)
     one.finish()
-    return one.last.path
+    return one.saved[-1].path
 
 
 def load(path: Path) -> tuple[float, float]:
@@ -88,7 +88,7 @@ def test_the_base_of_another_request_or_layout_is_not_shared(stage: StageLayout)
     cut = [pieces_of(part, Mesh(Layout(), ALONE)) for part in tensors(3.0)[:2]]
     one.save(TrainState(step=3), *cut, frozen=pieces_of({"base": torch.ones(50, 30)}, Mesh(Layout(), ALONE)))
     one.finish()
-    assert not (second / NAME).samefile(one.last.path / NAME)
+    assert not (second / NAME).samefile(one.saved[-1].path / NAME)
 
 
 def test_where_there_are_no_links_the_base_is_written_again(stage: StageLayout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +107,6 @@ def test_a_rank_without_values_writes_no_file(stage: StageLayout) -> None:
     one = saver(stage)
     one.save(TrainState(step=1), pieces_of(tensors(1.0)[0], Mesh(Layout(), ALONE)), [])
     one.finish()
-    manifest = Manifest.read(one.last.path / "manifest.json")
+    manifest = Manifest.read(one.saved[-1].path / "manifest.json")
     assert manifest.request_digest == DIGEST
     assert [entry.path for entry in manifest.files] == ["pieces.json", "state.json", "weights_00000.safetensors"]

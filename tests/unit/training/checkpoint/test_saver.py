@@ -27,7 +27,7 @@ from tests.kit.ranks import run_ranks
 ONE_MESH = Mesh(Layout(), ALONE)
 SAVED_ON = [
     Layout(shard=2, tensor_parallel=2),
-    Layout(pipeline_parallel=2, replicate=2),
+    pytest.param(Layout(pipeline_parallel=2, replicate=2), marks=pytest.mark.soak),
     pytest.param(Layout(), marks=pytest.mark.soak),
     pytest.param(Layout(replicate=2, shard=2), marks=pytest.mark.soak),
 ]
