@@ -39,10 +39,10 @@ down:  ## stop them
 check: lint  ## style, rules and the tests that start no process (3 minutes)
 	@$(PYTEST) -m "not process and not soak" tests/rules tests/unit
 
-test: $(INSTALLED_TEST)  ## every promise once, on real processes and servers (15 minutes)
+test: $(INSTALLED_TEST)  ## every promise once, on real processes and servers (20 minutes on two cores)
 	@$(PYTEST) -m "not soak"
 
-soak: $(INSTALLED_TEST)  ## all tests, among them every layout, stop and kill (40 minutes)
+soak: $(INSTALLED_TEST)  ## all tests, among them every layout, stop and kill (35 minutes)
 	@$(PYTEST)
 
 lint: $(INSTALLED_TEST)  ## check style and types
