@@ -36,23 +36,24 @@ def plan_run(config: Config, name: str, home: Path) -> list[StageState]:
     another request, and the errors of missing data and settings that contradict the data.
     """
     run = RunLayout(home, name)
-    states, found = look_at(pretraining(run, config), {}, home)
+    states, pretrained = look_at(pretraining(run, config), {}, home)
     for one in config.finetune:
-        states += look_at(finetuning(run, config, one) + promotion(run, config, one), found, home)[0]
+        made, found = look_at(finetuning(run, config, one), pretrained, home)
+        states += made + look_at(promotion(run, config, one), found, home)[0]
     return states
 
 
 def look_at(stages: list[Stage], found: Results, home: Path) -> tuple[list[StageState], Results]:
-    """The state of each stage, and what was found before with the results of those that are done."""
-    states = []
+    """The state of each stage, then of what the flow registers behind them; and what was found before with what is done."""
+    states, registrations = [], []
     for stage in stages:
         state = state_of(stage, found)
         states.append(state)
         if state.result is not None:
             found = found | {stage.role: state.result}
         if stage.label:
-            states.append(registration(home, stage, state.result))
-    return states, found
+            registrations.append(registration(home, stage, state.result))
+    return states + registrations, found
 
 
 def state_of(stage: Stage, found: Results) -> StageState:
