@@ -1,6 +1,6 @@
 """Sizes of a model in closed form: how many parameters lie where. No machine-learning library is needed to count them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tasks.config.config import Config
@@ -135,9 +135,6 @@ class Shape:
     def flops_per_token(self, sequence_length: int) -> float:
         """Floating-point operations of forward and backward pass per token, by the convention that MFU is reported with."""
         return flops_per_token(self.matmul_parameters, self.num_layers, self.attention_width, sequence_length)
-
-    def with_layers(self, num_layers: int) -> "Shape":
-        return replace(self, num_layers=num_layers)
 
 
 def vocab_rows(config: Config) -> int:

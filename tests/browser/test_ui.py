@@ -138,6 +138,8 @@ def test_the_registered_model_is_found_in_mlflow(services, chromium, tmp_path):
     version = services.alias("clicked-base", "pretrained")["version"]
     page.goto(f"{services.mlflow_url}/#/models/clicked-base/versions/{version}?workflowType=machine_learning")
     page.get_by_text("A pre-trained model that was not found to have converged").first.wait_for()
-    page.get_by_role("link", name="clicked/02-pretrain").first.wait_for()
+    link = page.get_by_role("link", name="clicked/02-pretrain").first
+    link.wait_for()
+    assert link.is_visible()
     page.screenshot(path=tmp_path / "model.png")
     context.close()

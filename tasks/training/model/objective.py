@@ -236,11 +236,6 @@ def classification_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     return nn.functional.cross_entropy(logits.float(), batch["labels"], reduction="sum")
 
 
-def decoder_and_head(model: PreTrainedModel) -> tuple[nn.Module, nn.Linear]:
-    """The transformer without its head, and the head."""
-    return model.get_decoder(), model.get_output_embeddings()
-
-
 def choose_causal_loss(model: PreTrainedModel) -> Callable[[PreTrainedModel, Batch], Tensor]:
     """`causal_loss` if it agrees with the model's own logits on a probe, else `causal_loss_from_logits`.
 

@@ -4,15 +4,15 @@ import pytest
 
 from tasks.config.parallel import Layout
 from tasks.planning.activations import checkpointed_activations, dropout_mask
-from tasks.planning.megatron import (
+from tasks.planning.shapes import Shape
+from tasks.planning.work import Convention, Work, in_flight, stages_of
+from tests.kit.megatron import (
     PUBLISHED,
     MegatronModel,
     first_stage_activation_bytes,
     layer_activation_bytes,
     weight_and_optimizer_bytes,
 )
-from tasks.planning.shapes import Shape
-from tasks.planning.work import Convention, Work, in_flight, stages_of
 
 CONVENTION = Convention(
     parameter_bytes=2, gradient_bytes=4, moment_bytes=12, plain_feed_forward_tensors=2, dropout_bytes=1, residual_bytes=2

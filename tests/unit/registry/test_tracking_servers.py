@@ -121,7 +121,8 @@ def test_follower_marks_the_run_killed_when_its_parent_dies(home, stage):
     parent.kill()
     parent.wait()
     run_id = read_registration(home, stage).run_id
-    wait_for(lambda: run_of(home, run_id).info.status == "KILLED")
+    wait_for(lambda: run_of(home, run_id).info.status != "RUNNING")
+    assert run_of(home, run_id).info.status == "KILLED"
 
 
 def test_follower_goes_on_where_the_server_is_away_and_says_so(home, stage):
