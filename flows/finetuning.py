@@ -8,7 +8,7 @@ from flows.lifecycle import examples_stage, finetuning
 from flows.parameters import FinetuneName, RunName, open_run, stop_stages
 from flows.walk import do
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.finetune import register_candidate
 from tasks.record.errors import RequestChangedError
 from tasks.record.files import write_json

@@ -6,7 +6,7 @@ A new stage is an entry here, and its verb one in `flows/walk.py`.
 from pathlib import Path
 
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.record.layout import RunLayout
 from tasks.registry.names import CANDIDATE, PRETRAINED, base_model, finetuned_model
 from tasks.stages.work import (

@@ -7,7 +7,7 @@ from flows.lifecycle import examples_stage, promotion
 from flows.parameters import FinetuneName, RunName, stop_stages
 from flows.walk import do
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.record.errors import IntegrityError
 from tasks.record.layout import RunLayout, StageLayout, home
 from tasks.record.manifest import Manifest

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.planning.plan_text import planned_against_actual
 from tasks.planning.records import Plan
 from tasks.record.layout import RunLayout, StageLayout

@@ -4,7 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.orchestration.stage import run_stage
 from tasks.registry.publish import mirror, mirrored, publish_candidate
 from tasks.stages.work import Result, Results, Stage

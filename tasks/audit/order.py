@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.config.training import FinetuneConfig, PretrainConfig
+from tasks.config.finetuning import FinetuneConfig
+from tasks.config.training import PretrainConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.data.order.training import mixture_of
 from tasks.data.tokens.digest import rows_digest, samples_digest

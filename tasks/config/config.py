@@ -9,11 +9,12 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from tasks.config.data import DataConfig, PreparationConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.config.model import ModelConfig, TokenizerConfig
 from tasks.config.parallel import ParallelConfig
 from tasks.config.rules import check_batches, check_lengths, check_mesh, check_profile, check_test_pages, check_vocabulary
 from tasks.config.section import NAME_PATTERN, Section
-from tasks.config.training import ConvergenceConfig, FinetuneConfig, LaunchConfig, PretrainConfig
+from tasks.config.training import ConvergenceConfig, LaunchConfig, PretrainConfig
 
 
 class RegistryConfig(Section):

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from tasks.config.data import DataConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.config.layouts import misfit
 from tasks.config.model import ModelConfig, TokenizerConfig
 from tasks.config.parallel import Layout
 from tasks.config.section import nearest
-from tasks.config.training import FinetuneConfig, LaunchConfig, PretrainConfig
+from tasks.config.training import LaunchConfig, PretrainConfig
 
 Finetunes = Sequence[FinetuneConfig]
 

@@ -1,13 +1,10 @@
-"""What a person can set about training: pre-training and its end, fine-tunes and their gate, the processes."""
+"""What a person can set about training: pre-training and its end, and the processes."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tasks.config.cron import check_cron
-from tasks.config.data import check_source
-from tasks.config.places import Place
-from tasks.config.section import NAME_PATTERN, Fraction, Section
+from tasks.config.section import Fraction, Section
 
 
 class PretrainConfig(Section):
@@ -124,109 +121,6 @@ class ConvergenceConfig(Section):
     """Nats/token that the held-out loss may lie above its minimum while the training loss falls."""
     divergence_margin: float = Field(1.0, gt=0.0)
     """Nats/token that the held-out loss may lie above its minimum at all."""
-
-
-class ExamplesConfig(Section):
-    model_config = ConfigDict(title="Examples")
-
-    source: Literal["sample", "jsonl", "parquet", "csv"] = "sample"
-    """Where the examples come from: the embedded sample or local files of one kind."""
-    path: Annotated[str | None, Place()] = None
-    """File, folder or glob of the source."""
-    text_column: str = "text"
-    """Classification: column with the text."""
-    label_column: str = "label"
-    """Classification: column with the label."""
-    labels: tuple[str, ...] | None = None
-    """Classification: the permitted labels; empty means those that occur."""
-    prompt_column: str = "prompt"
-    """Instruction: column with the prompt."""
-    answer_column: str = "answer"
-    """Instruction: column with the answer, on which alone the loss is taken."""
-    test_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
-    """Share of the examples frozen for evaluation, chosen by example hash; above 0 and below 0.5; of the embedded sample
-    at most data.heldout_fraction, so that pre-training has not seen the test pages."""
-    max_examples: int | None = Field(None, ge=10)
-    """Train on at most this many examples, chosen by example hash; empty means all; the test set is not cut."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        check_source("examples", self)
-        return self
-
-
-class GateConfig(Section):
-    model_config = ConfigDict(title="Gate")
-
-    min_above_baseline: float = 0.10
-    """Classification: accuracy above the majority class (0 to 1). Instruction: nats/token of answer loss below the model
-    that was fine-tuned."""
-    beat_random_init: bool = True
-    """The candidate must be better than the same model fine-tuned from random weights, which is trained for this."""
-    max_regression: float = Field(0.01, ge=0.0)
-    """The lower confidence bound of the paired difference to the champion must not lie further below zero than this."""
-    confidence: Fraction = 0.95
-    """Level of the paired bootstrap's interval."""
-    bootstrap_samples: int = Field(2000, ge=100, le=100_000)
-    """Resamples of the paired bootstrap."""
-
-
-class FinetuneConfig(Section):
-    model_config = ConfigDict(title="Fine-tuning")
-
-    name: str = Field("topic", pattern=NAME_PATTERN)
-    """Names the stage and the registered model: registry.model_name-NAME."""
-    kind: Literal["classification", "instruction"] = "classification"
-    """What is learned: one label for a text, or an answer to a prompt."""
-    examples: ExamplesConfig = ExamplesConfig()
-    """The labelled data."""
-    gate: GateConfig = GateConfig()
-    """What a candidate must show before it can be promoted."""
-    epochs: int = Field(2, ge=1)
-    """Passes over the training examples."""
-    batch_size: int = Field(32, ge=1)
-    """Examples per optimizer step over all ranks; a multiple of micro_batch_size x ranks."""
-    micro_batch_size: int = Field(16, ge=1)
-    """Examples per rank and forward pass."""
-    max_length: int = Field(128, ge=8)
-    """Longer examples are cut to so many tokens; at most model.max_position_embeddings."""
-    learning_rate: float = Field(5e-4, gt=0.0, le=1.0)
-    """Peak learning rate; decays linearly to zero; at most 1."""
-    warmup_fraction: float = Field(0.05, ge=0.0, lt=1.0)
-    """Share of the steps spent in linear warm-up."""
-    weight_decay: float = Field(0.01, ge=0.0, le=1.0)
-    """AdamW weight decay of matrices; 0 to 1."""
-    max_grad_norm: float | None = Field(1.0, gt=0.0)
-    """Gradients are clipped to this global norm; empty means off."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic of the forward pass."""
-    seed: int = Field(0, ge=0, le=2**31 - 1)
-    """Example order, head initialisation and dropout are functions of this number."""
-    evaluate_every_steps: int = Field(50, ge=1)
-    """Steps between measurements on the test examples."""
-    checkpoint_every_steps: int = Field(100, ge=1)
-    """Steps between checkpoints with optimizer state."""
-    schedule: str | None = None
-    """Cron expression, in UTC, of a recurring run of this fine-tune, such as `0 3 * * 1`; empty means none."""
-
-    # What the training loop reads of pre-training's settings too, and a fine-tune has under another name or as a constant.
-    optimizer: ClassVar[Literal["adamw"]] = "adamw"
-    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
-    keep_checkpoints: ClassVar[int] = 1
-
-    @property
-    def global_batch_size(self) -> int:
-        return self.batch_size
-
-    @property
-    def sequence_length(self) -> int:
-        return self.max_length
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.schedule is not None:
-            check_cron(f"finetune[{self.name}].schedule", self.schedule)
-        return self
 
 
 class LaunchConfig(Section):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.config.training import ExamplesConfig
+from tasks.config.examples import ExamplesConfig
 from tasks.data.card.card import examples_card
 from tasks.data.documents.cleaning import Counts, clean, is_held_out, text_digest
 from tasks.data.sources.read import Meter, Row, missing_column, read_rows, shortened, string_at

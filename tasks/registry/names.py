@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.record.layout import StageLayout
 from tasks.registry.store import read_registration
 

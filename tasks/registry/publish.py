@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.record.errors import PretuneError, TrackingError
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout, home

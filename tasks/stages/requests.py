@@ -4,8 +4,8 @@ from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.data import DataConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.config.layouts import check_layout
-from tasks.config.training import FinetuneConfig
 from tasks.record.errors import ConfigError
 from tasks.record.manifest import Input, Manifest, Request
 

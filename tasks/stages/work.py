@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.data import PreparationConfig
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.data.inputs.request import examples_request, prepare_request
 from tasks.data.inputs.sources import examples_identity, tokenizer_identity
 from tasks.data.inputs.text import earlier_datasets, text_identity

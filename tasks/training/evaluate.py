@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from tasks.config.finetuning import FinetuneConfig
+from tasks.config.gate import GateConfig
 from tasks.config.parallel import Layout
-from tasks.config.training import FinetuneConfig, GateConfig
 from tasks.data.tokens.examples import read_examples
 from tasks.record.files import file_entries, file_sha256, write_json
 from tasks.record.journal import Journal

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.data.tokens.digest import samples_digest
 from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples

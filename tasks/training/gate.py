@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.config.training import GateConfig
+from tasks.config.gate import GateConfig
 
 
 class Measured(BaseModel):

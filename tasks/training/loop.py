@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tasks.config.training import FinetuneConfig, PretrainConfig
+from tasks.config.finetuning import FinetuneConfig
+from tasks.config.training import PretrainConfig
 from tasks.data.tokens.digest import MODULUS, digest_text
 from tasks.record.errors import DivergedError, IntegrityError, StoppedError
 from tasks.record.journal import Journal, chain

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.record.files import write_json
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Manifest

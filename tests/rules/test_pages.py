@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tests.rules.repository import ROOT, python_files, tracked, tree
 
 CONTRIBUTING = Path(".github/CONTRIBUTING.md")

@@ -4,9 +4,10 @@ from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.data import DataConfig
+from tasks.config.examples import ExamplesConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.config.model import TokenizerConfig
 from tasks.config.places import places_and
-from tasks.config.training import ExamplesConfig, FinetuneConfig
 from tasks.data.inputs.sources import located
 from tasks.record.manifest import Input, Request
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.config.data import TextSource
+from tasks.config.examples import ExamplesConfig
 from tasks.config.model import TokenizerConfig
 from tasks.config.places import Place, with_places
 from tasks.config.section import Section
-from tasks.config.training import ExamplesConfig
 from tasks.data.inputs.files import (
     InputFile,
     check_allowed,

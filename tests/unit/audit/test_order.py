@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tasks.audit.order import order_of
-from tasks.config.training import FinetuneConfig, PretrainConfig
+from tasks.config.finetuning import FinetuneConfig
+from tasks.config.training import PretrainConfig
 from tasks.data.tokens.shards import TOKEN_BYTES_FILE
 from tasks.data.tokens.tokenizer import save_tokenizer, train_tokenizer
 from tasks.record.errors import IntegrityError

@@ -7,8 +7,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from tasks.config.config import Config
+from tasks.config.finetuning import FinetuneConfig
 from tasks.config.presets import parse_config
-from tasks.config.training import FinetuneConfig, PretrainConfig
+from tasks.config.training import PretrainConfig
 from tasks.record.errors import ConfigError
 
 

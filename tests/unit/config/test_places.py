@@ -6,10 +6,10 @@ from pydantic import Field
 
 from tasks.config.config import Config
 from tasks.config.data import DataConfig
+from tasks.config.examples import ExamplesConfig
 from tasks.config.places import Place, place_of, places_and, with_places
 from tasks.config.presets import parse_config
 from tasks.config.section import Section, section_in
-from tasks.config.training import ExamplesConfig
 
 VALUES = {
     "data": {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.config.config import Config
-from tasks.config.training import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig
 from tasks.data.inputs.request import examples_request
 from tasks.data.inputs.sources import examples_identity
 from tasks.data.steps import Preparation

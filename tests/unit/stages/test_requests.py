@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tasks.config.config import Config
+from tasks.config.finetuning import FinetuneConfig
 from tasks.config.presets import load_config, parse_config
-from tasks.config.training import FinetuneConfig
 from tasks.data.inputs.request import PREPARE_FORMAT, examples_request, prepare_request, prepare_settings
 from tasks.record.errors import ConfigError
 from tasks.record.layout import StageLayout

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.config.gate import GateConfig
 from tasks.config.parallel import Layout
-from tasks.config.training import GateConfig
 from tasks.data.tokens.examples import read_examples
 from tasks.record.errors import IntegrityError
 from tasks.record.files import file_sha256, read_json

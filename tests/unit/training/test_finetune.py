@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from tasks.config.finetuning import FinetuneConfig
 from tasks.config.parallel import Layout, ParallelConfig
-from tasks.config.training import FinetuneConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.data.tokens.digest import MODULUS, samples_digest
 from tasks.record.errors import IntegrityError

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.config.training import GateConfig
+from tasks.config.gate import GateConfig
 from tasks.training.gate import Decision, Measured, decide
 
 NAN = float("nan")

@@ -14,8 +14,8 @@ import pytest
 
 from tasks.config.config import Config
 from tasks.config.data import TextSource
+from tasks.config.examples import ExamplesConfig
 from tasks.config.model import TokenizerConfig
-from tasks.config.training import ExamplesConfig
 from tasks.data.inputs import sources as source_identity
 from tasks.data.inputs.files import resolve_files
 from tasks.data.inputs.sources import (
