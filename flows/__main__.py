@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("-v", "--verbose", action="store_true", help="show the libraries' own messages and tracebacks")
     words = top.add_subparsers(dest="word", required=True, metavar="WORD")
     add_preset_words(words)
+    add_finetune_words(words)
     add_service_words(words)
     add_model_words(words)
     words.add_parser("presets", help="the presets that come with pretune")
@@ -95,6 +96,30 @@ def add_preset_words(words: Words) -> None:
     plan.add_argument("--json", action="store_true", help="print it as JSON")
 
 
+def add_finetune_words(words: Words) -> None:
+    """What is done with fine-tunes that have a file of their own, and with the versions they make."""
+    finetune = words.add_parser("finetune", help="fine-tune, evaluate, promote; skips what is done")
+    finetune.add_argument("file", metavar="FILE", help="TOML file of the fine-tune")
+    finetune.add_argument("--set", action="append", default=[], metavar="A.B=V", dest="assignments", help="change one setting")
+    finetune.add_argument("--dry-run", action="store_true", help="check the settings and show what would be done")
+    finetune.add_argument("--json", action="store_true", help="print the report as JSON")
+
+    deploy = words.add_parser("deploy", help="make a fine-tune recur, and show it in the browser")
+    deploy.add_argument("files", nargs="*", metavar="FILE", help="TOML files of fine-tunes; for --remove, or their names")
+    what = deploy.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="show what is deployed")
+    what.add_argument("--remove", action="store_true", help="take deployments away; what they made is kept")
+
+    evaluate = words.add_parser("evaluate", help="compare a version with the champion; nothing is promoted")
+    evaluate.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+    evaluate.add_argument("version", metavar="VERSION", type=int)
+    evaluate.add_argument("--against", metavar="VERSION", type=int, help="compare with this version instead")
+
+    promote = words.add_parser("promote", help="compare a version with the champion, and make it champion where it passes")
+    promote.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+    promote.add_argument("version", metavar="VERSION", type=int)
+
+
 def add_service_words(words: Words) -> None:
     """Services and what runs there."""
     up = words.add_parser("up", help="start Prefect, MLflow and a worker on this machine")
@@ -114,10 +139,6 @@ def add_service_words(words: Words) -> None:
 
 def add_model_words(words: Words) -> None:
     """What has been made: which model is in use, where it comes from, whether it is intact, what it says."""
-    promote = words.add_parser("promote", help="make a blessed version the champion")
-    promote.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
-    promote.add_argument("version", metavar="VERSION", type=int)
-
     rollback = words.add_parser("rollback", help="give the champion's place back to the version before")
     rollback.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
 

@@ -7,25 +7,26 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from flows.report import own_command, read_report, text_report
-from flows.states import StageState, complete, observed_states, plan_run, run_names
+from flows.states import StageState, complete, finetune_names, observed_states, plan_run, run_names, stages_in
 from tasks.config.config import Config
 from tasks.config.presets import load_config, preset_names, read_preset
-from tasks.config.section import NAME_PATTERN
+from tasks.config.section import NAME_PATTERN, Section
 from tasks.data.inputs.commits import keep_commits, pinned
 from tasks.data.inputs.sources import located
 from tasks.record.children import INTERRUPTED_EXIT_CODE
 from tasks.record.errors import ConfigError
-from tasks.record.layout import REPOSITORY, RunLayout, home
+from tasks.record.layout import REPOSITORY, FinetuneLayout, RunLayout, home
 from tasks.record.manifest import Manifest
 from tasks.record.manifest import verify as verify_files
+from tasks.record.outcomes import read_outcomes
 from tasks.services.records import SERVICES, ServiceName, alive, credentials, credentials_file, services_lock
-from tasks.stages.work import examples_work, prepare_work
+from tasks.stages.work import Work, examples_work, prepare_work
 
 logger = logging.getLogger("pretune")
 
@@ -39,7 +40,7 @@ def run(asked: argparse.Namespace) -> int:
     settled = pinned(layout, config)
     states = plan_run(settled, name, home())
     if asked.dry_run:
-        show_states(config, name, states, asked.json)
+        show_states(config, f"Run {name} in {layout.path}", name, states, asked.json)
         return 0
     if complete(states):
         for state in states:
@@ -62,7 +63,7 @@ def prepare(asked: argparse.Namespace) -> int:
     plan_run(settled, name, home())
     settled = keep_commits(layout, config, settled)
     work = prepare_work(home(), settled)
-    if work.result() is None or any(examples_work(home(), one).result() is None for one in config.finetune):
+    if work.result() is None or any(examples_work(home(), one).result() is None for one in config.finetunes(name)):
         run_pipeline(config, name, "prepare")
     stage = work.stage.path
     numbers = {key: value for key, value in Manifest.read(work.stage.manifest).metrics.items() if isinstance(value, int)}
@@ -85,10 +86,23 @@ def prepare(asked: argparse.Namespace) -> int:
 
 def run_pipeline(config: Config, name: str, flow: Literal["pipeline", "prepare"] = "pipeline") -> None:
     """Run the flow in this process, at the server of `pretune up` or at one of its own."""
+    from flows.local_run import first_of_run
+
+    def call() -> None:
+        from flows.pipeline import pipeline
+        from flows.preparation import prepare
+
+        pipeline(config, name) if flow == "pipeline" else prepare(config, name)
+
+    follow(call, name, lambda: first_of_run(config, name))
+
+
+def follow(call: Callable[[], object], name: str, first: Callable[[], Work | None] = lambda: None) -> None:
+    """Run a flow; Ctrl-C leaves what it started at work, and says how to come back."""
     from flows.local_run import run_flow
 
     try:
-        run_flow(config, name, flow)
+        run_flow(call, first)
     except KeyboardInterrupt:
         print(
             f"\npretune: no longer following; training goes on by itself, and text in many parts when you come back.\n"
@@ -106,12 +120,12 @@ def check_name(name: str) -> None:
         )
 
 
-def show_states(config: Config, name: str, states: list[StageState], as_json: bool) -> None:
+def show_states(config: Section, title: str, name: str, states: list[StageState], as_json: bool) -> None:
     if as_json:
         stages = [{"stage": s.name, "state": s.state, "detail": s.detail} for s in states]
         print(json.dumps({"run": name, "stages": stages, "config": config.model_dump(mode="json")}, indent=1))
         return
-    print(f"Run {name} in {RunLayout(home(), name).path}\n")
+    print(f"{title}\n")
     for state in states:
         print(f"  {state.line}")
 
@@ -127,7 +141,7 @@ def up(asked: argparse.Namespace) -> int:
             use_running_server(home())
             from flows.deployments import register_deployments
 
-            names = register_deployments()
+            names = register_deployments(home())
             logger.info("%d deployments are registered, such as %s", len(names), names[0])
             if not asked.no_worker:
                 start_worker(home())
@@ -171,29 +185,41 @@ def down(asked: argparse.Namespace) -> int:
 
 def status(asked: argparse.Namespace) -> int:
     services = {name: record.url or f"process {record.pid}" for name in SERVICES if (record := alive(home(), name))}
-    runs = {name: observed_states(RunLayout(home(), name)) for name in run_names(home())}
+    runs = {name: observed_states(stages_in(RunLayout(home(), name).path)) for name in run_names(home())}
+    tunings = {name: FinetuneLayout(home(), name) for name in finetune_names(home())}
+    tuned = {
+        name: observed_states([stage for one in layout.attempts for stage in stages_in(one.path)])
+        for name, layout in tunings.items()
+    }
+    outcomes = {name: read_outcomes(layout) for name, layout in tunings.items()}
     if asked.json:
         stages = {
-            name: [{"stage": s.name, "state": s.state, "detail": s.detail} for s in states] for name, states in runs.items()
+            kind: {n: [{"stage": s.name, "state": s.state, "detail": s.detail} for s in states] for n, states in of.items()}
+            for kind, of in (("runs", runs), ("finetunes", tuned))
         }
-        print(json.dumps({"home": str(home()), "services": services, "runs": stages}, indent=1))
+        last = {name: found[-1].model_dump(mode="json") for name, found in outcomes.items() if found}
+        print(json.dumps({"home": str(home()), "services": services} | stages | {"outcomes": last}, indent=1))
         return 0
     print(f"Home      {home()}")
     for service in SERVICES:
         print(f"{service:<9} {services.get(service, 'not running')}")
-    for name, states in runs.items():
-        print(f"\nRun {name}")
-        for state in states:
-            print(f"  {state.line}")
+    for kind, of in (("Run", runs), ("Fine-tune", tuned)):
+        for name, states in of.items():
+            print(f"\n{kind} {name}")
+            for state in states:
+                print(f"  {state.line}")
+            if found := outcomes.get(name) if kind == "Fine-tune" else None:
+                print(f"  last refresh                 {found[-1].text} ({found[-1].time})")
     return 0
 
 
 def stop(asked: argparse.Namespace) -> int:
     from tasks.services.servers import stages_of, stop_stages
 
-    if asked.name not in run_names(home()):
-        raise ConfigError(f"run {asked.name!r} does not exist; there are: {', '.join(run_names(home())) or 'none'}")
-    stages = stages_of(RunLayout(home(), asked.name))
+    known = [*run_names(home()), *finetune_names(home())]
+    if asked.name not in known:
+        raise ConfigError(f"run {asked.name!r} does not exist; there are: {', '.join(known) or 'none'}")
+    stages = stages_of(home(), asked.name)
     stop_stages(stages)
     print(
         f"stopped: {', '.join(stage.path.name for stage in stages)}" if stages else f"nothing of run {asked.name!r} is running"
@@ -202,11 +228,27 @@ def stop(asked: argparse.Namespace) -> int:
 
 
 def promote(asked: argparse.Namespace) -> int:
-    from tasks.registry.promotion import promote_version
+    from flows.tuning import promote
 
-    with quiet_mlflow():
-        print(promote_version(home(), asked.model, asked.version))
-    return 0
+    return promote(asked)
+
+
+def finetune(asked: argparse.Namespace) -> int:
+    from flows.tuning import finetune
+
+    return finetune(asked)
+
+
+def evaluate(asked: argparse.Namespace) -> int:
+    from flows.tuning import evaluate
+
+    return evaluate(asked)
+
+
+def deploy(asked: argparse.Namespace) -> int:
+    from flows.tuning import deploy
+
+    return deploy(asked)
 
 
 def rollback(asked: argparse.Namespace) -> int:

@@ -1,28 +1,33 @@
-"""What the Prefect UI shows: every flow once per preset with its form filled in, and the schedules of recurring fine-tunes."""
+"""What the Prefect UI shows: a run's flows once per preset, with the form filled in, and fine-tunes with their schedules."""
 
 import logging
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
-from prefect.exceptions import ObjectAlreadyExists
-from prefect.schedules import Cron
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.schedules import Cron, Interval, Schedule
 from prefect.utilities.callables import ParameterSchema
 
-from flows.finetuning import finetune
+from flows.deployed import deployed
+from flows.judging import evaluate, promote
 from flows.pipeline import pipeline
 from flows.preparation import prepare
 from flows.pretraining import pretrain
-from flows.promotion import promote
-from tasks.config.config import Config
-from tasks.config.presets import load_config, preset_names
+from flows.refresh import refresh
+from tasks.config.finetuning import FinetuneFile, ScheduleConfig
+from tasks.config.presets import changed, load_config, preset_names
 from tasks.services.environment import WORK_POOL
 
 logger = logging.getLogger("pretune")
 
-FLOWS: tuple[Flow[Any, Any], ...] = (pipeline, prepare, pretrain, finetune, promote)
+RUN_FLOWS: tuple[Flow[Any, Any], ...] = (pipeline, prepare, pretrain)
+VERSION_FLOWS: tuple[Flow[Any, Any], ...] = (evaluate, promote)
+"""What is done with a version that is named in the form."""
 
 
 class ClosedSchema(ParameterSchema):
@@ -31,42 +36,67 @@ class ClosedSchema(ParameterSchema):
     additionalProperties: Literal[False]
 
 
-def register_deployments() -> list[str]:
+def register_deployments(home: Path) -> list[str]:
     """Create or update the work pool and all deployments at the server in use; returns their names."""
     with get_client(sync_client=True) as client:
         try:
             client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", description="Flows of this machine"))
         except ObjectAlreadyExists:
             logger.debug("work pool %s is there", WORK_POOL)
-    names = []
-    for preset in preset_names():
-        for deployment in deployments_of(preset, load_config([preset])):
-            deployment.apply()
-            names.append(f"{deployment.flow_name}/{deployment.name}")
-    return names
+    made = [one for preset in preset_names() for one in deployments_of(preset)]
+    made += [deployment_of(flow, "any version", {}) for flow in VERSION_FLOWS]
+    made += [finetune_deployment(settings) for settings in deployed(home).values()]
+    for deployment in made:
+        deployment.apply()
+    return [f"{deployment.flow_name}/{deployment.name}" for deployment in made]
 
 
-def deployments_of(preset: str, config: Config) -> list[RunnerDeployment]:
-    """One deployment per flow, and one per fine-tune that has a schedule."""
+def deployments_of(preset: str) -> list[RunnerDeployment]:
+    """One deployment per flow, and one per fine-tune of the preset, with its schedules."""
+    config = load_config([preset])
     parameters = {"config": config.model_dump(mode="json"), "name": preset}
-    made = [deployment_of(flow, preset, config, parameters) for flow in FLOWS]
-    for one in config.finetune:
-        if one.schedule is not None:
-            recurring = parameters | {"finetune_name": one.name, "on_change": "new run"}
-            made.append(deployment_of(finetune, f"{preset}-{one.name}-recurring", config, recurring, one.schedule))
-    return made
+    made = [deployment_of(flow, preset, parameters, config.description) for flow in RUN_FLOWS]
+    return [*made, *(finetune_deployment(one) for one in config.finetunes(preset))]
+
+
+def deploy_finetune(settings: FinetuneFile) -> None:
+    """Create or update the deployment of a fine-tune at the server in use."""
+    finetune_deployment(settings).apply()
+
+
+def remove_finetune(name: str) -> None:
+    """Take the deployment of a fine-tune away, with its runs that have not begun."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.delete_deployment(client.read_deployment_by_name(f"{refresh.name}/{name}").id)
+        except ObjectNotFound:
+            logger.debug("refresh/%s is not there", name)
+
+
+def finetune_deployment(settings: FinetuneFile) -> RunnerDeployment:
+    """With a schedule for each of its own, whose runs may have settings that differ."""
+    schedules = [schedule_of(settings, one) for one in settings.schedule]
+    parameters = {"settings": settings.model_dump(mode="json")}
+    return deployment_of(refresh, settings.name, parameters, f"From {settings.base} to {settings.name}.", schedules)
+
+
+def schedule_of(settings: FinetuneFile, one: ScheduleConfig) -> Schedule:
+    parameters = {"settings": changed(settings, one.settings).model_dump(mode="json")} if one.settings else {}
+    if one.cron is not None:
+        return Cron(one.cron, timezone=one.timezone, parameters=parameters)
+    return Interval(timedelta(minutes=one.every_minutes or 0), timezone=one.timezone, parameters=parameters)
 
 
 def deployment_of(
-    flow: Flow[Any, Any], name: str, config: Config, parameters: dict[str, Any], schedule: str | None = None
+    flow: Flow[Any, Any], name: str, parameters: dict[str, Any], description: str = "", schedules: list[Schedule] | None = None
 ) -> RunnerDeployment:
     """Found by module, never by file: the flow's process imports it as this one does."""
     made = RunnerDeployment.from_flow(
         flow,
         name=name,
-        description="\n\n".join(part for part in ((flow.description or "").split("\n\n")[0], config.description) if part),
+        description="\n\n".join(part for part in ((flow.description or "").split("\n\n")[0], description) if part),
         parameters=parameters,
-        schedules=[Cron(schedule)] if schedule else None,
+        schedules=schedules,
         tags=["pretune"],
         work_pool_name=WORK_POOL,
         entrypoint_type=EntrypointType.MODULE_PATH,

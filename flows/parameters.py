@@ -10,8 +10,10 @@ from pydantic import Field
 
 from flows.states import plan_run
 from tasks.config.config import Config
+from tasks.config.finetuning import FinetuneFile
 from tasks.config.section import NAME_PATTERN
 from tasks.data.inputs.commits import keep_commits, pinned
+from tasks.data.inputs.sources import located
 from tasks.launch.stage import request_stop
 from tasks.record.files import read_json, write_json
 from tasks.record.layout import RunLayout, begun_stages, home
@@ -19,7 +21,7 @@ from tasks.record.layout import RunLayout, begun_stages, home
 logger = logging.getLogger("pretune")
 
 RunName = Annotated[str, Field(pattern=NAME_PATTERN)]
-FinetuneName = Annotated[str, Field(pattern=NAME_PATTERN)] | None
+ModelName = Annotated[str, Field(pattern=NAME_PATTERN)]
 """The sentences of the run form stand in the flows' docstrings, where Prefect looks for them."""
 
 
@@ -29,8 +31,7 @@ def open_run(config: Config, name: str) -> Config:
     Raises RequestChangedError, naming the field, before anything is started or changed. A flow inside of another one, which has
     asked that for the same configuration, does not ask again: it would look up every input once more.
     """
-    if not logger.level:
-        logger.setLevel(logging.INFO)  # a worker's process has no main of ours that would
+    hear_log()
     run = RunLayout(home(), name)
     settled, values = pinned(run, config), config.model_dump(mode="json")
     changed = not run.config.exists() or read_json(run.config) != values
@@ -40,6 +41,17 @@ def open_run(config: Config, name: str) -> Config:
     if changed:
         write_json(run.config, values)
     return settled
+
+
+def settled(settings: FinetuneFile) -> FinetuneFile:
+    """The settings with absolute paths, as the processes that read them work in another folder."""
+    hear_log()
+    return located(settings)
+
+
+def hear_log() -> None:
+    if not logger.level:
+        logger.setLevel(logging.INFO)  # a worker's process has no main of ours that would
 
 
 def inside_of_a_flow() -> bool:

@@ -5,11 +5,10 @@ import logging
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows.finetuning import finetune
 from flows.parameters import RunName, open_run, stop_stages
 from flows.preparation import prepare
 from flows.pretraining import pretrain
-from flows.promotion import promote
+from flows.refresh import refresh
 from flows.report import markdown_report, read_report, table_report
 from tasks.config.config import Config
 from tasks.orchestration.stage import artifact_key
@@ -29,9 +28,8 @@ def pipeline(config: Config, name: RunName) -> None:
     open_run(config, name)
     prepare(config, name)
     pretrain(config, name)
-    for one in config.finetune:
-        finetune(config, name, one.name)
-        promote(config, name, one.name)
+    for one in config.finetunes(name):
+        refresh(one)
     report = read_report(config, name, home())
     key = artifact_key(f"report-{name}")
     create_markdown_artifact(markdown_report(report), key=key, description=f"Report of run {name}")

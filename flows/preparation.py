@@ -24,7 +24,7 @@ def prepare(config: Config, name: RunName) -> Result:
         name: Names the run and its folder; the same name continues it. Small letters, digits and . _ - only.
     """
     settled = open_run(config, name)
-    for one in config.finetune:
+    for one in config.finetunes(name):
         do([examples_stage(home(), one)], {})
     return prepare_text(settled)
 

@@ -24,5 +24,5 @@ def pretrain(config: Config, name: RunName) -> Result:
     dataset = prepare_text(open_run(config, name))
     show_plan(config, name, dataset)
     base = do(pretraining(RunLayout(home(), name), config), {"dataset": dataset})["base"]
-    register_pretrained(config, base)
+    register_pretrained(config.model_name(name), base)
     return base

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tasks.config.config import Config
-from tasks.config.finetuning import FinetuneConfig
+from tasks.config.finetuning import FinetuneFile
 from tasks.planning.plan_text import planned_against_actual
 from tasks.planning.records import Plan
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import AttemptLayout, FinetuneLayout, RunLayout, StageLayout
 from tasks.record.manifest import Manifest
-from tasks.registry.names import base_model, finetuned_model
+from tasks.record.outcomes import Outcome, read_outcomes
 from tasks.registry.records import history
 from tasks.registry.store import read_registration
 from tasks.services.environment import page
@@ -36,10 +36,13 @@ class FinetuneReport(BaseModel):
 
     name: str
     kind: str
+    attempt: str
+    """Folder of the candidate and its evaluations."""
     metrics: dict[str, float | int | None]
     decision: str
     reasons: tuple[str, ...]
     champion: str | None
+    outcome: str
 
 
 class Report(BaseModel):
@@ -48,6 +51,7 @@ class Report(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     run: str
+    """Name of the run, or of the fine-tune that stands alone."""
     folder: str
     verdict: str | None = None
     reason: str | None = None
@@ -82,8 +86,21 @@ def read_report(config: Config, name: str, home: Path) -> Report:
         tokens_seen=base.tokens_seen if base else None,
         environment={key: base.environment.get(key) for key in ("layout", "device")} if base else {},
         sample=details.get("sample"),
-        finetunes=tuple(found for one in config.finetune if (found := finetune_report(run, one))),
+        finetunes=tuple(found for one in config.finetunes(name) if (found := finetune_report(one, home))),
         versions=tuple(all_versions(config, run)),
+        mlflow_url=page(home, "mlflow"),
+        prefect_url=page(home, "prefect"),
+    )
+
+
+def read_finetune_report(settings: FinetuneFile, home: Path) -> Report:
+    """Of a fine-tune that stands alone."""
+    found = finetune_report(settings, home)
+    return Report(
+        run=settings.name,
+        folder=str(FinetuneLayout(home, settings.name).path),
+        finetunes=(found,) if found else (),
+        versions=tuple(candidate_lines(settings, home)),
         mlflow_url=page(home, "mlflow"),
         prefect_url=page(home, "prefect"),
     )
@@ -93,27 +110,43 @@ def read_manifest(stage: StageLayout) -> Manifest | None:
     return Manifest.read(stage.manifest) if stage.manifest.exists() else None
 
 
-def finetune_report(run: RunLayout, finetune: FinetuneConfig) -> FinetuneReport | None:
-    decision = read_manifest(run.evaluate(finetune.name))
-    if decision is None:
+def finetune_report(settings: FinetuneFile, home: Path) -> FinetuneReport | None:
+    """Of the attempt that the last refresh was about, as it was judged."""
+    layout = FinetuneLayout(home, settings.name)
+    outcome = next((one for one in reversed(about_last_attempt(layout)) if one.evaluation), None)
+    decision = read_manifest(StageLayout(layout.path / outcome.attempt / outcome.evaluation)) if outcome else None
+    if outcome is None or decision is None:
         return None
     champion = decision.details.get("champion")
     return FinetuneReport(
-        name=finetune.name,
-        kind=finetune.kind,
+        name=settings.name,
+        kind=settings.kind,
+        attempt=outcome.attempt,
         metrics=decision.metrics,
         decision=decision.details["decision"],
         reasons=tuple(decision.details.get("reasons", ())),
-        champion=f"version {champion['version'] if isinstance(champion, dict) else champion}" if champion else None,
+        champion=f"version {champion}" if champion is not None else None,
+        outcome=outcome.text,
     )
+
+
+def about_last_attempt(layout: FinetuneLayout) -> list[Outcome]:
+    outcomes = [one for one in read_outcomes(layout) if one.attempt]
+    return [one for one in outcomes if one.attempt == outcomes[-1].attempt]
 
 
 def all_versions(config: Config, run: RunLayout) -> list[VersionLine]:
     """The versions that this run registered, each with the aliases it holds now, from the local record of their moves."""
-    found = version_lines(run.home, run.pretrain(), base_model(config))
-    for one in config.finetune:
-        found += version_lines(run.home, run.finetune(one.name), finetuned_model(config, one))
+    found = version_lines(run.home, run.pretrain(), config.model_name(run.name))
+    for one in config.finetunes(run.name):
+        found += candidate_lines(one, run.home)
     return found
+
+
+def candidate_lines(settings: FinetuneFile, home: Path) -> list[VersionLine]:
+    layout = FinetuneLayout(home, settings.name)
+    last = about_last_attempt(layout)
+    return version_lines(home, AttemptLayout(layout.path / last[-1].attempt).candidate, settings.name) if last else []
 
 
 def version_lines(home: Path, stage: StageLayout, model: str) -> list[VersionLine]:
@@ -128,15 +161,16 @@ def version_lines(home: Path, stage: StageLayout, model: str) -> list[VersionLin
 
 def text_report(report: Report) -> str:
     """For a terminal: at most as wide as its numbers, nothing that was not measured."""
-    lines = [f"Run {report.run}", ""]
+    lines = [f"Run {report.run}", ""] if report.verdict else []
     if report.verdict:
         lines.append(f"  verdict        {report.verdict}: {report.reason}")
     lines += [f"  {title:<14} {value}" for title, value in pretraining_rows(report)]
     for one in report.finetunes:
-        lines += ["", f"Fine-tune {one.name} ({one.kind})", ""]
+        lines += ["", f"Fine-tune {one.name} ({one.kind})", ""] if lines else [f"Fine-tune {one.name} ({one.kind})", ""]
         lines += [f"  {title:<14} {value}" for title, value in finetune_rows(one)]
         lines.append(f"  {'gate':<14} {one.decision} ({compared(one)})")
         lines += [f"  {'':<14} {reason}" for reason in one.reasons]
+        lines.append(f"  {'outcome':<14} {one.outcome}")
     if report.versions:
         lines += ["", "Registered versions", ""]
         lines += [f"  {v.model:<20} {v.version:>3}  {v.label:<24} {', '.join(v.aliases)}".rstrip() for v in report.versions]

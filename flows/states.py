@@ -4,16 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from flows.lifecycle import finetuning, pretraining, promotion
+from flows.lifecycle import finetuning, pretraining
 from tasks.config.config import Config
-from tasks.record.layout import RunLayout, StageLayout, runs_folder
+from tasks.config.finetuning import FinetuneFile
+from tasks.record.errors import MissingBaseError
+from tasks.record.layout import FinetuneLayout, RunLayout, StageLayout, attempt_of, finetunes_folder, runs_folder
 from tasks.record.lock import owner
 from tasks.record.manifest import Input, Manifest, read_request
+from tasks.record.outcomes import decided
 from tasks.record.progress import ProgressReader
+from tasks.registry.find_base import find_base
 from tasks.registry.names import registered_version
-from tasks.stages.work import Result, Results, Stage
+from tasks.stages.work import Result, Results, Stage, Work
 
-State = Literal["done", "running", "begun", "to do", "not needed"]
+State = Literal["done", "running", "begun", "to do"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,33 @@ def plan_run(config: Config, name: str, home: Path) -> list[StageState]:
     Data sets on the hub are at a commit by now (`commits.pinned`). Raises RequestChangedError where a stage was begun with
     another request, and the errors of missing data and settings that contradict the data.
     """
-    run = RunLayout(home, name)
-    states, pretrained = look_at(pretraining(run, config), {}, home)
-    for one in config.finetune:
-        made, found = look_at(finetuning(run, config, one), pretrained, home)
-        states += made + look_at(promotion(run, config, one), found, home)[0]
-    return states
+    states, _ = look_at(pretraining(RunLayout(home, name), config), {}, home)
+    return [*states, *(state for one in config.finetunes(name) for state in plan_finetune(one, home))]
+
+
+def plan_finetune(settings: FinetuneFile, home: Path) -> list[StageState]:
+    """As `plan_run`, for a fine-tune; a base that is not there yet is waited for."""
+    try:
+        base: Result | Work | None = find_base(home, settings)
+    except MissingBaseError:
+        base = None
+    states: list[StageState] = []
+    found: Results = {}
+    if isinstance(base, Result):
+        found["base"] = base
+    elif base is not None:
+        states, found = look_at([Stage("base", "take in base", lambda made: base, finetune=settings.name)], {}, home)
+    made, found = look_at(finetuning(home, settings), found, home)
+    return [*states, *made, verdict_on(settings, found, home)]
+
+
+def verdict_on(settings: FinetuneFile, found: Results, home: Path) -> StageState:
+    """What came of the candidate, by the record of outcomes."""
+    name = f"judge {settings.name}"
+    if "candidate" not in found:
+        return StageState(name, "to do", "after the stages before it")
+    outcome = decided(FinetuneLayout(home, settings.name), attempt_of(found["candidate"].stage).path)
+    return StageState(name, "done", outcome.text) if outcome else StageState(name, "to do")
 
 
 def look_at(stages: list[Stage], found: Results, home: Path) -> tuple[list[StageState], Results]:
@@ -57,8 +82,6 @@ def look_at(stages: list[Stage], found: Results, home: Path) -> tuple[list[Stage
 
 
 def state_of(stage: Stage, found: Results) -> StageState:
-    if reason := stage.unneeded(found):
-        return StageState(stage.name, "not needed", reason)
     if not found.keys() >= set(stage.needs):
         return StageState(stage.name, "to do", "after the stages before it")
     work = stage.work(found)
@@ -84,14 +107,18 @@ def unfinished(stage: StageLayout) -> tuple[State, str]:
 
 
 def complete(states: list[StageState]) -> bool:
-    return all(state.state in ("done", "not needed") for state in states)
+    return all(state.state == "done" for state in states)
 
 
-def observed_states(run: RunLayout) -> list[StageState]:
-    """What lies in the run's folder, without asking whether the data changed: cheap, for `pretune status`."""
-    stages = [StageLayout(path.parent) for path in sorted(run.path.glob("*/request.json"))]
+def observed_states(stages: list[StageLayout]) -> list[StageState]:
+    """The states of stages and of their data, without asking whether the data changed: cheap, for `pretune status`."""
     datasets = {i.path for stage in stages for role, i in read_inputs(stage).items() if role in ("dataset", "examples")}
     return [observed(StageLayout(Path(path))) for path in sorted(datasets)] + [observed(stage) for stage in stages]
+
+
+def stages_in(folder: Path) -> list[StageLayout]:
+    """Every stage below a run's folder, or that of an attempt of a fine-tune, which was begun."""
+    return [StageLayout(path.parent) for path in sorted(folder.glob("*/request.json"))]
 
 
 def read_inputs(stage: StageLayout) -> dict[str, Input]:
@@ -103,6 +130,10 @@ def observed(stage: StageLayout) -> StageState:
         manifest = Manifest.read(stage.manifest)
         return StageState(stage.path.name, "done", f"on {manifest.created_at}", Result(stage, manifest))
     return StageState(stage.path.name, *unfinished(stage))
+
+
+def finetune_names(home: Path) -> list[str]:
+    return sorted(path.parent.name for path in finetunes_folder(home).glob("*/settings.json"))
 
 
 def run_names(home: Path) -> list[str]:

@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 
-from tasks.evaluate import evaluate_candidate
 from tasks.finetune import finetune_model, finetune_random_init
 from tasks.prepare import finish_text, prepare_examples
 from tasks.pretrain import pretrain_model
-from tasks.promote import promote_candidate
 from tasks.stages.work import Result, Results, Stage
 
 VERBS: dict[str, Callable[[Stage, Results], Result]] = {
@@ -15,15 +13,13 @@ VERBS: dict[str, Callable[[Stage, Results], Result]] = {
     "examples": prepare_examples,
     "candidate": finetune_model,
     "random_init": finetune_random_init,
-    "decision": evaluate_candidate,
-    "promotion": promote_candidate,
 }
 """By role of the stage."""
 
 
 def do(stages: list[Stage], made: Results) -> Results:
-    """What was made before, and the results of the stages that are not among it and have something to do."""
+    """What was made before, and the results of the stages that are not among it."""
     for stage in stages:
-        if stage.role not in made and not stage.unneeded(made):
+        if stage.role not in made:
             made = made | {stage.role: VERBS[stage.role](stage, made)}
     return made

@@ -3,9 +3,9 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.config import Config
-from tasks.config.finetuning import FinetuneConfig
+from tasks.config.finetuning import FinetuneFile
 from tasks.orchestration.stage import run_stage
+from tasks.record.manifest import flatten
 from tasks.registry.publish import mirror, mirrored, publish_candidate
 from tasks.stages.work import Result, Results, Stage
 
@@ -25,10 +25,15 @@ def finetune_random_init(stage: Stage, made: Results) -> Result:
         return run_stage(work)
 
 
-@task(name="register candidate", task_run_name="register {finetune.name}", cache_policy=NO_CACHE)
-def register_candidate(config: Config, finetune: FinetuneConfig, made: Results) -> None:
-    """`made` has `base`, `examples`, `candidate` and maybe `random_init`. Raises TrackingError where MLflow does not answer."""
-    publish_candidate(config, finetune, made["candidate"], made["base"])
+@task(name="register candidate", task_run_name="register {settings.name}", cache_policy=NO_CACHE)
+def register_candidate(settings: FinetuneFile, made: Results) -> int:
+    """`made` has `base`, `examples`, `candidate` and maybe `random_init`; returns the version.
+
+    Raises TrackingError where MLflow does not answer.
+    """
+    shown = flatten({"finetune": settings.model_dump(mode="json", exclude={"gate", "schedule", "launch", "parallel"})})
+    version = publish_candidate(settings.name, shown, made["candidate"], made["base"])
     for role in ("examples", "candidate", "random_init"):
         if role in made:
             mirror(made[role].stage)
+    return version

@@ -3,11 +3,9 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.config.config import Config
 from tasks.orchestration.stage import run_stage
 from tasks.record.errors import TrackingError
 from tasks.record.layout import StageLayout
-from tasks.registry.names import base_model
 from tasks.registry.publish import logger, mirror, mirrored, publish_milestone, publish_pretrained
 from tasks.stages.work import Result, Results, Stage
 
@@ -39,9 +37,8 @@ def publish_new(model: str, stage: StageLayout, tried: set[str]) -> None:
 
 
 @task(name="register pre-trained", cache_policy=NO_CACHE)
-def register_pretrained(config: Config, base: Result) -> None:
+def register_pretrained(model: str, base: Result) -> None:
     """Every milestone, and the finished model as `pretrained`. Raises TrackingError where MLflow does not answer."""
-    model = base_model(config)
     for folder in sorted(base.stage.milestones.glob("step_*")):
         publish_milestone(model, base.stage, folder)
     publish_pretrained(model, base)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tasks.audit.stage import StageProof, prove_stage, saved
 from tasks.record.errors import ConfigError
 from tasks.record.files import Record
-from tasks.record.layout import RunLayout, StageLayout, runs_folder
+from tasks.record.layout import FinetuneLayout, RunLayout, StageLayout, finetunes_folder, runs_folder
 from tasks.record.manifest import read_request
 
 TRAINING_KINDS = ("pretrain", "finetune")
@@ -25,15 +25,17 @@ def has_begun(stage: StageLayout) -> bool:
 
 
 def verify_run(home: Path, name: str) -> RunProof:
-    """Prove every training stage of the run. Changes nothing, and may be asked while it trains.
+    """Prove every training stage of the run, or of the fine-tune. Changes nothing, and may be asked while it trains.
 
     Raises ConfigError for a run that does not exist or has not trained, IntegrityError where a request cannot be read.
     """
-    run = RunLayout(home, name)
-    if not run.path.is_dir():
-        known = ", ".join(sorted(path.name for path in runs_folder(home).glob("*") if path.is_dir())) or "none"
+    run, tuning = RunLayout(home, name).path, FinetuneLayout(home, name).path
+    if not run.is_dir() and not tuning.is_dir():
+        folders = (runs_folder(home), finetunes_folder(home))
+        known = ", ".join(sorted(path.name for folder in folders for path in folder.glob("*") if path.is_dir())) or "none"
         raise ConfigError(f"run {name!r} does not exist; there are: {known}")
-    stages = [StageLayout(path.parent) for path in sorted(run.path.glob("*/request.json"))]
+    found = [*run.glob("*/request.json"), *tuning.glob("*/*/request.json")]
+    stages = [StageLayout(path.parent) for path in sorted(found)]
     trainings = [stage for stage in stages if read_request(stage).kind in TRAINING_KINDS and has_begun(stage)]
     if not trainings:
         raise ConfigError(f"run {name!r} has not trained anything yet, so there is nothing to verify; let it begin first")

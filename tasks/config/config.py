@@ -9,19 +9,20 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from tasks.config.data import DataConfig, PreparationConfig
-from tasks.config.finetuning import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig, FinetuneFile
 from tasks.config.model import ModelConfig, TokenizerConfig
 from tasks.config.parallel import ParallelConfig
 from tasks.config.rules import check_batches, check_lengths, check_mesh, check_profile, check_test_pages, check_vocabulary
-from tasks.config.section import NAME_PATTERN, Section
+from tasks.config.section import MAX_NAME, NAME_PATTERN, Section
 from tasks.config.training import ConvergenceConfig, LaunchConfig, PretrainConfig
+from tasks.record.errors import ConfigError
 
 
 class RegistryConfig(Section):
     model_config = ConfigDict(title="Registry")
 
-    model_name: str = Field("demo", pattern=NAME_PATTERN)
-    """Registered models are called MODEL_NAME-base and MODEL_NAME-FINETUNE."""
+    model_name: str | None = Field(None, pattern=NAME_PATTERN)
+    """Name of the registered model, and first part of the names of the run's fine-tunes; empty means the run's name."""
 
 
 class Config(Section):
@@ -60,6 +61,21 @@ class Config(Section):
         check_vocabulary(self.model, self.tokenizer)
         check_test_pages(self.data, self.finetune)
         names = [finetune.name for finetune in self.finetune]
-        if twice := sorted({name for name in names if names.count(name) > 1} | {n for n in names if n == "base"}):
-            raise ValueError(f"finetune.name={twice[0]!r} is used twice, or is 'base'; choose another name")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"finetune.name={twice[0]!r} is used twice; choose another name")
         return self
+
+    def model_name(self, run: str) -> str:
+        """What the registered model of the run is called."""
+        return self.registry.model_name or run
+
+    def finetunes(self, run: str) -> tuple[FinetuneFile, ...]:
+        """The fine-tunes of the run, each as if it stood in a file of its own: from the run's model, by the run's processes."""
+        own = {"launch": self.launch, "parallel": self.parallel}
+        made = []
+        for one in self.finetune:
+            name = f"{self.model_name(run)}-{one.name}"
+            if len(name) > MAX_NAME:
+                raise ConfigError(f"finetune[{one.name}] would be called {name!r}, longer than {MAX_NAME} letters; shorten it")
+            made.append(FinetuneFile(**dict(one) | own | {"name": name, "base": one.base or f"run:{run}"}))
+        return tuple(made)

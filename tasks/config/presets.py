@@ -1,18 +1,20 @@
 """From preset names and `--set` assignments to a checked `Config`: defaults < presets, left to right < assignments."""
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from tasks.config.config import Config
-from tasks.config.section import Section, section_in
+from tasks.config.finetuning import FinetuneFile
+from tasks.config.section import Section, nearest_name, section_in
 from tasks.record.errors import ConfigError
 from tasks.record.layout import REPOSITORY
+
+S = TypeVar("S", bound=Section)
 
 PRESETS = REPOSITORY / "configs" / "presets"
 
@@ -35,32 +37,90 @@ def load_config(presets: Iterable[str], assignments: Iterable[str] = ()) -> Conf
     return parse_config(values)
 
 
+def load_finetune(file: str, assignments: Iterable[str] = ()) -> FinetuneFile:
+    """The settings of a fine-tune's own TOML file, and assignments; its paths are still those that stand there.
+
+    Raises ConfigError as `load_config` does.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"{file!r} is no file; give the TOML file of a fine-tune")
+    values = read_toml(path)
+    for assignment in assignments:
+        assign(values, assignment)
+    if "finetune" in values:
+        raise ConfigError(f"{file!r} is the file of a run, with fine-tunes in it; start it with `pretune run {file}`")
+    return parsed(FinetuneFile, values)
+
+
+def changed(settings: FinetuneFile, assignments: Iterable[str]) -> FinetuneFile:
+    """The settings with some of them set anew; raises ConfigError as `load_config` does."""
+    values = settings.model_dump(mode="json", exclude_unset=True)
+    for assignment in assignments:
+        assign(values, assignment)
+    return parsed(FinetuneFile, values)
+
+
 def parse_config(values: dict[str, Any]) -> Config:
     """A checked `Config` from plain values; raises ConfigError for the first mistake found."""
+    if isinstance(values.get("finetune"), dict):
+        values = values | {"finetune": elements(values["finetune"])}
+    return parsed(Config, values)
+
+
+def parsed(kind: type[S], values: dict[str, Any]) -> S:
+    """A checked section from plain values; raises ConfigError for the first mistake found."""
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(explain(error)) from None
+        raise ConfigError(explain(error, kind)) from None
+
+
+def elements(tables: dict[str, Any]) -> list[Any]:
+    """The fine-tunes that were written as tables `[finetune.NAME]`; raises ConfigError where a setting stands between them."""
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"finetune.{name}={table!r} is of no fine-tune; write [finetune.NAME] above it, or [[finetune]] with a name"
+            )
+        if table.get("name", name) != name:
+            raise ConfigError(f"finetune.{name}.name={table['name']!r} is not {name!r}, as its table says; remove it")
+    return [{"name": name} | table for name, table in tables.items()]
 
 
 def read_preset(preset: str) -> dict[str, Any]:
     """The values of one preset, by name or by path; raises ConfigError where there is none or it is not TOML."""
     path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{preset}.toml"
     if not path.is_file():
-        close = difflib.get_close_matches(preset, preset_names(), n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = nearest_name(preset, preset_names())
         raise ConfigError(f"preset {preset!r} does not exist; {hint}presets are {', '.join(preset_names())}")
+    return read_toml(path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises ConfigError where it is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"preset {preset!r} is not valid TOML ({error}); mend {path.name}") from None
+        raise ConfigError(f"preset {str(path)!r} is not valid TOML ({error}); mend {path.name}") from None
 
 
 def merge(into: dict[str, Any], values: dict[str, Any]) -> None:
-    """Lay `values` over `into`, table by table; lists and plain values are replaced."""
+    """Lay `values` over `into`, table by table; lists and plain values are replaced.
+
+    Of tables over a list of fine-tunes each changes the one of its name, or is a further one.
+    """
     for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
+        old = into.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            merge(old, value)
+        elif key == "finetune" and isinstance(value, dict) and isinstance(old, list):
+            for one in elements(value):
+                known = next((element for element in old if element.get("name") == one["name"]), None)
+                if known is None:
+                    old.append(one)
+                else:
+                    merge(known, one)
         else:
             into[key] = value
 
@@ -100,27 +160,25 @@ def toml_value(text: str) -> Any:
         return None if text.strip() in ("", "none", "null") else text
 
 
-def explain(error: ValidationError) -> str:
+def explain(error: ValidationError, kind: type[Section]) -> str:
     """The first mistake of a pydantic error in one sentence, with the nearest known name for an unknown key."""
     first = error.errors()[0]
     path = list(first["loc"])
     field = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
-        known = known_fields(path[:-1])
-        close = difflib.get_close_matches(str(path[-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        known = known_fields(kind, path[:-1])
+        hint = nearest_name(str(path[-1]), known).strip() or f"known here: {', '.join(known)}"
         return f"{field} is not a known setting; {hint}"
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     rule = first["msg"][0].lower() + first["msg"][1:]
     if first["type"] == "tuple_type":
-        rule = 'give a list, such as ["a", "b"]; of tables in a TOML file where it holds several settings'
+        rule = f'give a list, such as ["a", "b"]; of tables, [[{field}]] in a TOML file, where it holds several settings'
     return f"{field}={json.dumps(first['input'], default=str)} is not valid: {rule}; see configs/README.md or --help"
 
 
-def known_fields(path: list[Any]) -> list[str]:
-    """Field names of the section at `path`."""
-    section: type[Section] = Config
+def known_fields(section: type[Section], path: list[Any]) -> list[str]:
+    """Field names of the section at `path` in another one."""
     for part in path:
         if isinstance(part, str):
             section = section_in(section.model_fields[part].annotation) or section

@@ -7,7 +7,7 @@ from tasks.config.finetuning import FinetuneConfig
 from tasks.config.layouts import misfit
 from tasks.config.model import ModelConfig, TokenizerConfig
 from tasks.config.parallel import Layout
-from tasks.config.section import nearest
+from tasks.config.section import check_multiple
 from tasks.config.training import LaunchConfig, PretrainConfig
 
 Finetunes = Sequence[FinetuneConfig]
@@ -17,7 +17,7 @@ def check_lengths(model: ModelConfig, pretrain: PretrainConfig, finetunes: Finet
     """Raises ValueError for a sequence that is longer than the model's positions."""
     limit = model.max_position_embeddings
     fields = [("pretrain.sequence_length", pretrain.sequence_length)]
-    fields += [(f"finetune[{f.name}].max_length", f.max_length) for f in finetunes]
+    fields += [(f"finetune[{f.name}].max_length", f.max_length) for f in finetunes if f.base is None]
     for field, value in fields:
         if value > limit:
             raise ValueError(
@@ -40,17 +40,9 @@ def check_batches(pretrain: PretrainConfig, finetunes: Finetunes, layout: Layout
     ranks = layout.data_parallel
     unit = pretrain.micro_batch_size * pretrain.sequence_length * ranks
     factors = f"{pretrain.micro_batch_size} x {pretrain.sequence_length} x {ranks}"
-    fields = [("pretrain.global_batch_tokens", pretrain.global_batch_tokens, unit, factors, "sequence_length x ")]
+    check_multiple("pretrain.global_batch_tokens", pretrain.global_batch_tokens, unit, factors, "sequence_length x ")
     for f in finetunes:
-        tuning_ranks = layout.without_pipeline.data_parallel
-        factors = f"{f.micro_batch_size} x {tuning_ranks}"
-        fields.append((f"finetune[{f.name}].batch_size", f.batch_size, f.micro_batch_size * tuning_ranks, factors, ""))
-    for field, value, unit, factors, middle in fields:
-        if value % unit:
-            raise ValueError(
-                f"{field}={value} is not a multiple of micro_batch_size x {middle}data-parallel ranks = "
-                f"{factors} = {unit}; nearest: {nearest(value, unit)}"
-            )
+        f.check_batch(f"finetune[{f.name}].", layout)
     check_micro_batches(layout, pretrain.global_batch_size // (pretrain.micro_batch_size * ranks))
 
 

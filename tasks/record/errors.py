@@ -11,6 +11,10 @@ class ConfigError(PretuneError):
     """A setting is unknown, out of bounds, or contradicts another one."""
 
 
+class MissingBaseError(ConfigError):
+    """A fine-tune's base is the model of a run that has not been trained yet."""
+
+
 class UnplannedError(ConfigError):
     """A model that can be trained and whose sizes the planner does not know."""
 
@@ -57,6 +61,10 @@ class TrackingError(PretuneError):
 
 class GateError(PretuneError):
     """A model without a positive, matching blessing was to be promoted."""
+
+
+class ChampionMovedError(GateError):
+    """The champion is another one than the candidate was compared with; a new comparison decides."""
 
 
 def error_named(name: str) -> type[PretuneError]:

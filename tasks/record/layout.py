@@ -36,6 +36,15 @@ def datasets_folder(home: Path) -> Path:
     return home / "datasets"
 
 
+def finetunes_folder(home: Path) -> Path:
+    return home / "finetunes"
+
+
+def deployed_folder(home: Path) -> Path:
+    """The settings of every fine-tune that was deployed, so that `pretune up` can make its deployment again."""
+    return home / "deployed"
+
+
 def services_folder(home: Path) -> Path:
     """Records, credentials and logs of what `pretune up` started."""
     return home / "services"
@@ -174,18 +183,74 @@ class RunLayout:
     def pretrain(self) -> StageLayout:
         return StageLayout(self.path / "02-pretrain")
 
-    def finetune(self, name: str) -> StageLayout:
-        return StageLayout(self.path / f"03-finetune-{name}")
 
-    def random_init(self, name: str) -> StageLayout:
+@dataclass(frozen=True)
+class AttemptLayout:
+    """One attempt of a fine-tune, `finetunes/NAME/DIGEST`: the model that one base, one set of examples and one recipe give."""
+
+    path: Path
+
+    @property
+    def candidate(self) -> StageLayout:
+        return StageLayout(self.path / "finetune")
+
+    @property
+    def random_init(self) -> StageLayout:
         """The same fine-tune from random weights, which the gate compares with."""
-        return StageLayout(self.path / f"03-random-init-{name}")
+        return StageLayout(self.path / "random-init")
 
-    def evaluate(self, name: str) -> StageLayout:
-        return StageLayout(self.path / f"04-evaluate-{name}")
+    def evaluation(self, digest: str) -> StageLayout:
+        """One for each champion that the candidate was compared with, and each gate."""
+        return StageLayout(self.path / f"evaluate-{digest[:12]}")
 
-    def promote(self, name: str) -> StageLayout:
-        return StageLayout(self.path / f"05-promote-{name}")
+    @property
+    def evaluations(self) -> list[StageLayout]:
+        """Those that are done."""
+        return [StageLayout(path.parent) for path in sorted(self.path.glob("evaluate-*/manifest.json"))]
+
+
+@dataclass(frozen=True)
+class FinetuneLayout:
+    """The folders of one fine-tune, `finetunes/NAME`."""
+
+    home: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        return finetunes_folder(self.home) / self.name
+
+    @property
+    def settings(self) -> Path:
+        """Those of its last refresh."""
+        return self.path / "settings.json"
+
+    @property
+    def inputs(self) -> Path:
+        """Which revision it takes of a base on the hub."""
+        return self.path / "inputs.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the refresh that runs."""
+        return self.path / "lock"
+
+    @property
+    def outcomes(self) -> Path:
+        """What came of every refresh, a line each."""
+        return self.path / "outcomes.jsonl"
+
+    def attempt(self, digest: str) -> AttemptLayout:
+        """By the digest of what its candidate was asked for."""
+        return AttemptLayout(self.path / digest[:12])
+
+    @property
+    def attempts(self) -> list[AttemptLayout]:
+        return [AttemptLayout(path.parent.parent) for path in sorted(self.path.glob("*/finetune/request.json"))]
+
+
+def attempt_of(candidate: StageLayout) -> AttemptLayout:
+    return AttemptLayout(candidate.path.parent)
 
 
 def dataset_stage(home: Path, name: str, digest: str) -> StageLayout:
@@ -194,9 +259,10 @@ def dataset_stage(home: Path, name: str, digest: str) -> StageLayout:
 
 
 def begun_stages(home: Path) -> list[StageLayout]:
-    """Every stage that was ever begun in this home: prepared data first, then those of the runs."""
+    """Every stage that was ever begun in this home: prepared data first, then those of the runs and fine-tunes."""
     requests = [*datasets_folder(home).glob("*/request.json"), *runs_folder(home).glob("*/*/request.json")]
-    return [StageLayout(path.parent) for path in sorted(requests)]
+    tuning = finetunes_folder(home).glob("*/*/*/request.json")
+    return [StageLayout(path.parent) for path in (*sorted(requests), *sorted(tuning))]
 
 
 def step_folder(step: int) -> str:

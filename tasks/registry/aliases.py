@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.record.errors import ConfigError, GateError
+from tasks.record.errors import ChampionMovedError, ConfigError, GateError
 from tasks.record.journal import read_journal
 from tasks.record.layout import registry_folder
 from tasks.record.manifest import Manifest
@@ -194,12 +194,12 @@ def check_decision(decision: Manifest, model_name: str, version: int, tags: dict
 
 
 def check_champion(decision: Manifest, model_name: str, current: int | None) -> None:
-    """Raises GateError unless the candidate was compared with the version that is champion now."""
+    """Raises ChampionMovedError unless the candidate was compared with the version that is champion now."""
     if "champion" not in decision.details:
         raise GateError(f"the decision does not say which champion of {model_name} it was compared with; evaluate again")
     compared = champion_version(decision.details["champion"])
     if compared != current:
-        raise GateError(
+        raise ChampionMovedError(
             f"the candidate was compared with {version_text(compared)} and {model_name}@{CHAMPION} is held by "
             f"{version_text(current)} now; evaluate it again, against that one"
         )

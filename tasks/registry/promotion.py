@@ -4,7 +4,6 @@ from pathlib import Path
 
 from tasks.record.errors import GateError
 from tasks.record.layout import StageLayout
-from tasks.record.manifest import Manifest
 from tasks.registry.records import decision_about, describe
 
 
@@ -22,5 +21,5 @@ def promote_version(home: Path, model: str, version: int) -> str:
         raise GateError(f"{model} version {version} is not registered; registered versions: {known}")
     decision = decision_about(home, StageLayout(Path(found[version].tags.get("stage", ""))))
     if decision is None:
-        raise GateError(f"{model} version {version} was never evaluated; run its pipeline to the end first")
-    return describe(promote(home, model, version, Manifest.read(decision.manifest), by="command line"))
+        raise GateError(f"{model} version {version} was never evaluated; `pretune evaluate {model} {version}` does it")
+    return describe(promote(home, model, version, decision, by="command line"))

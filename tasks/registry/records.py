@@ -10,13 +10,12 @@ from pydantic import Field
 from tasks.record.errors import IntegrityError
 from tasks.record.files import Record, write_json
 from tasks.record.journal import Journal, read_journal
-from tasks.record.layout import RunLayout, StageLayout, registry_folder
+from tasks.record.layout import StageLayout, attempt_of, registry_folder
 from tasks.record.manifest import Manifest
 from tasks.registry.store import make_private, store_identity
 
 log = logging.getLogger(__name__)
 
-FINETUNE_PREFIX = "03-finetune-"
 PRIVATE_FILE = 0o600
 
 
@@ -84,24 +83,20 @@ def version_records(home: Path, model_name: str) -> list[VersionRecord]:
     return [record for record in found if record and record.state == "done" and record.store == store]
 
 
-def decision_about(home: Path, candidate: StageLayout) -> StageLayout | None:
-    """The evaluation of a fine-tune, which lies beside it in the same run."""
-    name = candidate.path.name
-    if not name.startswith(FINETUNE_PREFIX):
-        return None
-    decision = RunLayout(home, candidate.path.parent.name).evaluate(name.removeprefix(FINETUNE_PREFIX))
-    return decision if decision.manifest.exists() else None
+def decision_about(home: Path, candidate: StageLayout) -> Manifest | None:
+    """The newest evaluation of a candidate, which lie beside it; what cannot be read is passed over with a word."""
+    found = []
+    for stage in attempt_of(candidate).evaluations:
+        try:
+            found.append(Manifest.read(stage.manifest))
+        except IntegrityError as error:
+            log.warning("%s", error)
+    return max(found, key=lambda manifest: manifest.created_at, default=None)
 
 
 def newest_decision(home: Path, record: VersionRecord) -> Manifest | None:
-    """What the gate decided last about the record's very model: in its run, or in another one that made the same model."""
-    stage = decision_about(home, StageLayout(Path(record.stage)))
-    try:
-        found = Manifest.read(stage.manifest) if stage else None
-    except IntegrityError as error:
-        log.warning("%s", error)
-        found = None
-    return newer_decision(record, found)
+    """What the gate decided last about the record's very model: beside it, or in another attempt that made the same model."""
+    return newer_decision(record, decision_about(home, StageLayout(Path(record.stage))))
 
 
 def newer_decision(record: VersionRecord, decision: Manifest | None) -> Manifest | None:

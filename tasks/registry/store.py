@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tasks.record.files import Record, read_json
-from tasks.record.layout import StageLayout, mlflow_folder, runs_folder
+from tasks.record.layout import StageLayout, finetunes_folder, mlflow_folder, runs_folder
 from tasks.record.lock import exclusive
 from tasks.services.records import alive
 
@@ -78,10 +78,15 @@ def stage_name(home: Path, stage: StageLayout) -> str:
 
 
 def run_and_experiment(home: Path, stage: StageLayout) -> tuple[str, str]:
-    """What MLflow calls the stage's run, and where it lies: `RUN/STAGE`, and the configuration's registry.model_name."""
+    """What MLflow calls the stage's run, `RUN/STAGE` or `FINETUNE/ATTEMPT/STAGE`, and where it lies: beside its model."""
+    name = stage_name(home, stage)
+    kind, _, rest = name.partition("/")
+    if kind == finetunes_folder(home).name:
+        return rest, rest.partition("/")[0]
     config = stage.path.parent / "config.json"
-    experiment = read_json(config)["registry"]["model_name"] if config.exists() else "pretune"
-    return stage_name(home, stage).removeprefix(f"{runs_folder(home).name}/"), experiment
+    own = rest.partition("/")[0]
+    experiment = (read_json(config)["registry"]["model_name"] or own) if config.exists() else "pretune"
+    return (rest if kind == runs_folder(home).name else name), experiment
 
 
 @contextmanager

@@ -334,6 +334,14 @@ def version_by_alias(home: Path, model_name: str, alias: str) -> Version | None:
         return None if number is None else read_version(client, model_name, number)
 
 
+def version_by_number(home: Path, model_name: str, number: int) -> Version:
+    """Raises GateError for a version that is not there."""
+    client = connect(home)
+    with answering(home, f"reading {model_name} version {number}"):
+        alias_moves.check_version(client, model_name, number)
+        return read_version(client, model_name, number)
+
+
 def models(home: Path) -> list[str]:
     """Names of all registered models, sorted."""
     client = connect(home)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.launch.stage import request_stop
 from tasks.record.files import read_json
-from tasks.record.layout import RunLayout, StageLayout, begun_stages
+from tasks.record.layout import FinetuneLayout, RunLayout, StageLayout, begun_stages
 from tasks.record.lock import owner
 from tasks.services.environment import (
     client_environment,
@@ -121,13 +121,14 @@ def running_stages(home: Path) -> list[StageLayout]:
     return [stage for stage in begun_stages(home) if owner(stage) is not None]
 
 
-def stages_of(run: RunLayout) -> list[StageLayout]:
-    """The stages that run now for this run: its own, and the data that is prepared for it."""
+def stages_of(home: Path, name: str) -> list[StageLayout]:
+    """The stages that run now for a run or a fine-tune: its own, and the data that is prepared for it."""
+    own = (RunLayout(home, name).path, FinetuneLayout(home, name).path)
     return [
         stage
-        for stage in running_stages(run.home)
-        if stage.path.is_relative_to(run.path)
-        or (stage.orchestrator.exists() and read_json(stage.orchestrator).get("run") == run.name)
+        for stage in running_stages(home)
+        if any(stage.path.is_relative_to(path) for path in own)
+        or (stage.orchestrator.exists() and read_json(stage.orchestrator).get("run", "").partition(" ")[0] == name)
     ]
 
 

@@ -4,12 +4,17 @@ from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.data import DataConfig
-from tasks.config.finetuning import FinetuneConfig
+from tasks.config.finetuning import FinetuneFile
 from tasks.config.layouts import check_layout
 from tasks.record.errors import ConfigError
 from tasks.record.manifest import Input, Manifest, Request
 
+FINETUNE_FORMAT = 1
+"""Raised whenever the same base, examples and recipe would give another model, so that a refresh makes it anew."""
+
 Identity = dict[str, Any]
+Version = dict[str, Any]
+"""A registered version: name, version, path of its folder, digest."""
 
 
 def pretrain_request(config: Config, dataset: Input, dataset_manifest: Manifest) -> Request:
@@ -56,36 +61,45 @@ def check_dataset(config: Config, dataset: Manifest) -> None:
             )
 
 
-def finetune_request(config: Config, finetune: FinetuneConfig, base: Input, examples: Input, random_init: bool) -> Request:
+def finetune_request(finetune: FinetuneFile, base: Input, examples: Input, random_init: bool) -> Request:
     return Request(
         kind="finetune",
         identity={
-            "finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule", "examples"}),
+            "format": FINETUNE_FORMAT,
+            "finetune": finetune.recipe,
             "init": "random" if random_init else "base",
         },
         inputs={"base": base, "examples": examples},
-        execution=execution(config),
+        execution=execution(finetune),
     )
 
 
-def execution(config: Config) -> dict[str, Any]:
+def execution(config: Config | FinetuneFile) -> dict[str, Any]:
     """How training is done, which is no part of what is made."""
     return {"launch": config.launch.model_dump(mode="json"), "parallel": config.parallel.model_dump(mode="json")}
 
 
-def evaluate_request(config: Config, finetune: FinetuneConfig, inputs: dict[str, Input]) -> Request:
-    """`inputs` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`."""
+def evaluate_request(
+    finetune: FinetuneFile, inputs: dict[str, Input], champion: Version | None, best: Version | None
+) -> Request:
+    """`inputs` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`.
+
+    `champion` is the version that the candidate is compared with, `best` the best that was ever champion, if that is another
+    one; each has name, version, path and digest. Against another champion it is another evaluation.
+    """
     return Request(
         kind="evaluate",
-        identity={"kind": finetune.kind, "gate": finetune.gate.model_dump(mode="json"), "max_length": finetune.max_length},
+        identity={
+            "kind": finetune.kind,
+            "gate": finetune.gate.model_dump(mode="json"),
+            "max_length": finetune.max_length,
+            "champion": champion and champion["digest"],
+            "best": best and best["digest"],
+        },
         inputs=inputs,
-        execution={"champion": None, "launch": config.launch.model_dump(mode="json") | {"num_processes": 1}},
-    )
-
-
-def promote_request(model_name: str, candidate: Input, decision: Input) -> Request:
-    return Request(
-        kind="promote",
-        identity={"model_name": model_name, "alias": "champion"},
-        inputs={"candidate": candidate, "decision": decision},
+        execution={
+            "champion": champion,
+            "best": best,
+            "launch": finetune.launch.model_dump(mode="json") | {"num_processes": 1},
+        },
     )

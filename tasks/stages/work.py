@@ -1,21 +1,20 @@
 """What a stage of a run is, where each lies, and its request from the configuration and the results of earlier stages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from tasks.config.config import Config
 from tasks.config.data import PreparationConfig
-from tasks.config.finetuning import FinetuneConfig
+from tasks.config.finetuning import FinetuneFile
 from tasks.data.inputs.request import examples_request, prepare_request
 from tasks.data.inputs.sources import examples_identity, tokenizer_identity
 from tasks.data.inputs.text import earlier_datasets, text_identity
 from tasks.record.errors import ConfigError
-from tasks.record.layout import RunLayout, StageLayout, dataset_stage
+from tasks.record.layout import FinetuneLayout, RunLayout, StageLayout, attempt_of, dataset_stage
 from tasks.record.manifest import Input, Manifest, Request, finished
-from tasks.stages.requests import evaluate_request, finetune_request, pretrain_request, promote_request
+from tasks.stages.requests import Version, evaluate_request, finetune_request, pretrain_request
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Work:
 
 
 Results = dict[str, Result]
-"""By role: `dataset` and `base`, and of one fine-tune `examples`, `candidate`, `random_init`, `decision`, `promotion`."""
+"""By role: `dataset` and `base`, and of one fine-tune `examples`, `candidate`, `random_init`, `decision`."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,6 @@ class Stage:
     """The registered model that it makes a version of, or decides about."""
     label: str = ""
     """Of the version that it makes; empty where it makes none."""
-    unneeded: Callable[[Results], str] = lambda made: ""
-    """Why there is nothing to do, as far as the results say; empty where there is."""
 
     @property
     def name(self) -> str:
@@ -108,46 +105,28 @@ def pretrain_work(run: RunLayout, config: Config, dataset: Result) -> Work:
     return Work(run.pretrain(), pretrain_request(config, dataset.input, dataset.manifest))
 
 
-def examples_work(home: Path, finetune: FinetuneConfig) -> Work:
+def examples_work(home: Path, finetune: FinetuneFile) -> Work:
     """Raises DataError for input that is missing or empty."""
     request = examples_request(finetune, examples_identity(home, finetune.examples))
     return Work(dataset_stage(home, finetune.name, request.digest), request)
 
 
-def finetune_work(
-    run: RunLayout, config: Config, finetune: FinetuneConfig, base: Result, examples: Result, random_init: bool = False
+def finetune_work(home: Path, finetune: FinetuneFile, base: Result, examples: Result, random_init: bool = False) -> Work:
+    """In the folder of its attempt, which is called by what the candidate is asked for."""
+    candidate = finetune_request(finetune, base.input, examples.input, False)
+    attempt = FinetuneLayout(home, finetune.name).attempt(candidate.digest)
+    if random_init:
+        return Work(attempt.random_init, finetune_request(finetune, base.input, examples.input, True))
+    return Work(attempt.candidate, candidate)
+
+
+def evaluate_work(
+    finetune: FinetuneFile, results: Results, champion: Version | None = None, best: Version | None = None
 ) -> Work:
-    stage = run.random_init(finetune.name) if random_init else run.finetune(finetune.name)
-    return Work(stage, finetune_request(config, finetune, base.input, examples.input, random_init))
-
-
-def evaluate_work(run: RunLayout, config: Config, finetune: FinetuneConfig, results: Results) -> Work:
     """`results` has `candidate`, `base`, `examples` and, where the gate asks for it, `random_init`."""
     inputs = {role: result.input for role, result in results.items()}
-    return Work(run.evaluate(finetune.name), evaluate_request(config, finetune, inputs))
-
-
-def against(evaluation: Work, champion: dict[str, Any] | None) -> Work:
-    """The same evaluation, with name, version, path and digest of the version that holds the alias now.
-
-    The champion is no part of what is asked: the decision about a candidate is made once, and promotion checks that its
-    champion is still the one it was compared with.
-    """
-    request = evaluation.request
-    return replace(evaluation, request=request.model_copy(update={"execution": request.execution | {"champion": champion}}))
-
-
-def promote_work(run: RunLayout, finetune: FinetuneConfig, model_name: str, candidate: Result, decision: Result) -> Work:
-    return Work(run.promote(finetune.name), promote_request(model_name, candidate.input, decision.input))
-
-
-def finetune_named(config: Config, name: str) -> FinetuneConfig:
-    """Raises ConfigError for a name that the configuration does not have."""
-    for finetune in config.finetune:
-        if finetune.name == name:
-            return finetune
-    names = ", ".join(f.name for f in config.finetune) or "none"
-    raise ConfigError(f"finetune_name={name!r} is no fine-tune of this configuration; there are: {names}")
+    request = evaluate_request(finetune, inputs, champion, best)
+    return Work(attempt_of(results["candidate"].stage).evaluation(request.digest), request)
 
 
 def promoted(decision: Manifest) -> bool:

@@ -1,0 +1,23 @@
+"""Which fine-tunes of people's own files are deployed: kept in this home, so that every server that `up` starts has them."""
+
+from pathlib import Path
+
+from tasks.config.finetuning import FinetuneFile
+from tasks.config.presets import parsed
+from tasks.record.files import read_json, write_json
+from tasks.record.layout import deployed_folder
+
+
+def deployed(home: Path) -> dict[str, FinetuneFile]:
+    """By name."""
+    files = sorted(deployed_folder(home).glob("*.json"))
+    return {path.stem: parsed(FinetuneFile, read_json(path)) for path in files}
+
+
+def keep_deployed(home: Path, settings: FinetuneFile) -> None:
+    deployed_folder(home).mkdir(parents=True, exist_ok=True)
+    write_json(deployed_folder(home) / f"{settings.name}.json", settings)
+
+
+def forget_deployed(home: Path, name: str) -> None:
+    (deployed_folder(home) / f"{name}.json").unlink()

@@ -1,0 +1,118 @@
+"""Judging a candidate against the champion: within a refresh, and at any time for any version."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.lifecycle import finetuning
+from flows.parameters import ModelName, settled, stop_stages
+from flows.walk import do
+from tasks.config.finetuning import FinetuneFile
+from tasks.evaluate import evaluate_candidate
+from tasks.promote import promote_candidate
+from tasks.record.errors import ChampionMovedError, GateError
+from tasks.record.files import read_json
+from tasks.record.layout import FinetuneLayout, StageLayout, home
+from tasks.record.manifest import Manifest, read_request
+from tasks.record.outcomes import Outcome
+from tasks.registry.names import CANDIDATE, registered_version
+from tasks.registry.records import version_records
+from tasks.stages.work import Result, Results, promoted
+
+logger = logging.getLogger("pretune")
+
+COMPARISONS = 5
+"""How often a candidate is compared anew because the champion moved in between."""
+
+
+def judged(settings: FinetuneFile, made: Results) -> Outcome:
+    """Compare the candidate with the champion and promote it where it passes; again, where the champion moved meanwhile."""
+    version = registered_version(home(), made["candidate"].stage, settings.name, CANDIDATE)
+    assert version is not None, "a candidate is registered before it is judged"
+    for _ in range(COMPARISONS):
+        decision = evaluate_candidate(settings, made)
+        came = {"attempt": made["candidate"].stage.path.parent.name, "version": version, "evaluation": decision.stage.path.name}
+        if not promoted(decision.manifest):
+            return Outcome(came="Rejected", message=f"v{version}: {broken(decision.manifest)}", **came)
+        try:
+            promote_candidate(settings.name, version, decision.manifest, by="refresh")
+        except ChampionMovedError as error:
+            logger.info("%-24s %s", settings.name, error)
+            continue
+        return Outcome(came="Promoted", message=f"v{version}: {gain(decision.manifest)}", **came)
+    raise GateError(
+        f"the champion of {settings.name} moved {COMPARISONS} times while v{version} was compared; refresh it again"
+    )
+
+
+def broken(decision: Manifest) -> str:
+    """The rules that were not kept."""
+    return "; ".join(reason.removeprefix("✗ ") for reason in decision.details["reasons"] if reason.startswith("✗"))
+
+
+def gain(decision: Manifest) -> str:
+    """What was gained over the champion, with its interval; or the score, where nobody was champion."""
+    numbers, kind = decision.metrics, "accuracy" if "candidate_accuracy" in decision.metrics else "answer_loss"
+    if (by := numbers.get("difference")) is None:
+        return f"{kind.replace('_', ' ')} {numbers[f'candidate_{kind}']:.4f}, the first champion"
+    low, high = (numbers[f"difference_{end}"] or 0.0 for end in ("low", "high"))
+    if kind == "accuracy":
+        return f"{100 * by:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{-by:+.4f} nats/token [{-high:.4f}, {-low:.4f}]"
+
+
+@flow(name="evaluate", flow_run_name="evaluate {model} v{version}", on_cancellation=[stop_stages])
+def evaluate(model: ModelName, version: int, against: int | None = None) -> State[Any]:
+    """Compare a version with the champion, or with another version, on the version's own examples; nothing is promoted.
+
+    Args:
+        model: Name of the registered model, which is that of its fine-tune.
+        version: The version that is judged.
+        against: The version that it is compared with; empty means the champion.
+    """
+    settings, made = recalled(model, version)
+    decision = evaluate_candidate(settings, made, against)
+    name = "Passed" if promoted(decision.manifest) else "Rejected"
+    return Completed(name=name, message=f"v{version}: {broken(decision.manifest) or gain(decision.manifest)}")
+
+
+@flow(name="promote", flow_run_name="promote {model} v{version}", on_cancellation=[stop_stages])
+def promote(model: ModelName, version: int) -> State[Any]:
+    """Compare a version with the champion of now, and promote it where it passes the gate.
+
+    Args:
+        model: Name of the registered model, which is that of its fine-tune.
+        version: The version that is to become champion.
+    """
+    settings, made = recalled(model, version)
+    outcome = judged(settings, made)
+    return Completed(name=outcome.came, message=outcome.message)
+
+
+def recalled(model: str, version: int) -> tuple[FinetuneFile, Results]:
+    """The settings and results that a version was made with: its recipe, and the gate of today.
+
+    Raises GateError for a version that is not there, or whose folders are gone.
+    """
+    record = next((record for record in version_records(home(), model) if record.version == version), None)
+    if record is None or record.label != CANDIDATE:
+        known = ", ".join(str(one.version) for one in version_records(home(), model) if one.label == CANDIDATE) or "none"
+        raise GateError(f"{model} has no fine-tuned version {version}; there are: {known}")
+    candidate = done(StageLayout(Path(record.stage)))
+    made = {"candidate": candidate}
+    for role, entry in candidate.manifest.inputs.items():
+        made[role] = done(StageLayout(Path(entry.path)))
+    values = read_json(FinetuneLayout(home(), model).settings) | read_request(candidate.stage).identity["finetune"]
+    settings = settled(FinetuneFile.model_validate(values))
+    return settings, do(finetuning(home(), settings), made)
+
+
+def done(stage: StageLayout) -> Result:
+    """Raises GateError for a stage whose folder is gone."""
+    if not stage.manifest.exists():
+        raise GateError(f"{stage.path} is gone, which the version was made with; restore it, or refresh the fine-tune")
+    return Result(stage, Manifest.read(stage.manifest))
