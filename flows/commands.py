@@ -50,6 +50,10 @@ def run(asked: argparse.Namespace) -> int:
         run_pipeline(config, name)
     report = read_report(config, name, home())
     print(report.model_dump_json(indent=1) if asked.json else "\n" + text_report(report))
+    if asked.presets[-1] == f"{name}.toml" or asked.presets[-1].endswith(f"/{name}.toml"):
+        from flows.tuning import say_undeployed
+
+        say_undeployed(config.finetunes(name), asked.presets[-1])
     return 0
 
 
