@@ -50,7 +50,7 @@ def finetuning(run: RunLayout, config: Config, finetune: FinetuneConfig) -> list
             needs=("base", "examples"), finetune=finetune.name, model=finetuned_model(config, finetune), label=CANDIDATE,
         ),
     ]  # fmt: skip
-    if finetune.gate.beat_random_init:
+    if finetune.gate.trains_random_init:
         stages.append(Stage(
             "random_init", "random weights",
             lambda made: finetune_work(run, config, finetune, made["base"], made["examples"], random_init=True),
@@ -61,7 +61,7 @@ def finetuning(run: RunLayout, config: Config, finetune: FinetuneConfig) -> list
 
 def promotion(run: RunLayout, config: Config, finetune: FinetuneConfig) -> list[Stage]:
     """From a candidate, which is given with what it was made from, to the champion."""
-    model, compared = finetuned_model(config, finetune), ("random_init",) if finetune.gate.beat_random_init else ()
+    model, compared = finetuned_model(config, finetune), ("random_init",) if finetune.gate.trains_random_init else ()
     return [
         Stage(
             "decision", "evaluate", lambda made: evaluate_work(run, config, finetune, made),

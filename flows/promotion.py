@@ -31,7 +31,7 @@ def promote_one(config: Config, name: str, one: FinetuneConfig) -> str:
     run = RunLayout(home(), name)
     candidate = done(run.finetune(one.name))
     made = {"candidate": candidate, "base": base_of(candidate, name)}
-    if one.gate.beat_random_init:
+    if one.gate.trains_random_init:
         made["random_init"] = done(run.random_init(one.name))
     made = do([examples_stage(home(), one), *promotion(run, config, one)], made)
     return str(made["decision"].manifest.details["decision"])

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from tasks.config.cron import check_cron
 from tasks.config.examples import ExamplesConfig
-from tasks.config.gate import GateConfig
+from tasks.config.gate import GateConfig, check_gate
 from tasks.config.section import NAME_PATTERN, Section
 
 
@@ -63,6 +63,7 @@ class FinetuneConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_gate(f"finetune[{self.name}].gate", self.kind, self.gate)
         if self.schedule is not None:
             check_cron(f"finetune[{self.name}].schedule", self.schedule)
         return self
