@@ -1,7 +1,7 @@
 """A month of refreshes in some minutes: every slot of a daily schedule is given to the worker as if its time had come.
 
-The labels decide what comes of a day, by margins that no seed can turn around: either the words of a text tell its label, or labels
-are drawn by lot.
+The labels decide what comes of a day, by margins that no seed can turn around: the words of a text tell its label, or it is
+drawn by lot.
 """
 
 import json
@@ -109,7 +109,7 @@ def test_a_month_gives_exactly_the_versions_aliases_states_and_history_that_its_
     file.write_text(
         f'name = "{NAME}"\nbase = "models:/tiny@pretrained"\nepochs = 8\nbatch_size = 16\nmicro_batch_size = 16\n'
         f'max_length = 32\nlearning_rate = 1e-2\n[examples]\nsource = "jsonl"\npath = "{data}"\ntest_fraction = 0.3\n'
-        f"[gate]\nmin_above_baseline = -1.0\nbeat_random_init = false\n[launch]\nnum_processes = 1\n"
+        f'[gate]\nabove_majority = "off"\nabove_random_init = "off"\n[launch]\nnum_processes = 1\n'
         f'[[schedule]]\ncron = "{SCHEDULE.cron}"\ntimezone = "{SCHEDULE.timezone}"\n'
     )
     done = pretune(services.home, "deploy", str(file))

@@ -79,7 +79,7 @@ MISTAKES = [
     ("pretrain.sed=1", "pretrain.sed is not a known setting; did you mean 'seed'?"),
     ("pretain.seed=1", "pretain is not a known setting; did you mean 'pretrain'?"),
     ("finetune.topic.epoch=1", "finetune.0.epoch is not a known setting; did you mean 'epochs'?"),
-    ("finetune.topic.gate.confidance=0.9", "finetune.0.gate.confidance is not a known setting; did you mean 'confidence'?"),
+    ("finetune.topic.gate.margni=0.9", "finetune.0.gate.margni is not a known setting; did you mean 'margin'?"),
     ("registry.zzz=1", "registry.zzz is not a known setting; known here: model_name"),
     ("pretrain.seed", "--set 'pretrain.seed' is not of the form section.field=value; for example pretrain.seed=1"),
     ("=1", "--set '=1' is not of the form section.field=value; for example pretrain.seed=1"),

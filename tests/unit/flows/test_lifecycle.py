@@ -22,7 +22,7 @@ def test_every_stage_needs_what_was_made_before_it_only(home, config):
 
 def test_the_decision_is_asked_about_the_candidate_and_what_it_is_compared_with(home, tmp_path, config):
     values = tiny_values(tmp_path / "in")
-    values["finetune"][0]["gate"]["beat_random_init"] = True
+    values["finetune"][0]["gate"]["above_random_init"] = "required"
     config = parse_config(values)
     run, one = RunLayout(home, "r"), config.finetune[0]
     made = {"base": finish_pretraining(home, config, "r")[1]}

@@ -197,7 +197,7 @@ def finetune(random_init: bool = False, **settings: Any) -> Request:
 
 def test_the_gate_and_the_schedule_do_not_retrain_a_fine_tune() -> None:
     base = finetune()
-    assert finetune(gate={"confidence": 0.9}).digest == base.digest
+    assert finetune(gate={"level": 0.1}).digest == base.digest
     assert finetune(schedule="0 3 * * 1").digest == base.digest
     assert finetune(epochs=3).digest != base.digest
     assert finetune(random_init=True).digest != base.digest
@@ -223,7 +223,7 @@ def test_a_decision_is_made_once_whoever_is_champion_by_then() -> None:
     assert first.digest == second.digest
     assert second.execution["champion"] == champion
     assert second.execution["launch"]["num_processes"] == 1
-    stricter = evaluate_request(Config(), FinetuneConfig(gate={"confidence": 0.99}), inputs)
+    stricter = evaluate_request(Config(), FinetuneConfig(gate={"level": 0.01}), inputs)
     assert stricter.digest != first.digest
 
 
