@@ -6,6 +6,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.config.config import Config
 from tasks.config.finetuning import FinetuneConfig
 from tasks.orchestration.stage import run_stage
+from tasks.registry.names import finetuned_model
 from tasks.registry.publish import mirror, mirrored, publish_candidate
 from tasks.stages.work import Result, Results, Stage
 
@@ -28,7 +29,8 @@ def finetune_random_init(stage: Stage, made: Results) -> Result:
 @task(name="register candidate", task_run_name="register {finetune.name}", cache_policy=NO_CACHE)
 def register_candidate(config: Config, finetune: FinetuneConfig, made: Results) -> None:
     """`made` has `base`, `examples`, `candidate` and maybe `random_init`. Raises TrackingError where MLflow does not answer."""
-    publish_candidate(config, finetune, made["candidate"], made["base"])
+    settings = {"finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule"})}
+    publish_candidate(finetuned_model(config, finetune), settings, made["candidate"], made["base"])
     for role in ("examples", "candidate", "random_init"):
         if role in made:
             mirror(made[role].stage)

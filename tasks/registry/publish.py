@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.config.config import Config
-from tasks.config.finetuning import FinetuneConfig
 from tasks.record.errors import PretuneError, TrackingError
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import StageLayout, home
@@ -16,10 +14,11 @@ from tasks.record.manifest import Manifest, Request, flatten, read_request
 from tasks.registry import aliases as alias_moves
 from tasks.registry.card import card_body, data_text
 from tasks.registry.datasets import card_links, data_of
-from tasks.registry.names import CANDIDATE, PRETRAINED, base_model, finetuned_model, registered_version
+from tasks.registry.names import CANDIDATE, PRETRAINED, registered_version
+from tasks.registry.records import records_of_manifest
 from tasks.registry.store import read_registration
 from tasks.registry.tracking import sync
-from tasks.registry.versions import NewVersion, Version, register, versions
+from tasks.registry.versions import NewVersion, Version, register, version_numbered
 from tasks.stages.work import Result
 
 logger = logging.getLogger("pretune")
@@ -73,15 +72,17 @@ def publish_pretrained(model: str, base: Result) -> None:
         publish(final_version(base, model, PRETRAINED), pretrain_settings(base.stage))
 
 
-def publish_candidate(config: Config, finetune: FinetuneConfig, candidate: Result, base: Result) -> None:
-    """Register a fine-tuned model as `candidate`, with its parent."""
-    model = finetuned_model(config, finetune)
-    if registered_version(home(), candidate.stage, model, CANDIDATE) is not None:
+def publish_candidate(model: str, settings: dict[str, Any], candidate: Result, base: Result) -> Version:
+    """Register a fine-tuned model as `candidate` of `model`, with the version that it was made from, if that is registered.
+
+    `settings` are those of its training, which its card shows.
+    """
+    if (number := registered_version(home(), candidate.stage, model, CANDIDATE)) is not None:
         refresh(model)
-    else:
-        settings = flatten({"finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule"})})
-        parent = version_of(base_model(config), base.manifest.digest)
-        publish(final_version(candidate, model, CANDIDATE, parent), settings)
+        if (known := version_numbered(home(), model, number)) is not None:
+            return known
+    parent = version_of(home(), base.manifest.digest)
+    return publish(final_version(candidate, model, CANDIDATE, parent), flatten(settings))
 
 
 def final_version(made: Result, model: str, label: str, parent: Version | None = None) -> NewVersion:
@@ -89,9 +90,12 @@ def final_version(made: Result, model: str, label: str, parent: Version | None =
     return NewVersion(model, label, (label,), made.stage, made.manifest, made.stage.path, parent)
 
 
-def version_of(model: str, digest: str) -> Version | None:
-    """The version that was registered with this manifest."""
-    return next((version for version in versions(home(), model) if version.digest == digest), None)
+def version_of(home: Path, digest: str) -> Version | None:
+    """The version, of any registered model of this home, that was registered with this manifest; None if there is none."""
+    for record in records_of_manifest(home, digest):
+        if (found := version_numbered(home, record.model, record.version or 0)) is not None:
+            return found
+    return None
 
 
 def publish(new: NewVersion, settings: dict[str, Any]) -> Version:

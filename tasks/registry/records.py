@@ -84,6 +84,13 @@ def version_records(home: Path, model_name: str) -> list[VersionRecord]:
     return [record for record in found if record and record.state == "done" and record.store == store]
 
 
+def records_of_manifest(home: Path, digest: str) -> list[VersionRecord]:
+    """Of every model's versions in this store that were registered with the manifest of this digest, by the model's name."""
+    found = [read_record(path) for path in sorted(record_file(home, "x").parent.glob(f"*@{digest}.json"))]
+    store = store_identity(home)
+    return [record for record in found if record and record.state == "done" and record.store == store]
+
+
 def decision_about(home: Path, candidate: StageLayout) -> StageLayout | None:
     """The evaluation of a fine-tune, which lies beside it in the same run."""
     name = candidate.path.name

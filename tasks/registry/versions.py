@@ -21,7 +21,7 @@ from tasks.registry.files import local_folder, place_file
 from tasks.registry.flow_links import flow_run_of
 from tasks.registry.records import VersionRecord, read_record, record_file, write_record
 from tasks.registry.store import make_private, read_registration, stage_locked, store_identity
-from tasks.registry.texts import CURVE
+from tasks.registry.texts import CURVE, found_version
 from tasks.registry.tracking import MAX_TAG, answering, connect, ensure_run, in_batches, manifest_metrics, plain
 
 if TYPE_CHECKING:
@@ -334,6 +334,15 @@ def version_by_alias(home: Path, model_name: str, alias: str) -> Version | None:
         return None if number is None else read_version(client, model_name, number)
 
 
+def version_numbered(home: Path, model_name: str, number: int) -> Version | None:
+    """None for a version that is not there, or no longer."""
+    client = connect(home)
+    with answering(home, f"reading {model_name} version {number}"):
+        if (found := found_version(client, model_name, number)) is None:
+            return None
+        return as_version(found, alias_moves.holders(client, model_name))
+
+
 def models(home: Path) -> list[str]:
     """Names of all registered models, sorted."""
     client = connect(home)
@@ -348,7 +357,9 @@ def lineage(home: Path, version: Version) -> list[Version]:
     with answering(home, f"reading the lineage of {version.name}"):
         while parent := found[-1].tags.get("parent"):
             name, number = parent.rsplit("/", 1)
-            found.append(read_version(client, name, int(number)))
+            if (ancestor := found_version(client, name, int(number))) is None:
+                break
+            found.append(as_version(ancestor, alias_moves.holders(client, name)))
     return found
 
 
