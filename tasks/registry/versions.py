@@ -19,6 +19,7 @@ from tasks.record.manifest import Manifest, read_request, verify
 from tasks.registry import aliases as alias_moves
 from tasks.registry.files import local_folder, place_file
 from tasks.registry.flow_links import flow_run_of
+from tasks.registry.mlmodel import has_mlmodel, place_mlmodel
 from tasks.registry.records import VersionRecord, read_record, record_file, write_record
 from tasks.registry.store import make_private, read_registration, stage_locked, store_identity
 from tasks.registry.texts import CURVE, found_version
@@ -120,7 +121,8 @@ def read_done(client: "MlflowClient", home: Path, new: NewVersion) -> VersionRec
     if number is None:
         return None
     version = read_version(client, new.model, number)
-    complete = all((Path(version.path) / name).is_file() for name in REQUIRED_FILES)
+    folder = Path(version.path)
+    complete = has_mlmodel(folder) and all((folder / name).is_file() for name in REQUIRED_FILES)
     return record.model_copy(update={"version": number}) if complete else None
 
 
@@ -197,13 +199,14 @@ def find_logged_model(client: "MlflowClient", new: NewVersion, run_id: str) -> "
 
 
 def place_files(client: "MlflowClient", new: NewVersion, model: "LoggedModel") -> None:
-    """Hard-link the model's files into the logged model's folder; write picture and manifest beside them."""
+    """Hard-link the model's files into the logged model's folder; write picture, manifest and MLmodel beside them."""
     target = make_private(local_folder(model.artifact_location))
     for name, source in model_files(new).items():
         place_file(source, target / name)
     if (picture := new.root / CURVE).exists():
         write_atomically(target / CURVE, picture.read_bytes())
     write_json(target / MANIFEST, new.manifest)
+    place_mlmodel(target, model, new.manifest, read_request(new.stage))
     fsync_folder(target)
 
 
