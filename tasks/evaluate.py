@@ -7,6 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.config.finetuning import FinetuneFile
 from tasks.orchestration.stage import run_stage
+from tasks.record.errors import GateError
 from tasks.record.layout import home
 from tasks.registry.publish import mirror, refresh
 from tasks.registry.records import history, version_records
@@ -53,9 +54,11 @@ def compared_version(model: str, number: int | None = None) -> dict[str, Any] | 
 
     Raises GateError for a version that is not there, IntegrityError if its files are damaged.
     """
-    from tasks.registry.versions import verify_version, version_by_alias, version_by_number
+    from tasks.registry.versions import verify_version, version_by_alias, version_numbered
 
-    held = version_by_alias(home(), model, "champion") if number is None else version_by_number(home(), model, number)
+    held = version_by_alias(home(), model, CHAMPION) if number is None else version_numbered(home(), model, number)
+    if held is None and number is not None:
+        raise GateError(f"{model} has no version {number}; name one that is registered")
     if held is not None:
         verify_version(held)
     return held.model_dump(mode="json", include={"name", "version", "path", "digest"}) if held else None

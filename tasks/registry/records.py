@@ -83,6 +83,13 @@ def version_records(home: Path, model_name: str) -> list[VersionRecord]:
     return [record for record in found if record and record.state == "done" and record.store == store]
 
 
+def records_of_manifest(home: Path, digest: str) -> list[VersionRecord]:
+    """Of every model's versions in this store that were registered with the manifest of this digest, by the model's name."""
+    found = [read_record(path) for path in sorted(record_file(home, "x").parent.glob(f"*@{digest}.json"))]
+    store = store_identity(home)
+    return [record for record in found if record and record.state == "done" and record.store == store]
+
+
 def decision_about(home: Path, candidate: StageLayout) -> Manifest | None:
     """The newest evaluation of a candidate, which lie beside it; what cannot be read is passed over with a word."""
     found = []
