@@ -10,12 +10,12 @@ from tasks.record.files import write_json
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Manifest
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
-from tasks.training import evaluate, finetune, pretrain
+from tasks.training import base, evaluate, finetune, pretrain
 from tests.kit.models import ALONE
 from tests.kit.preparations import prepared_result
 from tests.kit.runs import tiny_config, write_text
 
-KINDS = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
+KINDS = {"base": base, "pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
 TOPICS = {"animals": "cat dog owl fox hen", "plants": "oak elm ivy fern moss", "stones": "flint chalk slate opal quartz"}
 
 
