@@ -9,6 +9,7 @@ from typing import Any
 from tasks.config.config import Config
 from tasks.config.data import PreparationConfig
 from tasks.config.finetuning import FinetuneConfig
+from tasks.data.example_rows import check_first_rows
 from tasks.data.inputs.request import examples_request, prepare_request
 from tasks.data.inputs.sources import examples_identity, tokenizer_identity
 from tasks.data.inputs.text import earlier_datasets, text_identity
@@ -108,9 +109,15 @@ def pretrain_work(run: RunLayout, config: Config, dataset: Result) -> Work:
     return Work(run.pretrain(), pretrain_request(config, dataset.input, dataset.manifest))
 
 
-def examples_work(home: Path, finetune: FinetuneConfig) -> Work:
-    """Raises DataError for input that is missing or empty."""
-    request = examples_request(finetune, examples_identity(home, finetune.examples))
+def examples_work(home: Path, finetune: FinetuneConfig, section: str | None = None) -> Work:
+    """`section` is what messages call the settings; None means those of a pipeline's fine-tune.
+
+    Raises DataError for input that is missing or empty, or whose first row cannot be an example.
+    """
+    section = section or f"finetune[{finetune.name}].examples"
+    source = examples_identity(home, finetune.examples, section)
+    check_first_rows(finetune.examples, finetune.kind, section)
+    request = examples_request(finetune, source, section)
     return Work(dataset_stage(home, finetune.name, request.digest), request)
 
 
