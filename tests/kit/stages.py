@@ -59,7 +59,10 @@ def finetune_config(home: Path, kind: str, **settings: Any) -> FinetuneConfig:
     values = {
         "name": kind[:5], "kind": kind, "epochs": 8, "batch_size": 16, "micro_batch_size": 8, "max_length": 48,
         "learning_rate": 1e-2, "evaluate_every_steps": 5, "checkpoint_every_steps": 5, "precision": "fp32",
-        "examples": {"source": "jsonl", "path": str(labelled_texts(home / "examples.jsonl")), "test_fraction": 0.3},
+        "examples": {
+            "source": "jsonl", "path": str(labelled_texts(home / "examples.jsonl")), "test_fraction": 0.3,
+            "min_test_examples": 10,
+        },
         "gate": {"min_examples": 10},
     }  # fmt: skip
     return FinetuneConfig.model_validate(values | settings)
