@@ -13,6 +13,7 @@ from prefect.utilities.callables import ParameterSchema
 
 from flows.finetuning import finetune
 from flows.pipeline import pipeline
+from flows.prediction import predict
 from flows.preparation import prepare
 from flows.pretraining import pretrain
 from flows.promotion import promote
@@ -43,28 +44,31 @@ def register_deployments() -> list[str]:
         for deployment in deployments_of(preset, load_config([preset])):
             deployment.apply()
             names.append(f"{deployment.flow_name}/{deployment.name}")
-    return names
+    asking = deployment_of(predict, "registered-model", "", {})
+    asking.apply()
+    return [*names, f"{asking.flow_name}/{asking.name}"]
 
 
 def deployments_of(preset: str, config: Config) -> list[RunnerDeployment]:
     """One deployment per flow, and one per fine-tune that has a schedule."""
     parameters = {"config": config.model_dump(mode="json"), "name": preset}
-    made = [deployment_of(flow, preset, config, parameters) for flow in FLOWS]
+    about = config.description
+    made = [deployment_of(flow, preset, about, parameters) for flow in FLOWS]
     for one in config.finetune:
         if one.schedule is not None:
             recurring = parameters | {"finetune_name": one.name, "on_change": "new run"}
-            made.append(deployment_of(finetune, f"{preset}-{one.name}-recurring", config, recurring, one.schedule))
+            made.append(deployment_of(finetune, f"{preset}-{one.name}-recurring", about, recurring, one.schedule))
     return made
 
 
 def deployment_of(
-    flow: Flow[Any, Any], name: str, config: Config, parameters: dict[str, Any], schedule: str | None = None
+    flow: Flow[Any, Any], name: str, about: str, parameters: dict[str, Any], schedule: str | None = None
 ) -> RunnerDeployment:
     """Found by module, never by file: the flow's process imports it as this one does."""
     made = RunnerDeployment.from_flow(
         flow,
         name=name,
-        description="\n\n".join(part for part in ((flow.description or "").split("\n\n")[0], config.description) if part),
+        description="\n\n".join(part for part in ((flow.description or "").split("\n\n")[0], about) if part),
         parameters=parameters,
         schedules=[Cron(schedule)] if schedule else None,
         tags=["pretune"],

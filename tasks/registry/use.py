@@ -26,7 +26,7 @@ COPY_BYTES = 1 << 20
 def find_version(home: Path, text: str) -> Version:
     """The version that `NAME@ALIAS`, `NAME/VERSION` or `NAME`, which means its champion, names now.
 
-    `models:/` may stand before it, as MLflow writes it. Raises ConfigError, with what there is instead, for what is not registered.
+    `models:/` may stand before it. Raises ConfigError, with what there is instead, for what is not registered.
     """
     named = MODEL.fullmatch(text.removeprefix("models:/"))
     if named is None:

@@ -164,10 +164,10 @@ def predict(arguments: argparse.Namespace) -> None:
             for answer in say(chunk):
                 file.write(json.dumps(answer, ensure_ascii=False) + "\n")
             done += len(chunk)
-            if time.monotonic() - reported > REPORT_SECONDS:
+            chunk = list(islice(texts, CHUNK_ROWS))
+            if chunk and time.monotonic() - reported > REPORT_SECONDS:
                 reported = time.monotonic()
                 logger.info("%s", progress(done, reported - begun, meter.fraction))
-            chunk = list(islice(texts, CHUNK_ROWS))
     seconds = time.monotonic() - begun
     logger.info("%d %s answered in %.1f s", done, "text" if done == 1 else "texts", seconds)
 

@@ -11,7 +11,7 @@ from tasks.data.sources.quarantine import Quarantine, utf8_problem
 from tasks.data.sources.read import documents, unit_rows
 from tasks.data.sources.rows import Reading, Row
 from tasks.data.sources.streams import Limits, Meter
-from tasks.data.sources.units import Unit
+from tasks.data.sources.units import Unit, open_parquet
 from tasks.record.errors import ConfigError, DataError
 
 TextFormat = Literal["text", "jsonl", "csv", "parquet"]
@@ -51,7 +51,7 @@ def read_texts(path: str, given: TextFormat | None, column: str, meter: Meter, f
     number = 0
     for unit in units:
         reading = Reading(unit, Limits(), Quarantine(None, "fail"), meter)
-        rows = read_plain(reading, column) if kind == "text" else with_column(unit_rows(kind, reading, ()), column)
+        rows = read_plain(reading, column) if kind == "text" else rows_with(kind, reading, column)
         for document in documents(rows, column, reading):
             if document.text.strip():
                 number += 1
@@ -72,9 +72,19 @@ def read_plain(reading: Reading, column: str) -> Iterator[Row]:
                 reading.refuse(reading.line_place(line), "invalid_utf8", utf8_problem(error, line.offset), line)
 
 
-def with_column(rows: Iterator[Row], column: str) -> Iterator[Row]:
-    for row in rows:
-        if column not in row.values:
-            there = ", ".join(map(repr, list(row.values)[:20])) or "nothing"
-            raise DataError(f"--column={column!r} is not in {row.where}, which has {there}; name one of them")
+def rows_with(kind: TextFormat, reading: Reading, column: str) -> Iterator[Row]:
+    """The rows, each of which has the column."""
+    if kind == "parquet":
+        with open_parquet(reading.unit.location) as file:
+            check_column(column, file.schema_arrow.names, reading.unit.location)
+        yield from unit_rows(kind, reading, (column,))
+        return
+    for row in unit_rows(kind, reading, ()):
+        check_column(column, list(row.values), row.where)
         yield row
+
+
+def check_column(column: str, there: list[str], where: str) -> None:
+    if column not in there:
+        names = ", ".join(map(repr, there[:20])) or "nothing"
+        raise DataError(f"--column={column!r} is not in {where}, which has {names}; name one of them")
