@@ -24,6 +24,7 @@ def said(export: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
     def answers(lines: list[str], *options: str, code: int = 0) -> tuple[str, str]:
         monkeypatch.setattr("sys.stdin", io.StringIO("".join(line + "\n" for line in lines)))
+        capsys.readouterr()  # what plain transformers shows while it loads
         assert main([str(export), *options]) == code
         return capsys.readouterr()
 
