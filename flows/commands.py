@@ -231,30 +231,6 @@ def stop(asked: argparse.Namespace) -> int:
     return 0
 
 
-def promote(asked: argparse.Namespace) -> int:
-    from flows.tuning import promote
-
-    return promote(asked)
-
-
-def finetune(asked: argparse.Namespace) -> int:
-    from flows.tuning import finetune
-
-    return finetune(asked)
-
-
-def evaluate(asked: argparse.Namespace) -> int:
-    from flows.tuning import evaluate
-
-    return evaluate(asked)
-
-
-def deploy(asked: argparse.Namespace) -> int:
-    from flows.tuning import deploy
-
-    return deploy(asked)
-
-
 def rollback(asked: argparse.Namespace) -> int:
     from tasks.registry.aliases import rollback as roll_back
     from tasks.registry.records import describe

@@ -18,6 +18,7 @@ from flows.catch_up import catch_up
 from flows.deployed import deployed
 from flows.judging import evaluate, promote
 from flows.pipeline import pipeline
+from flows.prediction import predict
 from flows.preparation import prepare
 from flows.pretraining import pretrain
 from flows.refresh import refresh
@@ -29,7 +30,7 @@ from tasks.services.environment import WORK_POOL
 logger = logging.getLogger("pretune")
 
 RUN_FLOWS: tuple[Flow[Any, Any], ...] = (pipeline, prepare, pretrain)
-VERSION_FLOWS: tuple[Flow[Any, Any], ...] = (evaluate, promote)
+VERSION_FLOWS: tuple[Flow[Any, Any], ...] = (evaluate, promote, predict)
 """What is done with a version that is named in the form."""
 
 

@@ -70,6 +70,11 @@ def registry_folder(home: Path) -> Path:
     return home / "registry"
 
 
+def predictions_folder(home: Path) -> Path:
+    """What registered models said about files."""
+    return home / "predictions"
+
+
 def compiled_folder(home: Path) -> Path:
     """What torch.compile made: not in /tmp, so that the next start, also after a reboot, need not compile again."""
     return home / "compiled"
