@@ -9,7 +9,7 @@ from tasks.data.inputs.files import input_files
 from tasks.data.sources.lines import read_lines
 from tasks.data.sources.quarantine import Quarantine, utf8_problem
 from tasks.data.sources.read import documents, unit_rows
-from tasks.data.sources.rows import Reading, Row
+from tasks.data.sources.rows import Column, Reading, Row
 from tasks.data.sources.streams import Limits, Meter
 from tasks.data.sources.units import Unit, open_parquet
 from tasks.record.errors import ConfigError, DataError
@@ -77,7 +77,7 @@ def rows_with(kind: TextFormat, reading: Reading, column: str) -> Iterator[Row]:
     if kind == "parquet":
         with open_parquet(reading.unit.location) as file:
             check_column(column, file.schema_arrow.names, reading.unit.location)
-        yield from unit_rows(kind, reading, (column,))
+        yield from unit_rows(kind, reading, (Column(column),))
         return
     for row in unit_rows(kind, reading, ()):
         check_column(column, list(row.values), row.where)
