@@ -4,12 +4,14 @@ Every function takes what both models did on each example, and gives the differe
 of confidence 1 - 2 x level, whose bounds are the one-sided ones, and the one-sided p-value of "the candidate is no better".
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import binom, norm, t
+from scipy.special import bdtrc, ndtri
+from scipy.stats import t
 
 PERMUTATIONS = 9999
 SEED = 0
@@ -35,13 +37,14 @@ def accuracy_difference(candidate: np.ndarray, other: np.ndarray, level: float) 
     Fagerland, Lydersen, Laake 2013, doi:10.1186/1471-2288-13-91; Tango 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8.
     """
     wins, losses = int((candidate > other).sum()), int((candidate < other).sum())
-    low, high = score_interval(wins, losses, len(candidate), float(norm.isf(level)))
+    low, high = score_interval(wins, losses, len(candidate), float(-ndtri(level)))
     return Difference((wins - losses) / len(candidate), low, high, mid_p_value(wins, losses))
 
 
 def mid_p_value(wins: int, losses: int) -> float:
     """Of `wins` among the examples on which the models differ, where either is as likely: P(more) + P(as many) / 2."""
-    return float(binom.sf(wins, wins + losses, 0.5) + binom.pmf(wins, wins + losses, 0.5) / 2)
+    more, as_many_or_more = bdtrc([wins, wins - 1], wins + losses, 0.5)
+    return float(more + as_many_or_more) / 2
 
 
 def score_interval(wins: int, losses: int, examples: int, z: float) -> tuple[float, float]:
@@ -56,13 +59,12 @@ def score_interval(wins: int, losses: int, examples: int, z: float) -> tuple[flo
 def score_statistic(difference: float, wins: int, losses: int, examples: int) -> float:
     """Standard deviations between what was found and a true `difference`, of the likeliest variance with it (Tango 1998)."""
     middle = (2 * examples - wins + losses) * difference - wins - losses
-    root = np.sqrt(max(middle**2 + 8 * examples * losses * difference * (1 - difference), 0.0))
-    share_lost = (root - middle) / (4 * examples)
-    variance = examples * max(2 * share_lost + difference * (1 - difference), 0.0)
+    share_lost = math.sqrt(max(middle**2 + 8 * examples * losses * difference * (1 - difference), 0.0)) - middle
+    variance = max(share_lost / 2 + examples * difference * (1 - difference), 0.0)
     distance = wins - losses - examples * difference
-    if variance <= 0.0:
-        return 0.0 if distance == 0 else float(np.copysign(np.inf, distance))
-    return float(distance / np.sqrt(variance))
+    if variance == 0.0:
+        return math.copysign(math.inf, distance) if distance else 0.0
+    return distance / math.sqrt(variance)
 
 
 def mean_difference(candidate: np.ndarray, other: np.ndarray, level: float) -> Difference:
