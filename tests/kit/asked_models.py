@@ -7,7 +7,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from tasks.data.tokens.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 from tasks.record.files import write_json
-from tasks.record.layout import RunLayout
+from tasks.record.layout import FinetuneLayout
 from tasks.record.manifest import Request
 from tasks.registry import versions as registry
 from tasks.registry.versions import Version
@@ -54,7 +54,7 @@ def make_talkative(model: PreTrainedModel, vocab_size: int) -> None:
 
 def registered_model(home: Path, kind: str = "classification", name: str = "demo-topic", alias: str = "champion") -> Version:
     """A registered version of a model that can be asked."""
-    stage = RunLayout(home, f"run-{name}").finetune("topic")
+    stage = FinetuneLayout(home, name).attempt("0" * 64).candidate
     write_json(stage.request, Request(kind="finetune", identity={"finetune": {"kind": kind, "max_length": MAX_LENGTH}}))
     export_asked(stage.export, kind)
     manifest = finished_training(stage, {"accuracy": 0.5}, kind=kind)
