@@ -145,9 +145,7 @@ def test_only_the_first_mistake_is_told() -> None:
 
 
 def test_fine_tunes_can_be_tables_of_their_names(tmp_path: Path) -> None:
-    first = preset(
-        tmp_path, "first", "[finetune.topic]\nepochs = 3\n[finetune.topic.gate]\nlevel = 0.1\n[finetune.chat]\n"
-    )
+    first = preset(tmp_path, "first", "[finetune.topic]\nepochs = 3\n[finetune.topic.gate]\nlevel = 0.1\n[finetune.chat]\n")
     config = load_config([first])
     assert [(one.name, one.epochs) for one in config.finetune] == [("topic", 3), ("chat", 2)]
     assert config.finetune[0].gate.level == 0.1

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from tasks.config.parallel import Layout
 from tasks.data.tokens.examples import read_examples
 from tasks.record.errors import IntegrityError
 from tasks.record.files import file_entries, file_sha256, read_json
-from tasks.record.layout import RunLayout, StageLayout
-from tasks.record.manifest import Request, verify, write_manifest
-from tasks.stages.work import Result, against, evaluate_work, examples_work, finetune_work, promoted
+from tasks.record.layout import StageLayout, attempt_of
+from tasks.record.manifest import Request, read_request, verify, write_manifest
+from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, promoted
 from tasks.training.evaluate import Scored, compare, decision_markdown, model_folders, score
 from tasks.training.model.mesh import Mesh
 from tests.kit.models import ALONE
@@ -31,13 +30,12 @@ def base(home: Path) -> tuple[Any, Result, Result]:
 
 
 def results(home: Path, base: tuple, kind: str, random_init: bool) -> tuple[Any, dict[str, Result]]:
-    config, _, pretrained = base
+    _, _, pretrained = base
     settings = finetune_config(home, kind)
-    layout = RunLayout(home, "run")
     found = {"base": pretrained, "examples": prepared_result(examples_work(home, settings))}
-    found["candidate"] = run(finetune_work(layout, config, settings, pretrained, found["examples"]))
+    found["candidate"] = run(finetune_work(home, settings, pretrained, found["examples"]))
     if random_init:
-        found["random_init"] = run(finetune_work(layout, config, settings, pretrained, found["examples"], random_init=True))
+        found["random_init"] = run(finetune_work(home, settings, pretrained, found["examples"], random_init=True))
     return settings, found
 
 
@@ -51,14 +49,10 @@ def answered(home: Path, base: tuple) -> tuple[Any, dict[str, Result]]:
     return results(home, base, "instruction", False)
 
 
-def evaluated(
-    home: Path, base: tuple, made: tuple, name: str, champion: dict | None = None, best: dict | None = None, **gate: Any
-) -> Result:
+def evaluated(made: tuple, champion: dict | None = None, best: dict | None = None, **gate: Any) -> Result:
     settings, found = made
     settings = settings.model_copy(update={"gate": GateConfig(**{"min_examples": 10} | gate)})
-    work = against(evaluate_work(RunLayout(home, name), base[0], settings, found), champion)
-    execution = work.request.execution | {"best": best}
-    return run(replace(work, request=work.request.model_copy(update={"execution": execution})))
+    return run(evaluate_work(settings, found, champion, best))
 
 
 def said(result: Result, rule: str) -> str:
@@ -72,7 +66,7 @@ def champion_of(result: Result, version: int = 3) -> dict:
 
 
 def test_the_first_candidate_is_measured_against_absolute_thresholds(home: Path, base: tuple, classified: tuple) -> None:
-    result = evaluated(home, base, classified, "first", above_random_init="informative")
+    result = evaluated(classified, above_random_init="informative")
     metrics, details = result.manifest.metrics, result.manifest.details
     verify(result.stage.path, result.manifest)
     assert promoted(result.manifest)
@@ -96,7 +90,7 @@ def test_the_first_candidate_is_measured_against_absolute_thresholds(home: Path,
 
 
 def test_the_decision_is_a_record_for_machines_and_for_people(home: Path, base: tuple, classified: tuple) -> None:
-    result = evaluated(home, base, classified, "record", min_examples=1000, above_random_init="off")
+    result = evaluated(classified, min_examples=1000, above_random_init="off")
     assert not promoted(result.manifest)
     record = read_json(result.stage.path / "decision.json")
     assert record["decision"]["decision"] == result.manifest.details["decision"] == "reject"
@@ -112,7 +106,7 @@ def test_the_decision_is_a_record_for_machines_and_for_people(home: Path, base: 
 
 def test_a_model_against_itself_is_no_better_and_no_worse(home: Path, base: tuple, classified: tuple) -> None:
     same = champion_of(classified[1]["candidate"])
-    result = evaluated(home, base, classified, "itself", same, above_random_init="off")
+    result = evaluated(classified, same, above_random_init="off")
     metrics, details = result.manifest.metrics, result.manifest.details
     assert metrics["champion_accuracy"] == metrics["candidate_accuracy"]
     assert (metrics["difference"], metrics["p_value"]) == (0.0, 0.5)
@@ -121,7 +115,7 @@ def test_a_model_against_itself_is_no_better_and_no_worse(home: Path, base: tupl
     assert (details["difference"], details["p_value"]) == (0.0, 0.5)
     assert details["difference_low"] == metrics["difference_low"] < 0 < details["difference_high"]
     settings = {"above_random_init": "off", "rule": "non-inferiority", "margin": 0.1}
-    assert promoted(evaluated(home, base, classified, "no-worse", same, **settings).manifest)
+    assert promoted(evaluated(classified, same, **settings).manifest)
 
 
 @pytest.fixture(scope="module")
@@ -129,14 +123,14 @@ def weak(home: Path, base: tuple, classified: tuple) -> Result:
     """A model that has learned nothing from the examples."""
     settings, found = classified
     untaught = settings.model_copy(update={"name": "weak", "learning_rate": 1e-9, "epochs": 1})
-    return run(finetune_work(RunLayout(home, "run"), base[0], untaught, found["base"], found["examples"]))
+    return run(finetune_work(home, untaught, found["base"], found["examples"]))
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
 def test_a_candidate_that_is_better_than_the_champion_replaces_it(
     home: Path, base: tuple, classified: tuple, weak: Result, metric: str
 ) -> None:
-    result = evaluated(home, base, classified, f"better-{metric}", champion_of(weak), above_random_init="off", metric=metric)
+    result = evaluated(classified, champion_of(weak), above_random_init="off", metric=metric)
     details, metrics = result.manifest.details, result.manifest.metrics
     assert promoted(result.manifest)
     assert details["metric"] == metric
@@ -153,7 +147,7 @@ def test_a_candidate_that_is_worse_than_the_champion_is_rejected(
 ) -> None:
     settings, found = classified
     swapped = settings, found | {"candidate": weak, "random_init": found["candidate"]}
-    result = evaluated(home, base, swapped, "worse", champion_of(found["candidate"]), above_majority="off")
+    result = evaluated(swapped, champion_of(found["candidate"]), above_majority="off")
     assert not promoted(result.manifest)
     broken = {one["rule"] for one in result.manifest.details["rules"] if one["outcome"] == "broken"}
     assert broken == {"tfidf", "random_init", "champion"}
@@ -167,14 +161,14 @@ def test_no_worse_than_a_champion_that_has_slipped_is_not_enough(
     swapped = settings, found | {"candidate": weak}
     gate = {"above_majority": "off", "above_random_init": "off", "rule": "non-inferiority", "margin": 0.1}
     slipped, first = champion_of(weak, 9), champion_of(found["candidate"], 2)
-    result = evaluated(home, base, swapped, "slipped", slipped, first, **gate)
+    result = evaluated(swapped, slipped, first, **gate)
     details, metrics = result.manifest.details, result.manifest.metrics
     assert not promoted(result.manifest)
     assert {one["rule"]: one["outcome"] for one in details["rules"]}["champion"] == "kept"
     assert "of version 2, the best champion so far: a gain of -" in said(result, "best")
     assert (details["champion"], details["best"], details["best_digest"]) == (9, 2, first["digest"])
     assert metrics["best_difference"] == pytest.approx(metrics["candidate_accuracy"] - metrics["best_accuracy"])
-    assert promoted(evaluated(home, base, swapped, "alone", slipped, **gate).manifest)
+    assert promoted(evaluated(swapped, slipped, **gate).manifest)
 
 
 def test_test_examples_that_were_trained_on_are_found(home: Path, base: tuple, classified: tuple) -> None:
@@ -188,10 +182,10 @@ def test_test_examples_that_were_trained_on_are_found(home: Path, base: tuple, c
     metrics = manifest.metrics | {"train_examples": manifest.metrics["train_examples"] + 3}
     manifest = write_manifest(stage, manifest.model_copy(update={"files": files, "metrics": metrics}))
     leaky = settings, found | {"examples": Result(StageLayout(stage), manifest)}
-    result = evaluated(home, base, leaky, "leaky", above_random_init="off")
+    result = evaluated(leaky, above_random_init="off")
     assert not promoted(result.manifest)
     assert said(result, "overlap").startswith("the text of 3 of 33 test examples (9.1%) is in the training examples too")
-    assert promoted(evaluated(home, base, leaky, "leaky-allowed", above_random_init="off", max_overlap=0.1).manifest)
+    assert promoted(evaluated(leaky, above_random_init="off", max_overlap=0.1).manifest)
 
 
 def test_what_computes_no_number_is_rejected_with_a_record(
@@ -201,7 +195,7 @@ def test_what_computes_no_number_is_rejected_with_a_record(
         return Scored({"answer_loss": np.nan}, np.full(33, np.nan))
 
     monkeypatch.setattr("tasks.training.evaluate.score", broken)
-    result = evaluated(home, base, answered, "nan", champion_of(answered[1]["candidate"]), above_random_init="off")
+    result = evaluated(answered, champion_of(answered[1]["candidate"]), above_random_init="off")
     assert not promoted(result.manifest)
     assert result.manifest.details["difference"] is None
     assert read_json(result.stage.path / "decision.json")["measured"]["candidate"] is None
@@ -209,7 +203,7 @@ def test_what_computes_no_number_is_rejected_with_a_record(
 
 
 def test_answers_are_compared_by_their_loss_with_the_model_before_tuning(home: Path, base: tuple, answered: tuple) -> None:
-    result = evaluated(home, base, answered, "answers", above_random_init="off")
+    result = evaluated(answered, above_random_init="off")
     metrics = result.manifest.metrics
     assert promoted(result.manifest)
     assert metrics["candidate_answer_loss"] < metrics["base_answer_loss"] - 0.1
@@ -224,45 +218,44 @@ def test_answers_are_compared_by_their_loss_with_the_model_before_tuning(home: P
     assert metrics["base_bits_per_byte"] == pytest.approx(base[2].manifest.metrics["bits_per_byte"], rel=1e-5)
     rise = metrics["candidate_bits_per_byte"] - metrics["base_bits_per_byte"]
     assert f"{rise:+.4f}; no limit was asked for" in said(result, "forgetting")
-    strict = evaluated(home, base, answered, "strict", above_random_init="off", max_forgetting=rise / 2)
+    strict = evaluated(answered, above_random_init="off", max_forgetting=rise / 2)
     assert not promoted(strict.manifest)
     assert f"at most {rise / 2:+.4f} was asked for" in said(strict, "forgetting")
 
 
 @pytest.mark.parametrize("role", ["candidate", "random_init", "examples"])
-def test_what_is_not_what_the_request_means_is_not_measured(home: Path, base: tuple, classified: tuple, role: str) -> None:
+def test_what_is_not_what_the_request_means_is_not_measured(classified: tuple, role: str) -> None:
     settings, found = classified
     changed = Result(found[role].stage, found[role].manifest.model_copy(update={"step": 10**6}))
     with pytest.raises(IntegrityError, match=f"is not the {role} that was asked for; run the pipeline again"):
-        evaluated(home, base, (settings, found | {role: changed}), f"changed-{role}")
-    assert not RunLayout(home, f"changed-{role}").evaluate("class").manifest.exists()
+        evaluated((settings, found | {role: changed}))
+    evaluations = attempt_of(found["candidate"].stage).evaluations
+    asked = {read_request(stage).inputs[role].digest for stage in evaluations}
+    assert asked <= {found[role].manifest.digest}, "nothing was written about it"
 
 
-def test_damaged_weights_are_not_measured(home: Path, base: tuple, classified: tuple) -> None:
+def test_damaged_weights_are_not_measured(classified: tuple) -> None:
     weights = classified[1]["candidate"].stage.export / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     try:
         with pytest.raises(IntegrityError, match=r"export/model.safetensors has SHA-256"):
-            evaluated(home, base, classified, "damaged")
+            evaluated(classified)
     finally:
         weights.write_bytes(content)
 
 
-def test_a_classifier_needs_no_measurement_of_its_base(home: Path, base: tuple, classified: tuple, answered: tuple) -> None:
+def test_a_classifier_needs_no_measurement_of_its_base(classified: tuple, answered: tuple) -> None:
     for made, roles in ((classified, ["candidate", "random_init"]), (answered, ["candidate", "base"])):
-        work = evaluate_work(RunLayout(home, "x"), base[0], *made)
-        request = against(work, champion_of(made[1]["candidate"])).request
+        request = evaluate_work(*made, champion_of(made[1]["candidate"])).request
         folders = model_folders(request)
         assert list(folders) == [*roles, "champion"]
         assert all((folder / "config.json").exists() for folder in folders.values())
 
 
-def test_a_champion_that_does_not_know_a_label_is_wrong_on_its_examples(
-    home: Path, base: tuple, classified: tuple, tmp_path: Path
-) -> None:
+def test_a_champion_that_does_not_know_a_label_is_wrong_on_its_examples(classified: tuple, tmp_path: Path) -> None:
     settings, found = classified
-    request = evaluate_work(RunLayout(home, "x"), base[0], settings, found).request
+    request = evaluate_work(settings, found, None).request
     export = found["candidate"].stage.export
     manifest = found["examples"].manifest
     examples = read_examples(found["examples"].stage.path, manifest, "test")
@@ -291,7 +284,7 @@ def test_a_champion_that_knows_none_of_the_labels_is_always_wrong(
     config["id2label"], config["label2id"] = {"0": "x", "1": "y", "2": "z"}, {"x": 0, "y": 1, "z": 2}
     (older / "config.json").write_text(json.dumps(config))
     champion = champion_of(candidate) | {"path": str(older)}
-    result = evaluated(home, base, classified, "other-labels", champion, above_random_init="off")
+    result = evaluated(classified, champion, above_random_init="off")
     assert promoted(result.manifest)
     assert result.manifest.metrics["champion_accuracy"] == result.manifest.metrics["champion_macro_f1"] == 0.0
     assert "champion_heldout_loss" not in result.manifest.metrics
