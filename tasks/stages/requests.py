@@ -56,11 +56,20 @@ def check_dataset(config: Config, dataset: Manifest) -> None:
             )
 
 
+def check_length(finetune: FinetuneConfig, positions: int | None) -> None:
+    """Raises ConfigError for examples that are longer than the base has positions; None has no end."""
+    if positions is not None and finetune.max_length > positions:
+        raise ConfigError(
+            f"finetune[{finetune.name}].max_length={finetune.max_length} is longer than the {positions} positions of the base; "
+            f"set it to at most {positions}"
+        )
+
+
 def finetune_request(config: Config, finetune: FinetuneConfig, base: Input, examples: Input, random_init: bool) -> Request:
     return Request(
         kind="finetune",
         identity={
-            "finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule", "examples"}),
+            "finetune": finetune.model_dump(mode="json", exclude={"gate", "schedule", "examples", "base"}),
             "init": "random" if random_init else "base",
         },
         inputs={"base": base, "examples": examples},

@@ -13,9 +13,10 @@ from tasks.data.inputs.request import examples_request, prepare_request
 from tasks.data.inputs.sources import examples_identity, tokenizer_identity
 from tasks.data.inputs.text import earlier_datasets, text_identity
 from tasks.record.errors import ConfigError
+from tasks.record.files import read_json
 from tasks.record.layout import RunLayout, StageLayout, dataset_stage
 from tasks.record.manifest import Input, Manifest, Request, finished
-from tasks.stages.requests import evaluate_request, finetune_request, pretrain_request, promote_request
+from tasks.stages.requests import check_length, evaluate_request, finetune_request, pretrain_request, promote_request
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,18 @@ def examples_work(home: Path, finetune: FinetuneConfig) -> Work:
 def finetune_work(
     run: RunLayout, config: Config, finetune: FinetuneConfig, base: Result, examples: Result, random_init: bool = False
 ) -> Work:
+    check_length(finetune, positions_of(base))
     stage = run.random_init(finetune.name) if random_init else run.finetune(finetune.name)
     return Work(stage, finetune_request(config, finetune, base.input, examples.input, random_init))
+
+
+def positions_of(base: Result) -> int | None:
+    """The longest text that the model can read, in tokens; None where it has no end, or does not say."""
+    if base.manifest.kind == "base":
+        return base.manifest.details["max_length"]
+    config = base.stage.export / "config.json"
+    known = read_json(config) if config.is_file() else {}
+    return known.get("max_position_embeddings", known.get("n_positions"))
 
 
 def evaluate_work(run: RunLayout, config: Config, finetune: FinetuneConfig, results: Results) -> Work:
