@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from tasks.data.inputs.bases import (
     TOKENIZER_FILES,
@@ -190,6 +197,11 @@ def settle_settings(export: Path, config: PreTrainedConfig, tokenizer: PreTraine
         known = read_json(file) if file.is_file() else {}
         # What the model was trained to begin with is its own business where it says so.
         write_json(file, named | known | settings)
+    try:
+        GenerationConfig.from_pretrained(export, local_files_only=True).validate(strict=True)
+    except ValueError:
+        # transformers reads settings that contradict each other, and refuses to write them: after a whole fine-tune.
+        write_json(export / "generation_config.json", named | settings)
 
 
 def tried(export: Path, tokenizer: PreTrainedTokenizerBase, said: str) -> tuple[dict[str, Any], dict[str, float | int | None]]:

@@ -16,6 +16,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -28,6 +29,7 @@ from tasks.training.model.objective import causal_loss_from_logits
 
 ATTENTION_DROPOUT_NAMES = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 """What architectures call the dropout of attention's probabilities."""
+GENERATION = "generation_config.json"
 WIDTH_NAMES = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 """What architectures call the width of the feed-forward layer."""
 
@@ -169,7 +171,11 @@ def like_exported(folder: Path, labels: list[str] | None) -> PreTrainedModel:
     else:
         config, kind = AutoConfig.from_pretrained(folder, **label_settings(labels)), AutoModelForSequenceClassification
     with init_empty_weights(include_buffers=False):
-        return kind.from_config(config).float()
+        model = kind.from_config(config).float()
+    if labels is None and (folder / GENERATION).is_file():
+        # What is made from the config alone forgets ends of a text that only generation knows.
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return model
 
 
 def classifier_from(folder: Path, labels: list[str]) -> PreTrainedModel:
