@@ -3,12 +3,10 @@
 import argparse
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -202,25 +200,33 @@ def stop(asked: argparse.Namespace) -> int:
 
 
 def promote(asked: argparse.Namespace) -> int:
-    from tasks.registry.promotion import promote_version
+    from flows.registry import promote
 
-    with quiet_mlflow():
-        print(promote_version(home(), asked.model, asked.version))
-    return 0
+    return promote(asked)
 
 
 def rollback(asked: argparse.Namespace) -> int:
-    from tasks.registry.aliases import rollback as roll_back
-    from tasks.registry.records import describe
+    from flows.registry import rollback
 
-    with quiet_mlflow():
-        print(describe(roll_back(home(), asked.model, by="command line")))
-    return 0
+    return rollback(asked)
+
+
+def history(asked: argparse.Namespace) -> int:
+    from flows.registry import show_history
+
+    return show_history(asked)
+
+
+def registry(asked: argparse.Namespace) -> int:
+    from flows.registry import repair_registry
+
+    return repair_registry(asked)
 
 
 def lineage(asked: argparse.Namespace) -> int:
     """Exit code 0 also where nothing is found: 1 would look like an answer to a script when the command broke."""
     from flows.lineage import text_lineage
+    from flows.registry import quiet_mlflow
     from tasks.audit.lineage import lineage_of_dataset, lineage_of_document, lineage_of_source
 
     with quiet_mlflow():
@@ -232,15 +238,6 @@ def lineage(asked: argparse.Namespace) -> int:
             found = lineage_of_dataset(home(), asked.dataset)
     print(found.model_dump_json(indent=1) if asked.json else text_lineage(found))
     return 0
-
-
-@contextmanager
-def quiet_mlflow() -> Iterator[None]:
-    """MLflow's migrations report themselves at INFO on standard error."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    yield
 
 
 def plan(asked: argparse.Namespace) -> int:

@@ -101,8 +101,11 @@ def standing_of(record: VersionRecord, moves: Sequence[Move], held: Mapping[str,
             return "champion", f"The champion since {gained.time}."
         return "champion", "The champion; the alias was set in MLflow itself."
     if lost is not None:
-        back = any(m.to_version == lost.to_version for m in passed[: passed.index(lost)])
+        chosen = lost.blessing is not None or lost.forced
+        back = not chosen and any(m.to_version == lost.to_version for m in passed[: passed.index(lost)])
         since = f" from {gained.time}" if gained else ""
+        if lost.to_version is None:
+            return "replaced", f"It was the champion{since} to {lost.time}, then the alias was taken away: {lost.reason}."
         what = f"rolled back to version {lost.to_version}" if back else f"replaced by version {lost.to_version}"
         return "rolled back" if back else "replaced", f"It was the champion{since} to {lost.time}, then {what}."
     if gained is not None:

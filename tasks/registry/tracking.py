@@ -27,6 +27,7 @@ from tasks.record.layout import home as pretune_home
 from tasks.record.manifest import Manifest, Request, flatten, read_request
 from tasks.registry.datasets import card_note, log_card, log_data
 from tasks.registry.flow_links import FLOW_TAGS, flow_run_of, flow_tags
+from tasks.registry.moved import settle_home
 from tasks.registry.store import (
     Registration,
     artifact_folder,
@@ -106,6 +107,8 @@ def connect(home: Path) -> "MlflowClient":
             os.environ.pop("MLFLOW_TRACKING_URI", None)
         if uri == database_uri(home) and not database_file(home).exists():
             make_database(home)
+        if given is None:
+            settled(home, os.getpid())
         return open_client(uri, os.getpid())
 
 
@@ -115,6 +118,12 @@ def open_client(uri: str, process_id: int) -> "MlflowClient":
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@functools.lru_cache(maxsize=8)
+def settled(home: Path, process_id: int) -> None:
+    """Once in a process: a home does not move under it."""
+    settle_home(home)
 
 
 def make_database(home: Path) -> None:
@@ -215,7 +224,7 @@ def ensure_run(client: "MlflowClient", home: Path, stage: StageLayout) -> tuple[
     everywhere = [found.experiment_id for found in client.search_experiments()]
     runs = client.search_runs(everywhere, filter_string=f"tags.`{STAGE_KEY}` = '{key}'", max_results=1)
     run = runs[0] if runs else create_run(client, home, stage, key)
-    describe_run(client, run, request)
+    describe_run(client, home, run, request)
     known = Registration(store=store_identity(home), run_id=run.info.run_id, versions=known.versions if known else {})
     write_json(stage.registration, known)
     return run, known
@@ -232,7 +241,7 @@ def create_run(client: "MlflowClient", home: Path, stage: StageLayout, key: str)
     return client.create_run(find_experiment(client, home, experiment), tags=tags, run_name=run_name)
 
 
-def describe_run(client: "MlflowClient", run: "Run", request: Request) -> None:
+def describe_run(client: "MlflowClient", home: Path, run: "Run", request: Request) -> None:
     """Parameters (the identity, which never changes) and data sets of the run."""
     from mlflow.entities import Param
 
@@ -242,7 +251,7 @@ def describe_run(client: "MlflowClient", run: "Run", request: Request) -> None:
     missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
     for batch in in_batches(missing, PARAMS_PER_BATCH):
         client.log_batch(run.info.run_id, params=batch)
-    log_data(client, run.info.run_id, request)
+    log_data(client, home, run.info.run_id, request)
 
 
 def describe_execution(client: "MlflowClient", home: Path, run: "Run", stage: StageLayout) -> None:

@@ -92,7 +92,7 @@ def test_champions_follow_each_other_and_one_is_rolled_back(home):
     assert said(home, MODEL, 1)["status"] == "champion"
     assert said(home, MODEL, 2)["headline"].endswith("then rolled back to version 1.")
     assert "by ann: worse in use" in connect(home).get_model_version(MODEL, "2").description
-    with pytest.raises(GateError, match="rolled back already"):
+    with pytest.raises(GateError, match="had no champion before version 1"):
         aliases.rollback(home, MODEL)
 
 
@@ -120,7 +120,7 @@ def milestone(home: Path, stage: StageLayout, label: str, step: int, verdict: st
     folder = stage.milestones / f"step_{step:08d}"
     (folder / "export").mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
-        (folder / "export" / name).write_text(json.dumps([name, step]))
+        (folder / "export" / name).write_text(json.dumps({"file": name, "step": step}))
     files = file_entries(folder, sorted((folder / "export").iterdir()))
     details = {"label": label, "verdict": Verdict(verdict=verdict, reason="because", num_evaluations=9).model_dump()}
     manifest = write_manifest(folder, Manifest(kind="milestone", request_digest="r", files=files, step=step, details=details))
