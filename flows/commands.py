@@ -115,12 +115,14 @@ def show_states(config: Config, name: str, states: list[StageState], as_json: bo
 
 
 def up(asked: argparse.Namespace) -> int:
+    from tasks.registry.moved import settle_home
     from tasks.services.servers import start_servers, start_worker, use_running_server
 
     check_ports(asked.prefect_port, asked.mlflow_port)
     with services_lock(home()):
         running = all(alive(home(), name) for name in SERVICES if name != "worker" or not asked.no_worker)
         if not running:
+            settle_home(home())
             start_servers(home(), asked.prefect_port, asked.mlflow_port)
             use_running_server(home())
             from flows.deployments import register_deployments

@@ -50,7 +50,8 @@ def places_in_store(home: Path) -> list[Path]:
     inside = artifact_folder(home).relative_to(home).as_posix()
     pattern = re.compile(rf"(.+)/{re.escape(inside)}(/\d+)?")
     with closing(sqlite3.connect(database_file(home), timeout=WAIT_SECONDS)) as database:
-        locations = [row[0] for row in database.execute("SELECT artifact_location FROM experiments")]
+        made = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone()
+        locations = [row[0] for row in database.execute("SELECT artifact_location FROM experiments")] if made else []
     found = [pattern.fullmatch(unquote(urlparse(location).path)) for location in locations if location.startswith("file:")]
     places = dict.fromkeys(Path(match.group(1)) for match in found if match)
     return [place for place in places if place != home and not (place.exists() and place.samefile(home))]

@@ -36,6 +36,7 @@ from tasks.registry.versions import (
     place_files,
     register,
     verify_version,
+    version_of_record,
 )
 
 if TYPE_CHECKING:
@@ -142,13 +143,6 @@ def from_run(record: VersionRecord) -> NewVersion | None:
         return None
     links = {key: value for key, value in record.tags.items() if key.startswith(("parent", "data_card"))}
     return NewVersion(record.model, record.label, (), stage, manifest, root, body=record.body, links=links)
-
-
-def version_of_record(record: VersionRecord) -> Version:
-    return Version(
-        name=record.model, version=record.version or 0, model_id=record.model_id, run_id=record.run_id,
-        digest=record.tags["digest"], path=record.tags["path"], tags=record.tags,
-    )  # fmt: skip
 
 
 def registered_from_artifacts(home: Path, record: VersionRecord) -> int:

@@ -25,7 +25,7 @@ from tasks.registry.records import (
     version_text,
     write_record,
 )
-from tasks.registry.status import CHANGING_TAGS, Ending, version_texts
+from tasks.registry.status import CHAMPION_LINE, CHANGING_TAGS, Ending, champion_line, version_texts
 from tasks.registry.tracking import MAX_TAG
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def write_texts(client: "MlflowClient", home: Path, model_name: str) -> None:
     for found in there:
         if record := records.get(int(found.version)):
             describe_version(client, home, found, record, moves, held)
+    line = champion_line(list(records.values()), moves, held)
+    if line and (description := with_champion(model.description or "", line)) != model.description:
+        client.update_registered_model(model_name, description)
     for alias in dict.fromkeys(move.alias for move in moves):
         text = history_text([move for move in moves if move.alias == alias])
         if model.tags.get(f"history.{alias}") != text:
@@ -69,6 +72,13 @@ def differences(records: list[VersionRecord], moves: list[Move], held: dict[str,
         if was != now:
             found.append(f"{alias} is held by {version_text(now)} in MLflow and by {version_text(was)} in the record")
     return found
+
+
+def with_champion(description: str, line: str) -> str:
+    """The description of the registered model with its champion in the first line; what a person wrote there stays below."""
+    first, _, rest = description.partition("\n")
+    kept = rest.strip() if first.startswith(CHAMPION_LINE) else description.strip()
+    return f"{line}\n\n{kept}".strip()
 
 
 def registered_model(client: "MlflowClient", model_name: str) -> "RegisteredModel | None":

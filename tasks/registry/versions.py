@@ -21,6 +21,7 @@ from tasks.registry.files import local_folder, place_file
 from tasks.registry.flow_links import flow_run_of
 from tasks.registry.mlmodel import has_mlmodel, place_mlmodel
 from tasks.registry.records import VersionRecord, read_record, record_file, write_record
+from tasks.registry.status import short_tags
 from tasks.registry.store import make_private, read_registration, stage_locked, store_identity
 from tasks.registry.texts import CURVE, found_version
 from tasks.registry.tracking import MAX_TAG, answering, connect, ensure_run, in_batches, manifest_metrics, plain
@@ -273,6 +274,7 @@ def version_tags(new: NewVersion, path: Path) -> dict[str, str]:
         "stage": str(new.stage.path),
     }
     inputs = read_request(new.stage).inputs | manifest.inputs
+    values |= short_tags(manifest, inputs, f"{new.parent.name} version {new.parent.version}" if new.parent else None)
     values |= {f"input.{role}": entry.digest for role, entry in inputs.items()}
     values |= new.links
     return {key: plain(value)[:MAX_TAG] for key, value in values.items() if value is not None}
@@ -311,6 +313,14 @@ def as_version(found: "ModelVersion", held: dict[str, int]) -> Version:
         aliases=tuple(sorted(alias for alias, number in held.items() if number == int(found.version))),
         tags=dict(found.tags),
     )
+
+
+def version_of_record(record: VersionRecord) -> Version:
+    """The version as this home recorded it; who holds which alias is not in there."""
+    return Version(
+        name=record.model, version=record.version or 0, model_id=record.model_id, run_id=record.run_id,
+        digest=record.tags["digest"], path=record.tags["path"], tags=record.tags,
+    )  # fmt: skip
 
 
 def verify_version(version: Version) -> Manifest:

@@ -5,17 +5,18 @@ import os
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tasks.record.manifest import Input, Manifest
-from tasks.registry import aliases
+from tasks.registry import aliases, moved
 from tasks.registry import versions as registry
 from tasks.registry.moved import places_in_store, settle_home
 from tasks.registry.records import read_record, record_file
 from tasks.registry.store import here, inside
 from tasks.registry.tracking import connect, sync
 from tasks.services.records import ServiceRecord, alive, write_record
-from tests.kit.registered_stages import begun_stage, finished_training, new_version, registered
+from tests.kit.registered_stages import begun_stage, die, finished_training, new_version, registered, run_in_child
 from tests.kit.served_models import registered_classifier
 
 MODEL = "demo-topic"
@@ -112,8 +113,6 @@ def test_paths_of_an_earlier_place_lead_into_this_home(home):
 
 
 def test_the_server_of_the_old_home_is_not_the_copys(home):
-    import psutil
-
     (home / "services").mkdir()
     write_record(home, ServiceRecord(name="mlflow", pid=os.getpid(), create_time=psutil.Process().create_time(), port=1))
     copy = copied(home)
@@ -123,9 +122,6 @@ def test_the_server_of_the_old_home_is_not_the_copys(home):
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_while_it_is_rewritten_the_next_one_does_it(home, monkeypatch, moment):
-    from tasks.registry import moved
-    from tests.kit.registered_stages import die, run_in_child
-
     registered(home, 1)
     copy = copied(home)
     real = moved.rewrite
