@@ -125,6 +125,8 @@ def add_finetune_words(words: Words) -> None:
     promote.set_defaults(module="flows.tuning")
     promote.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
     promote.add_argument("version", metavar="VERSION", type=int)
+    promote.add_argument("--force", action="store_true", help="without a positive decision; needs --reason, and is recorded")
+    promote.add_argument("--reason", metavar="TEXT", help="why it is forced")
 
 
 def add_service_words(words: Words) -> None:
@@ -146,8 +148,7 @@ def add_service_words(words: Words) -> None:
 
 def add_model_words(words: Words) -> None:
     """What has been made: which model is in use, where it comes from, whether it is intact, what it says."""
-    rollback = words.add_parser("rollback", help="give the champion's place back to the version before")
-    rollback.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+    add_registry_words(words)
 
     lineage = words.add_parser("lineage", help="which data sets, checkpoints and served models contain this file or document")
     what = lineage.add_mutually_exclusive_group(required=True)
@@ -195,6 +196,28 @@ def add_use_words(words: Words) -> None:
 
     export = words.add_parser("export", parents=[model], help="copy a model's verified files to a folder of their own")
     export.add_argument("folder", metavar="DIR", help="new or empty")
+
+
+def add_registry_words(words: Words) -> None:
+    """Who is champion, who was, and what MLflow knows of it."""
+    rollback = words.add_parser("rollback", help="give the champion's place back to the one before; again, one further back")
+    rollback.set_defaults(module="flows.registry")
+    rollback.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+    rollback.add_argument("--to", metavar="VERSION", type=int, help="one of the earlier champions; default: the last one")
+    rollback.add_argument("--reason", metavar="TEXT", help="why, for the history; default: rollback")
+
+    history = words.add_parser("history", help="who held which alias of a model, when, why, and by which blessing")
+    history.set_defaults(module="flows.registry")
+    history.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+    history.add_argument("--json", action="store_true", help="print it as JSON")
+
+    registry = words.add_parser("registry", help="what MLflow has against what the records of this home have")
+    registry.set_defaults(module="flows.registry")
+    repair = registry.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "repair", help="say what was deleted or moved in MLflow itself; with --apply, put it right"
+    )
+    repair.add_argument("--model", metavar="MODEL", help="only this registered model")
+    repair.add_argument("--apply", action="store_true", help="put it right; without it nothing is changed")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 import argparse
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -135,12 +133,14 @@ def show_states(config: Section, title: str, name: str, states: list[StageState]
 
 
 def up(asked: argparse.Namespace) -> int:
+    from tasks.registry.moved import settle_home
     from tasks.services.servers import start_servers, start_worker, use_running_server
 
     check_ports(asked.prefect_port, asked.mlflow_port)
     with services_lock(home()):
         running = all(alive(home(), name) for name in SERVICES if name != "worker" or not asked.no_worker)
         if not running:
+            settle_home(home())
             start_servers(home(), asked.prefect_port, asked.mlflow_port)
             use_running_server(home())
             from flows.deployments import register_deployments
@@ -231,18 +231,10 @@ def stop(asked: argparse.Namespace) -> int:
     return 0
 
 
-def rollback(asked: argparse.Namespace) -> int:
-    from tasks.registry.aliases import rollback as roll_back
-    from tasks.registry.records import describe
-
-    with quiet_mlflow():
-        print(describe(roll_back(home(), asked.model, by="command line")))
-    return 0
-
-
 def lineage(asked: argparse.Namespace) -> int:
     """Exit code 0 also where nothing is found: 1 would look like an answer to a script when the command broke."""
     from flows.lineage import text_lineage
+    from flows.registry import quiet_mlflow
     from tasks.audit.lineage import lineage_of_dataset, lineage_of_document, lineage_of_source
 
     with quiet_mlflow():
@@ -254,15 +246,6 @@ def lineage(asked: argparse.Namespace) -> int:
             found = lineage_of_dataset(home(), asked.dataset)
     print(found.model_dump_json(indent=1) if asked.json else text_lineage(found))
     return 0
-
-
-@contextmanager
-def quiet_mlflow() -> Iterator[None]:
-    """MLflow's migrations report themselves at INFO on standard error."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    yield
 
 
 def plan(asked: argparse.Namespace) -> int:

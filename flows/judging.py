@@ -14,7 +14,7 @@ from flows.walk import do
 from tasks.config.finetuning import FinetuneFile
 from tasks.evaluate import evaluate_candidate
 from tasks.promote import promote_candidate
-from tasks.record.errors import ChampionMovedError, GateError
+from tasks.record.errors import ComparisonNeededError, GateError
 from tasks.record.files import read_json
 from tasks.record.layout import FinetuneLayout, StageLayout, home
 from tasks.record.manifest import Manifest, read_request
@@ -40,7 +40,7 @@ def judged(settings: FinetuneFile, made: Results) -> Outcome:
             return Outcome(came="Rejected", message=f"v{version}: {broken(decision.manifest)}", **came)
         try:
             promote_candidate(settings.name, version, decision.manifest, by="refresh")
-        except ChampionMovedError as error:
+        except ComparisonNeededError as error:
             logger.info("%-24s %s", settings.name, error)
             continue
         return Outcome(came="Promoted", message=f"v{version}: {gain(decision.manifest)}", **came)

@@ -5,16 +5,18 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.commands import follow, quiet_mlflow, show_states
+from flows.commands import follow, show_states
 from flows.deployed import deployed, forget_deployed, keep_deployed
+from flows.registry import quiet_mlflow, user
 from flows.report import own_command, read_finetune_report, text_report
 from flows.states import complete, plan_finetune
 from tasks.config.finetuning import FinetuneFile
 from tasks.config.presets import finetunes_in, load_finetune
 from tasks.data.inputs.sources import located
-from tasks.record.errors import ConfigError, MissingBaseError
+from tasks.record.errors import ComparisonNeededError, ConfigError, MissingBaseError
 from tasks.record.layout import FinetuneLayout, home
 from tasks.registry.find_base import find_base
+from tasks.registry.promotion import promote_version
 from tasks.services.servers import use_running_server
 from tasks.stages.work import examples_work
 
@@ -61,7 +63,17 @@ def evaluate(asked: argparse.Namespace) -> int:
 
 
 def promote(asked: argparse.Namespace) -> int:
-    """Compare with the champion of now, and promote what passes."""
+    """Promote what passed the gate; what was not compared with the champion of now is compared first."""
+    if asked.force and not (asked.reason or "").strip():
+        raise ConfigError("--force is given without --reason; say with --reason TEXT why no decision is waited for")
+    if asked.reason and not asked.force:
+        raise ConfigError("--reason is given without --force; the reason of a promotion is the gate's decision, leave it out")
+    try:
+        with quiet_mlflow():
+            print(promote_version(home(), asked.model, asked.version, by=user(), forced_because=asked.reason))
+        return 0
+    except ComparisonNeededError as error:
+        logger.info("%s: it is compared now", error)
 
     def call() -> str:
         from flows.judging import promote

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.commands import quiet_mlflow
+from flows.registry import quiet_mlflow
 from tasks.data.inputs.files import is_url
 from tasks.data.sources.texts import STANDARD_INPUT, TextFormat, text_units
 from tasks.record.children import start_child

@@ -269,15 +269,15 @@ class Search:
                 self._holders[model] = {version.version: version.aliases for version in versions(self.home, model)}
             except TrackingError as error:
                 self.notes.append(f"aliases are those of the local record of their moves, because {error}")
-                self._holders[model] = recorded_holders(self.home, model)
+                self._holders[model] = holders_of_record(self.home, model)
         return self._holders[model]
 
 
-def recorded_holders(home: Path, model: str) -> dict[int, tuple[str, ...]]:
+def holders_of_record(home: Path, model: str) -> dict[int, tuple[str, ...]]:
     """What all moves of the model's aliases, one after the other, come to."""
-    from tasks.registry.records import history
+    from tasks.registry.records import history, recorded_holders
 
-    held = {move.alias: move.to_version for move in history(home, model)}
+    held = recorded_holders(history(home, model))
     return {version: tuple(sorted(a for a, v in held.items() if v == version)) for version in held.values()}
 
 

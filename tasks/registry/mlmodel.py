@@ -28,8 +28,8 @@ SERVED_CODE = REPOSITORY / "tasks" / "training" / "export" / "served.py"
 TOKENIZER_FOLDER = "components/tokenizer"
 """Where the flavour `transformers` looks for a tokenizer; the files have one name more there."""
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json", "vocab.json",
-    "merges.txt", "tokenizer.model",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model",
 )  # fmt: skip
 NEEDED = ("mlflow", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "pandas")
 NEW_TOKENS = 60
@@ -133,7 +133,7 @@ def signature(task: str) -> "ModelSignature":
 
     if task == "text-classification":
         probabilities = ColSpec(Map(DataType.double), "probabilities")
-        outputs = [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score"), probabilities]
+        outputs: list[Any] = [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score"), probabilities]
         return ModelSignature(Schema([ColSpec(DataType.string)]), Schema(outputs))
     params = [ParamSpec("max_new_tokens", DataType.long, NEW_TOKENS), ParamSpec("temperature", DataType.double, 0.0)]
     answer = Schema([ColSpec(DataType.string, "answer")])

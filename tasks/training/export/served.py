@@ -21,15 +21,14 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> "Clas
     # On a CPU bf16 is no faster for a few rows, and a model was judged in fp32.
     how: dict[str, Any] = {"dtype": "auto" if device.type == "cuda" else torch.float32, "use_safetensors": True}
     if settings["task"] == "text-classification":
-        return Classifier(
-            AutoModelForSequenceClassification.from_pretrained(path, **how).to(device).eval(),
-            AutoTokenizer.from_pretrained(path, split_special_tokens=True),
-            settings.get("max_length"),
-        )
+        model: Any = AutoModelForSequenceClassification.from_pretrained(path, **how)
+        tokenizer = AutoTokenizer.from_pretrained(path, split_special_tokens=True)
+        return Classifier(model.to(device).eval(), tokenizer, settings.get("max_length"))
     chat = bool(settings.get("chat"))
     # A marker in a text is ordinary characters, as it was in training; only a chat template writes real ones.
     tokenizer = AutoTokenizer.from_pretrained(path, split_special_tokens=not chat)
-    return Writer(AutoModelForCausalLM.from_pretrained(path, **how).to(device).eval(), tokenizer, chat)
+    model = AutoModelForCausalLM.from_pretrained(path, **how)
+    return Writer(model.to(device).eval(), tokenizer, chat)
 
 
 class Classifier:
@@ -45,8 +44,8 @@ class Classifier:
         rows: list[dict[str, Any]] = []
         for start in range(0, len(texts), BATCH_SIZE):
             batch = self.tokenizer(
-                texts[start : start + BATCH_SIZE], truncation=True, max_length=self.max_length, padding=True, padding_side="right",
-                return_tensors="pt",
+                texts[start : start + BATCH_SIZE], truncation=True, max_length=self.max_length, padding=True,
+                padding_side="right", return_tensors="pt",
             ).to(self.model.device)  # fmt: skip
             with torch.inference_mode():
                 scores = self.model(**batch).logits.float().softmax(-1).tolist()
@@ -75,15 +74,16 @@ class Writer:
         room = self.model.config.max_position_embeddings - ids.shape[1]
         if room < 1:
             raise ValueError(
-                f"the prompt has {ids.shape[1]} tokens and the model reads {self.model.config.max_position_embeddings} with its "
-                "answer; give a shorter one"
+                f"the prompt has {ids.shape[1]} tokens and the model reads {self.model.config.max_position_embeddings} with "
+                "its answer; give a shorter one"
             )
         ids = ids.to(self.model.device)
         temperature = float(asked.get("temperature") or 0.0)
         how: dict[str, Any] = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
         with torch.inference_mode():
             made = self.model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=min(asked.get("max_new_tokens") or NEW_TOKENS, room),
+                input_ids=ids, attention_mask=torch.ones_like(ids),
+                max_new_tokens=min(asked.get("max_new_tokens") or NEW_TOKENS, room),
                 pad_token_id=self.model.config.pad_token_id, eos_token_id=self.tokenizer.eos_token_id, **how,
             )  # fmt: skip
         return self.tokenizer.decode(made[0][ids.shape[1] :], skip_special_tokens=True).strip()

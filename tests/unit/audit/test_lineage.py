@@ -8,10 +8,10 @@ from tasks.audit.lineage import (
     MEASURED,
     STARTED,
     TRAINED,
+    holders_of_record,
     lineage_of_dataset,
     lineage_of_document,
     lineage_of_source,
-    recorded_holders,
 )
 from tasks.record.errors import ConfigError, DataError
 from tasks.record.files import file_sha256
@@ -159,7 +159,7 @@ def test_down_to_the_aliases_that_are_held_now(tmp_path, files):
     held = {version.version: version.aliases for version in versions}
     assert held == {1: (), 2: ("pretrained",)}
     assert {(version.model, version.label) for version in versions} == {("demo-base", "pretrained")}
-    assert recorded_holders(home, "demo-base") == {2: ("pretrained",)}
+    assert holders_of_record(home, "demo-base") == {2: ("pretrained",)}
 
 
 def test_without_mlflow_aliases_come_from_the_record_and_that_is_said(tmp_path, files):

