@@ -14,37 +14,40 @@ def finetune(kind: str = "classification", **gate: Any) -> FinetuneConfig:
     return FinetuneConfig(name="topic", kind=kind, gate=gate)
 
 
-CLASSIFIER, ANSWERS = "classification", "instruction"
+TEXT, ANSWERS = "classification", "instruction"
 
 
 @pytest.mark.parametrize(
     ("kind", "gate", "sentence"),
     [
         (
-            CLASSIFIER, {"metric": "answer_loss"},
+            TEXT, {"metric": "answer_loss"},
             "metric='answer_loss' is not measured for classification; set accuracy or macro_f1, or leave it empty",
         ),
-        (ANSWERS, {"metric": "macro_f1"}, "metric='macro_f1' is not measured for instruction; set answer_loss, or"),
         (
-            CLASSIFIER, {"rule": "non-inferiority"},
+            ANSWERS, {"metric": "macro_f1"},
+            "metric='macro_f1' is not measured for instruction; set answer_loss, or leave it empty",
+        ),
+        (
+            TEXT, {"rule": "non-inferiority"},
             "rule='non-inferiority' needs finetune[topic].gate.margin; give how much worse than the best champion is good "
             "enough, such as 0.005",
         ),
-        (CLASSIFIER, {"margin": 0.1}, "margin=0.1 has no effect with finetune[topic].gate.rule='superiority'; leave it empty"),
-        (CLASSIFIER, {"max_answer_loss": 2.0}, "max_answer_loss=2.0 has no effect with kind='classification'; leave it empty"),
-        (CLASSIFIER, {"max_forgetting": 0.1}, "max_forgetting=0.1 has no effect with kind='classification'; leave it empty"),
-        (CLASSIFIER, {"above_base": "off"}, "above_base='off' has no effect with kind='classification'; leave it at"),
+        (TEXT, {"margin": 0.1}, "margin=0.1 has no effect with finetune[topic].gate.rule='superiority'; leave it empty"),
+        (TEXT, {"max_answer_loss": 2.0}, "max_answer_loss=2.0 has no effect with kind='classification'; leave it empty"),
+        (TEXT, {"max_forgetting": 0.1}, "max_forgetting=0.1 has no effect with kind='classification'; leave it empty"),
+        (TEXT, {"above_base": "off"}, "above_base='off' has no effect with kind='classification'; leave it at 'required'"),
         (ANSWERS, {"min_score": 0.5}, "min_score=0.5 has no effect with kind='instruction'; leave it empty"),
         (
             ANSWERS, {"above_tfidf": "required"},
             "above_tfidf='required' has no effect with kind='instruction'; leave it at 'informative'",
         ),
         (
-            CLASSIFIER, {"threshold": "off", "min_score": 0.5},
+            TEXT, {"threshold": "off", "min_score": 0.5},
             "min_score=0.5 has no effect with finetune[topic].gate.threshold='off'; leave it empty",
         ),
         (
-            CLASSIFIER, {"overlap": "off", "max_overlap": 0.1},
+            TEXT, {"overlap": "off", "max_overlap": 0.1},
             "max_overlap=0.1 has no effect with finetune[topic].gate.overlap='off'; leave it at 0.0",
         ),
     ],
