@@ -279,7 +279,7 @@ def examples_card(request: Request, metrics: Metrics, details: dict[str, Any]) -
         *split_lines(examples["source"], kind, details),
     ]
     if details["warnings"]:
-        lines += ["", "## Mind", "", *(f"- {escaped(warning)}" for warning in details["warnings"])]
+        lines += ["", "## To keep in mind", "", *(f"- {escaped(warning)}" for warning in details["warnings"])]
     if kind == "classification":
         counts = details["label_counts"]
         rows = [

@@ -231,13 +231,13 @@ def test_what_makes_a_measurement_doubtful_is_in_log_manifest_and_card(examples,
     assert manifest.details["label_counts"]["train"]["single"] == 1
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == manifest.details["warnings"]
     card = (stage.path / "data_card.md").read_text()
-    assert f"## Mind\n\n- {number} test examples are few" in card
+    assert f"## To keep in mind\n\n- {number} test examples are few" in card
     assert "- 1 of 4 labels have no test example, so that nothing is measured of them" in card
     many = str(jsonl([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(900)], "many.jsonl"))
     stage, manifest = manifest_of(examples("classification", source="jsonl", path=many, test_fraction=0.3))
     assert manifest.metrics["test_examples"] > 200
     assert manifest.details["warnings"] == []
-    assert "## Mind" not in (stage.path / "data_card.md").read_text()
+    assert "## To keep in mind" not in (stage.path / "data_card.md").read_text()
 
 
 def test_a_label_that_max_examples_takes_away_is_named(examples, jsonl):
