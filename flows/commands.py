@@ -50,6 +50,10 @@ def run(asked: argparse.Namespace) -> int:
         run_pipeline(config, name)
     report = read_report(config, name, home())
     print(report.model_dump_json(indent=1) if asked.json else "\n" + text_report(report))
+    if asked.presets[-1] == f"{name}.toml" or asked.presets[-1].endswith(f"/{name}.toml"):
+        from flows.tuning import say_undeployed
+
+        say_undeployed(config.finetunes(name), asked.presets[-1])
     return 0
 
 
@@ -225,30 +229,6 @@ def stop(asked: argparse.Namespace) -> int:
         f"stopped: {', '.join(stage.path.name for stage in stages)}" if stages else f"nothing of run {asked.name!r} is running"
     )
     return 0
-
-
-def promote(asked: argparse.Namespace) -> int:
-    from flows.tuning import promote
-
-    return promote(asked)
-
-
-def finetune(asked: argparse.Namespace) -> int:
-    from flows.tuning import finetune
-
-    return finetune(asked)
-
-
-def evaluate(asked: argparse.Namespace) -> int:
-    from flows.tuning import evaluate
-
-    return evaluate(asked)
-
-
-def deploy(asked: argparse.Namespace) -> int:
-    from flows.tuning import deploy
-
-    return deploy(asked)
 
 
 def rollback(asked: argparse.Namespace) -> int:

@@ -106,9 +106,11 @@ def write_examples(stage: StageLayout, request: Request, report: "Reporter") -> 
     folder.mkdir()
     try:
         manifest = prepare_examples(request, folder, report)
-        if request.identity["source"] != examples_identity(stage.path.parent.parent, examples_settings(request)):
+        section = request.execution["section"]
+        if request.identity["source"] != examples_identity(stage.path.parent.parent, examples_settings(request), section):
+            files = " or ".join(filter(None, (request.execution["data_path"], request.execution["test_path"])))
             raise DataError(
-                f"the files of {request.execution['data_path'] or 'the sample'} were changed while they were read; run the "
+                f"the files of {files or 'the sample'} were changed while they were read; run the "
                 "same command again when nothing writes to them"
             )
     except BaseException:

@@ -36,6 +36,11 @@ def datasets_folder(home: Path) -> Path:
     return home / "datasets"
 
 
+def bases_folder(home: Path) -> Path:
+    """Models that were taken in, to be fine-tuned by any run."""
+    return home / "bases"
+
+
 def finetunes_folder(home: Path) -> Path:
     return home / "finetunes"
 
@@ -63,6 +68,11 @@ def mlflow_folder(home: Path) -> Path:
 def registry_folder(home: Path) -> Path:
     """What the registry knows without MLflow: its intents, and every move of an alias."""
     return home / "registry"
+
+
+def predictions_folder(home: Path) -> Path:
+    """What registered models said about files."""
+    return home / "predictions"
 
 
 def compiled_folder(home: Path) -> Path:
@@ -258,11 +268,16 @@ def dataset_stage(home: Path, name: str, digest: str) -> StageLayout:
     return StageLayout(datasets_folder(home) / f"{name}-{digest[:12]}")
 
 
+def base_stage(home: Path, name: str, digest: str) -> StageLayout:
+    """A model that was taken in: shared by every run that begins from it."""
+    return StageLayout(bases_folder(home) / f"{name}-{digest[:12]}")
+
+
 def begun_stages(home: Path) -> list[StageLayout]:
-    """Every stage that was ever begun in this home: prepared data first, then those of the runs and fine-tunes."""
-    requests = [*datasets_folder(home).glob("*/request.json"), *runs_folder(home).glob("*/*/request.json")]
-    tuning = finetunes_folder(home).glob("*/*/*/request.json")
-    return [StageLayout(path.parent) for path in (*sorted(requests), *sorted(tuning))]
+    """Every stage that was ever begun in this home: bases and prepared data first, then those of runs and of fine-tunes."""
+    shared = [path for folder in (bases_folder(home), datasets_folder(home)) for path in folder.glob("*/request.json")]
+    own = [*runs_folder(home).glob("*/*/request.json"), *finetunes_folder(home).glob("*/*/*/request.json")]
+    return [StageLayout(path.parent) for path in (*sorted(shared), *sorted(own))]
 
 
 def step_folder(step: int) -> str:

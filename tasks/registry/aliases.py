@@ -19,7 +19,7 @@ from tasks.record.manifest import Manifest
 from tasks.registry.records import Move, history, history_file, keep_decision, version_records, version_text, write_history
 from tasks.registry.status import CHAMPION
 from tasks.registry.store import locked
-from tasks.registry.texts import registered_model, write_texts
+from tasks.registry.texts import found_version, registered_model, write_texts
 from tasks.registry.tracking import answering, connect
 
 if TYPE_CHECKING:
@@ -166,14 +166,9 @@ def settle(client: "MlflowClient", home: Path, model_name: str) -> None:
 
 def check_version(client: "MlflowClient", model_name: str, version: int) -> dict[str, str]:
     """The tags of the version; GateError if it does not exist."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return dict(client.get_model_version(model_name, str(version)).tags)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        raise GateError(f"{model_name} has no version {version}; name one that is registered") from None
+    if (found := found_version(client, model_name, version)) is None:
+        raise GateError(f"{model_name} has no version {version}; name one that is registered")
+    return dict(found.tags)
 
 
 def check_decision(decision: Manifest, model_name: str, version: int, tags: dict[str, str]) -> None:

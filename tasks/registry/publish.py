@@ -15,9 +15,10 @@ from tasks.registry import aliases as alias_moves
 from tasks.registry.card import card_body, data_text
 from tasks.registry.datasets import card_links, data_of
 from tasks.registry.names import CANDIDATE, PRETRAINED, registered_version
+from tasks.registry.records import records_of_manifest
 from tasks.registry.store import read_registration
 from tasks.registry.tracking import sync
-from tasks.registry.versions import NewVersion, Version, models, register, versions
+from tasks.registry.versions import NewVersion, Version, register, version_numbered
 from tasks.stages.work import Result
 
 logger = logging.getLogger("pretune")
@@ -71,13 +72,17 @@ def publish_pretrained(model: str, base: Result) -> None:
         publish(final_version(base, model, PRETRAINED), pretrain_settings(base.stage))
 
 
-def publish_candidate(model: str, settings: dict[str, Any], candidate: Result, base: Result) -> int:
-    """Register a fine-tuned model as `candidate`, with its parent, if its base is registered; returns its version."""
-    if (known := registered_version(home(), candidate.stage, model, CANDIDATE)) is not None:
+def publish_candidate(model: str, settings: dict[str, Any], candidate: Result, base: Result) -> Version:
+    """Register a fine-tuned model as `candidate` of `model`, with the version that it was made from, if that is registered.
+
+    `settings` are those of its training, which its card shows.
+    """
+    if (number := registered_version(home(), candidate.stage, model, CANDIDATE)) is not None:
         refresh(model)
-        return known
-    parent = version_of(base.manifest.digest)
-    return publish(final_version(candidate, model, CANDIDATE, parent), settings).version
+        if (known := version_numbered(home(), model, number)) is not None:
+            return known
+    parent = version_of(home(), base.manifest.digest)
+    return publish(final_version(candidate, model, CANDIDATE, parent), flatten(settings))
 
 
 def final_version(made: Result, model: str, label: str, parent: Version | None = None) -> NewVersion:
@@ -85,10 +90,12 @@ def final_version(made: Result, model: str, label: str, parent: Version | None =
     return NewVersion(model, label, (label,), made.stage, made.manifest, made.stage.path, parent)
 
 
-def version_of(digest: str) -> Version | None:
-    """The version, of any model, that was registered with this manifest."""
-    found = (version for model in models(home()) for version in versions(home(), model) if version.digest == digest)
-    return next(found, None)
+def version_of(home: Path, digest: str) -> Version | None:
+    """The version, of any registered model of this home, that was registered with this manifest; None if there is none."""
+    for record in records_of_manifest(home, digest):
+        if (found := version_numbered(home, record.model, record.version or 0)) is not None:
+            return found
+    return None
 
 
 def publish(new: NewVersion, settings: dict[str, Any]) -> Version:

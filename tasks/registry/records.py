@@ -77,8 +77,15 @@ def write_record(home: Path, record: VersionRecord) -> None:
 
 
 def version_records(home: Path, model_name: str) -> list[VersionRecord]:
-    """Of every version of the model that was registered in this store."""
+    """Of every version of the model that was registered in this store; `*` is every model."""
     found = [read_record(path) for path in sorted(record_file(home, "x").parent.glob(f"{model_name}@*.json"))]
+    store = store_identity(home)
+    return [record for record in found if record and record.state == "done" and record.store == store]
+
+
+def records_of_manifest(home: Path, digest: str) -> list[VersionRecord]:
+    """Of every model's versions in this store that were registered with the manifest of this digest, by the model's name."""
+    found = [read_record(path) for path in sorted(record_file(home, "x").parent.glob(f"*@{digest}.json"))]
     store = store_identity(home)
     return [record for record in found if record and record.state == "done" and record.store == store]
 

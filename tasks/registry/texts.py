@@ -56,6 +56,18 @@ def registered_model(client: "MlflowClient", model_name: str) -> "RegisteredMode
         return None
 
 
+def found_version(client: "MlflowClient", model_name: str, number: int) -> "ModelVersion | None":
+    """None for a version that is not there, or no longer."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(model_name, str(number))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
 def describe_version(
     client: "MlflowClient", home: Path, found: "ModelVersion", record: VersionRecord, moves: list[Move], held: dict[str, int]
 ) -> None:

@@ -19,9 +19,10 @@ from tasks.record.manifest import Manifest, read_request, verify
 from tasks.registry import aliases as alias_moves
 from tasks.registry.files import local_folder, place_file
 from tasks.registry.flow_links import flow_run_of
+from tasks.registry.mlmodel import has_mlmodel, place_mlmodel
 from tasks.registry.records import VersionRecord, read_record, record_file, write_record
 from tasks.registry.store import make_private, read_registration, stage_locked, store_identity
-from tasks.registry.texts import CURVE
+from tasks.registry.texts import CURVE, found_version
 from tasks.registry.tracking import MAX_TAG, answering, connect, ensure_run, in_batches, manifest_metrics, plain
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ def read_done(client: "MlflowClient", home: Path, new: NewVersion) -> VersionRec
     if number is None:
         return None
     version = read_version(client, new.model, number)
-    complete = all((Path(version.path) / name).is_file() for name in REQUIRED_FILES)
+    folder = Path(version.path)
+    complete = has_mlmodel(folder) and all((folder / name).is_file() for name in REQUIRED_FILES)
     return record.model_copy(update={"version": number}) if complete else None
 
 
@@ -197,13 +199,14 @@ def find_logged_model(client: "MlflowClient", new: NewVersion, run_id: str) -> "
 
 
 def place_files(client: "MlflowClient", new: NewVersion, model: "LoggedModel") -> None:
-    """Hard-link the model's files into the logged model's folder; write picture and manifest beside them."""
+    """Hard-link the model's files into the logged model's folder; write picture, manifest and MLmodel beside them."""
     target = make_private(local_folder(model.artifact_location))
     for name, source in model_files(new).items():
         place_file(source, target / name)
     if (picture := new.root / CURVE).exists():
         write_atomically(target / CURVE, picture.read_bytes())
     write_json(target / MANIFEST, new.manifest)
+    place_mlmodel(target, model, new.manifest, read_request(new.stage))
     fsync_folder(target)
 
 
@@ -334,12 +337,13 @@ def version_by_alias(home: Path, model_name: str, alias: str) -> Version | None:
         return None if number is None else read_version(client, model_name, number)
 
 
-def version_by_number(home: Path, model_name: str, number: int) -> Version:
-    """Raises GateError for a version that is not there."""
+def version_numbered(home: Path, model_name: str, number: int) -> Version | None:
+    """None for a version that is not there, or no longer."""
     client = connect(home)
     with answering(home, f"reading {model_name} version {number}"):
-        alias_moves.check_version(client, model_name, number)
-        return read_version(client, model_name, number)
+        if (found := found_version(client, model_name, number)) is None:
+            return None
+        return as_version(found, alias_moves.holders(client, model_name))
 
 
 def models(home: Path) -> list[str]:
@@ -356,7 +360,9 @@ def lineage(home: Path, version: Version) -> list[Version]:
     with answering(home, f"reading the lineage of {version.name}"):
         while parent := found[-1].tags.get("parent"):
             name, number = parent.rsplit("/", 1)
-            found.append(read_version(client, name, int(number)))
+            if (ancestor := found_version(client, name, int(number))) is None:
+                break
+            found.append(as_version(ancestor, alias_moves.holders(client, name)))
     return found
 
 

@@ -93,8 +93,8 @@ def evaluate_request(
             "kind": finetune.kind,
             "gate": finetune.gate.model_dump(mode="json"),
             "max_length": finetune.max_length,
-            "champion": champion and champion["digest"],
-            "best": best and best["digest"],
+            "champion": champion and [champion["version"], champion["digest"]],
+            "best": best and [best["version"], best["digest"]],
         },
         inputs=inputs,
         execution={

@@ -8,6 +8,7 @@ from pathlib import Path
 from tasks.config.config import Config
 from tasks.config.data import PreparationConfig
 from tasks.config.finetuning import FinetuneFile
+from tasks.data.example_rows import check_first_rows
 from tasks.data.inputs.request import examples_request, prepare_request
 from tasks.data.inputs.sources import examples_identity, tokenizer_identity
 from tasks.data.inputs.text import earlier_datasets, text_identity
@@ -106,8 +107,11 @@ def pretrain_work(run: RunLayout, config: Config, dataset: Result) -> Work:
 
 
 def examples_work(home: Path, finetune: FinetuneFile) -> Work:
-    """Raises DataError for input that is missing or empty."""
-    request = examples_request(finetune, examples_identity(home, finetune.examples))
+    """Raises DataError for input that is missing or empty, or whose first row cannot be an example."""
+    section = f"{finetune.place}examples"
+    source = examples_identity(home, finetune.examples, section)
+    check_first_rows(finetune.examples, finetune.kind, section)
+    request = examples_request(finetune, source, section)
     return Work(dataset_stage(home, finetune.name, request.digest), request)
 
 

@@ -178,7 +178,7 @@ def measure(trainer: Trainer, test: Encoded, batches: list[Batch], precision: st
     with torch.no_grad(), autocast(mesh.ranks.device, precision):
         if test.make is classification_batch:
             predicted, losses = predict_classes(model, batches, mesh)
-            return classification_metrics(predicted, losses, np.array(test.labels), int(model.config.num_labels or 0))
+            return classification_metrics(predicted, losses, np.array(test.labels))
         losses, counts = answer_losses(model, batches, mesh, lambda part, batch: cast(WithLosses, part).token_losses(batch))
     return {"heldout_loss": float(losses.sum() / counts.sum())}
 

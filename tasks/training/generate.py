@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from tasks.data.tokens.examples import encode_prompt, encode_texts
 from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.training.asked import be_quiet
 from tasks.training.model.model import load_causal
 from tasks.training.model.partition import Partition
 
@@ -60,6 +61,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--temperature", type=float, default=0.8)
     arguments = parser.parse_args()
+    be_quiet()
     model = load_causal(arguments.folder).eval()
     text = sample_text(model, arguments.folder, arguments.seed, arguments.prompt, arguments.temperature, arguments.chat)
     sys.stdout.write(text.strip() + "\n")

@@ -52,11 +52,17 @@ def data_identity(home: Path, data: TextSource, field: str = "data.path") -> Ide
     return inputs_identity(home, input_files(data.source, data.path or "", field))
 
 
-def examples_identity(home: Path, examples: ExamplesConfig) -> Identity:
-    """What `examples` reads, by content; raises DataError if it is missing, empty or outside of the data root."""
+def examples_identity(home: Path, examples: ExamplesConfig, section: str = "examples") -> Identity:
+    """What `examples` reads, by content, with that of its own test set as `test`; `section` names the settings in messages.
+
+    Raises DataError if anything is missing, empty or outside of the data root.
+    """
     if examples.source == "sample":
         return sample_identity(home)
-    return inputs_identity(home, input_files(examples.source, examples.path or "", "examples.path"))
+    identity = inputs_identity(home, input_files(examples.source, examples.path or "", f"{section}.path"))
+    if examples.test_path is None:
+        return identity
+    return identity | {"test": inputs_identity(home, input_files(examples.source, examples.test_path, f"{section}.test_path"))}
 
 
 def files_listing(home: Path, data: TextSource) -> list[dict[str, Any]]:

@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from tasks.config.model import ModelConfig
 from tasks.record.errors import ConfigError
@@ -148,6 +155,12 @@ def load_causal(folder: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
+def without_values(config: PreTrainedConfig) -> PreTrainedModel:
+    """A causal model of this shape on the meta device, fp32; buffers are real."""
+    with init_empty_weights(include_buffers=False):
+        return AutoModelForCausalLM.from_config(config).float()
+
+
 def like_exported(folder: Path, labels: list[str] | None) -> PreTrainedModel:
     """A model of an exported architecture on the meta device, fp32: causal, or with `labels` a sequence classifier."""
     kind: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification]
@@ -189,6 +202,11 @@ def add_tokenizer(tokenizer: Path, folder: Path, only: tuple[str, ...] | None = 
     """Copy the files of `tokenizer`, or those named in `only`, to an export, flush all of it to disk, return its files."""
     for source in sorted(p for p in tokenizer.iterdir() if only is None or p.name in only):
         (folder / source.name).write_bytes(source.read_bytes())
+    return flushed(folder)
+
+
+def flushed(folder: Path) -> list[Path]:
+    """Every file below the folder, on disk."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         with path.open("rb") as file:
