@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 from tasks.data.tokens.tokenizer import save_tokenizer, train_tokenizer
 from tasks.record.files import write_json
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import FinetuneLayout, StageLayout
 from tasks.record.manifest import Input, Request
 from tasks.registry.publish import final_version
 from tasks.registry.versions import Version, register
@@ -53,7 +53,7 @@ def registered_base(home: Path, model: str = "demo-base") -> Version:
 
 
 def tuned(home: Path, run: str, finetune: dict[str, object]) -> StageLayout:
-    stage = RunLayout(home, run).finetune("topic")
+    stage = FinetuneLayout(home, f"{run}-topic").attempt("0" * 64).candidate
     base = Input(path=str(home / "runs" / run / "02-pretrain"), digest="b" * 64)
     write_json(stage.request, Request(kind="finetune", identity={"finetune": finetune, "init": "base"}, inputs={"base": base}))
     return stage

@@ -58,7 +58,7 @@ def labelled_texts(path: Path, count: int = 120) -> Path:
 def finetune_config(home: Path, kind: str, **settings: Any) -> FinetuneFile:
     """Of the run of `pretrained_base`, on one rank."""
     values = {
-        "base": "run:run", "name": kind[:5], "kind": kind, "epochs": 8, "batch_size": 16, "micro_batch_size": 8,
+        "name": kind[:5], "base": "run:run", "kind": kind, "epochs": 8, "batch_size": 16, "micro_batch_size": 8,
         "max_length": 48, "learning_rate": 1e-2, "evaluate_every_steps": 5, "checkpoint_every_steps": 5, "precision": "fp32",
         "examples": {
             "source": "jsonl", "path": str(labelled_texts(home / "examples.jsonl")), "test_fraction": 0.3,

@@ -145,14 +145,14 @@ def test_only_the_first_mistake_is_told() -> None:
 
 
 def test_fine_tunes_can_be_tables_of_their_names(tmp_path: Path) -> None:
-    first = preset(tmp_path, "first", "[finetune.topic]\nepochs = 3\n[finetune.topic.gate]\nlevel = 0.1\n[finetune.chat]\n")
+    first = preset(tmp_path, "first", "[finetune.topic]\nepochs = 3\n[finetune.topic.gate]\nlevel = 0.01\n[finetune.chat]\n")
     config = load_config([first])
     assert [(one.name, one.epochs) for one in config.finetune] == [("topic", 3), ("chat", 2)]
-    assert config.finetune[0].gate.level == 0.1
+    assert config.finetune[0].gate.level == 0.01
     second = preset(tmp_path, "second", "[finetune.topic]\nepochs = 4\n[finetune.more]\nepochs = 5\n")
-    laid_over = load_config([first, second], ["finetune.topic.gate.max_overlap=0.5"])
+    laid_over = load_config([first, second], ["finetune.topic.gate.min_score=0.5"])
     assert [(one.name, one.epochs) for one in laid_over.finetune] == [("topic", 4), ("chat", 2), ("more", 5)]
-    assert (laid_over.finetune[0].gate.level, laid_over.finetune[0].gate.max_overlap) == (0.1, 0.5)
+    assert (laid_over.finetune[0].gate.level, laid_over.finetune[0].gate.min_score) == (0.01, 0.5)
 
 
 def test_tables_over_a_list_of_fine_tunes_change_the_one_of_their_name_and_lists_take_its_place(tmp_path: Path) -> None:
@@ -186,20 +186,20 @@ name = "banking"
 base = "run:demo"
 learning_rate = 1e-4
 [gate]
-level = 0.1
+level = 0.01
 [[schedule]]
 cron = "0 3 * * 1"
 timezone = "Europe/Berlin"
 [[schedule]]
 every_minutes = 30
-settings = ["epochs=1", "gate.level=0.2"]
+settings = ["epochs=1", "gate.level=0.02"]
 """
 
 
 def test_the_file_of_a_fine_tune_holds_its_settings_and_assignments_win(tmp_path: Path) -> None:
-    settings = load_finetune(preset(tmp_path, "banking", FILE), ["learning_rate=2e-4", "gate.max_overlap=0.5"])
+    settings = load_finetune(preset(tmp_path, "banking", FILE), ["learning_rate=2e-4", "gate.min_score=0.5"])
     assert (settings.name, settings.base, settings.learning_rate) == ("banking", "run:demo", 2e-4)
-    assert (settings.gate.level, settings.gate.max_overlap) == (0.1, 0.5)
+    assert (settings.gate.level, settings.gate.min_score) == (0.01, 0.5)
     assert [(one.cron, one.every_minutes, one.timezone) for one in settings.schedule] == [
         ("0 3 * * 1", None, "Europe/Berlin"), (None, 30, "UTC"),
     ]  # fmt: skip
@@ -208,10 +208,10 @@ def test_the_file_of_a_fine_tune_holds_its_settings_and_assignments_win(tmp_path
 def test_settings_can_be_set_anew_one_by_one(tmp_path: Path) -> None:
     settings = load_finetune(preset(tmp_path, "banking", FILE))
     other = changed(settings, settings.schedule[1].settings)
-    assert (other.epochs, other.gate.level) == (1, 0.2)
+    assert (other.epochs, other.gate.level) == (1, 0.02)
     assert other.model_copy(update={"epochs": settings.epochs, "gate": settings.gate}) == settings
-    with pytest.raises(ConfigError, match=r"gate\.levle is not a known setting; did you mean 'level'\?"):
-        changed(settings, ["gate.levle=1"])
+    with pytest.raises(ConfigError, match=r"gate\.min_scor is not a known setting; did you mean 'min_score'\?"):
+        changed(settings, ["gate.min_scor=1"])
 
 
 @pytest.mark.parametrize(

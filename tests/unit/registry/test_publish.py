@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.record.layout import RunLayout
+from tasks.record.layout import FinetuneLayout
 from tasks.record.manifest import Input, Manifest
 from tasks.registry.names import registered_version
 from tasks.registry.publish import final_version, publish, publish_candidate
@@ -71,13 +71,13 @@ def test_the_parent_of_a_candidate_is_found_by_its_manifest_whatever_model_it_is
     publish(final_version(base, "another-name", "pretrained"), {})
     second = publish_candidate("topic", {}, finetuned(chosen, "again", base, examples), base)
     assert second.tags["parent"] == "another-name/1"
-    tuned = Result(RunLayout(chosen, "again").finetune("topic"), second_manifest(chosen))
+    tuned = Result(FinetuneLayout(chosen, "again-topic").attempt("0" * 64).candidate, second_manifest(chosen))
     third = publish_candidate("topic-two", {}, finetuned(chosen, "on-top", tuned, examples), tuned)
     assert third.tags["parent"] == "topic/2", "a fine-tune of a fine-tune"
 
 
 def second_manifest(home):
-    return Manifest.read(RunLayout(home, "again").finetune("topic").manifest)
+    return Manifest.read(FinetuneLayout(home, "again-topic").attempt("0" * 64).candidate.manifest)
 
 
 def test_a_candidate_that_was_deleted_in_mlflow_is_registered_again_when_it_is_asked_for_again(chosen, tmp_path, caplog):
