@@ -6,6 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.config.base import parse_base
+from tasks.data.inputs.hub_models import hub_source
 from tasks.orchestration.stage import run_stage
 from tasks.record.errors import ConfigError, IntegrityError
 from tasks.record.layout import RunLayout, runs_folder
@@ -26,7 +27,8 @@ def find_base(home: Path, base: str, pins: Path, field: str = "base") -> Result 
         return pretrained_run(home, given.name, f"{field}={base!r}")
     if given.kind == "registered":
         return registered_base(home, given, field)
-    return base_work(home, given, field)
+    source = hub_source(given, pins, field) if given.kind == "hub" else None
+    return base_work(home, given, field, source)
 
 
 def pretrained_run(home: Path, name: str, said: str) -> Result:
