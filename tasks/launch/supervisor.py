@@ -109,6 +109,8 @@ def start(stage: StageLayout, request: Request, launch: LaunchConfig, lock: Stag
     trains = request.kind in ("base", "pretrain", "finetune", "evaluate")
     command, environment = training_command(stage, launch) if trains else data_command(stage)
     environment |= {"PRETUNE_ATTEMPT": str(token)}
+    if request.kind == "base":
+        del environment["HF_HUB_OFFLINE"]  # the one rank that may fetch: the weights of a base on the hub
     folder = stage.logs(token)
     folder.mkdir(parents=True, exist_ok=True)
     if trains:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from tasks.config.base import parse_base
 from tasks.config.finetuning import FinetuneFile
+from tasks.data.inputs.hub_models import hub_source
 from tasks.record.errors import MissingBaseError
-from tasks.record.layout import RunLayout, runs_folder
+from tasks.record.layout import FinetuneLayout, RunLayout, runs_folder
 from tasks.record.manifest import Manifest
 from tasks.registry.bases import registered_base
 from tasks.stages.bases import base_work
@@ -25,7 +26,9 @@ def find_base(home: Path, settings: FinetuneFile) -> Result | Work:
         return pretrained_run(home, given.name, f"{field}={settings.base!r}")
     if given.kind == "registered":
         return registered_base(home, given, field)
-    return base_work(home, given, field)
+    pins = FinetuneLayout(home, settings.name).inputs
+    source = hub_source(given, pins, field) if given.kind == "hub" else None
+    return base_work(home, given, field, source)
 
 
 def pretrained_run(home: Path, name: str, said: str) -> Result:

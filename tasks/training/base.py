@@ -24,6 +24,7 @@ from tasks.data.inputs.bases import (
     weight_files,
 )
 from tasks.data.inputs.files import first_line
+from tasks.data.inputs.hub_models import fetched
 from tasks.data.tokens.intake import OF_ANOTHER_PLACE, load_given, settle_tokenizer
 from tasks.record.errors import DataError, IntegrityError
 from tasks.record.failures import Output, explaining
@@ -52,11 +53,12 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
         shutil.rmtree(stage.export, ignore_errors=True)
         stage.export.mkdir(parents=True)
         journal.append("progress", fraction=0.1, message="reading the model")
-        source = Path(request.execution["path"])
-        if request.identity["source"]["kind"] == "gguf":
-            take_gguf(source, stage.export, request.identity["source"], said)
+        source, path = request.identity["source"], request.execution["path"]
+        if source["kind"] == "gguf":
+            take_gguf(Path(path), stage.export, source, said)
         else:
-            take_folder(source, stage.export, request.identity["source"], said)
+            folder = fetched(source["name"], source["commit"], said) if source["kind"] == "hub" else Path(path)
+            take_folder(folder, stage.export, source, said)
         journal.append("progress", fraction=0.6, message="trying the tokenizer")
         config = AutoConfig.from_pretrained(stage.export, local_files_only=True)
         tokenizer, found = settle_tokenizer(stage.export, ends_of(stage.export, config), config.vocab_size, said)
@@ -66,7 +68,7 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
         files = flushed(stage.export)
     details |= found | {
         "source": request.execution["base"],
-        "kind": request.identity["source"]["kind"],
+        "kind": source["kind"],
         "licence": request.execution["licence"],
     }
     journal.append("done", durable=True, step=None)

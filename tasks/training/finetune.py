@@ -104,8 +104,8 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
     trainer = Trainer(recipe, partition, stage, attempt)
     trainer.resume()
     trainer.train()
-    cut = {"truncated_train_examples": train.truncated, "truncated_test_examples": test.truncated}
-    finish(trainer, config, request, StageLayout(base).export, test, labels, cut)
+    counts = {"truncated_train_examples": train.truncated, "truncated_test_examples": test.truncated}
+    finish(trainer, config, request, StageLayout(base).export, test, labels, counts)
 
 
 def initial_partition(config: FinetuneConfig, setup: Setup, export: Path, labels: list[str], random_init: bool) -> Partition:
@@ -196,9 +196,9 @@ def finish(
     base: Path,
     test: Encoded,
     labels: list[str],
-    cut: dict[str, int],
+    counts: dict[str, int],
 ) -> None:
-    """Final measurement in fp32, export, curve, manifest. All ranks call it; rank 0 writes."""
+    """Final measurement in fp32, export, curve, manifest with the `counts` of examples. All ranks call it; rank 0 writes."""
     stage, state, ranks = trainer.stage, trainer.state, trainer.ranks
     trainer.partition.train(False)
     final = measure(trainer, test, test.batches(config.micro_batch_size), "fp32")
@@ -208,16 +208,12 @@ def finish(
         curve = stage.path / "curve.png"
         unit = "nats/example" if config.kind == "classification" else "nats/token"
         curve.write_bytes(loss_curve(state.evaluations, None, unit))
-        metrics = (
-            final
-            | cut
-            | {
-                "initial_heldout_loss": state.evaluations[0]["heldout_loss"],
-                "train_loss": state.evaluations[-1]["train_loss"],
-                "num_parameters": trainer.partition.num_parameters,
-                "train_examples": len(trainer.recipe.sample_ids(0)) * state.step,
-            }
-        )
+        measured = {
+            "initial_heldout_loss": state.evaluations[0]["heldout_loss"],
+            "train_loss": state.evaluations[-1]["train_loss"],
+            "num_parameters": trainer.partition.num_parameters,
+            "train_examples": len(trainer.recipe.sample_ids(0)) * state.step,
+        }
         details: dict[str, Any] = {"kind": config.kind, "init": request.identity["init"], "chain": state.chain}
         if config.kind == "classification":
             details["labels"] = labels
@@ -231,7 +227,7 @@ def finish(
             step=state.step,
             tokens_seen=state.tokens_seen,
             environment=environment,
-            metrics=as_metrics(metrics),
+            metrics=as_metrics(final | counts | measured),
             details=details,
         )
         trainer.note("done", durable=True, step=state.step)

@@ -24,7 +24,7 @@ PAIRS = [
     {"id": "2", "prompt": "(naïve)", "answer": "café!"},
     {"id": "3", "prompt": "Say:\n\n  two lines ", "answer": " one\ntwo\n"},
 ]
-GLUED = "{% for m in messages %}{{ m['content'] + ('</s>' if m['role'] == 'assistant' else ' ') }}{% endfor %}"
+GLUED = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 """No token between a question and its answer, so that a tokenizer joins what is around the border."""
 
 
@@ -94,18 +94,15 @@ def test_a_length_that_only_the_template_fills_is_refused(folder: Path) -> None:
 def test_a_tokenizer_that_joins_prompt_and_answer_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With Metaspace a space belongs to the word behind it: ids of the prompt alone are not those before the answer."""
     given = GivenTokenizer(written(tmp_path / "t", metaspace(), GLUED, "<s>"))
-    halves = [text.split(" ", 3) for text in sentences(20)]
-    pairs = [{"prompt": " ".join(words[:3]), "answer": words[3]} for words in halves]
+    pairs = [{"prompt": text[:-4], "answer": text[-4:]} for text in sentences(40)]
     with caplog.at_level(logging.WARNING):
         ids, labels = given_instruction(given, pairs, 100)
     for pair, row, label in zip(pairs, ids, labels, strict=True):
         assert row.tolist() == given.tokenizer.apply_chat_template(turns(pair))["input_ids"]
-        assert given.tokenizer.decode(label[label != IGNORED]).lstrip().startswith(pair["answer"])
+        assert given.tokenizer.decode(label[label != IGNORED]).endswith(pair["answer"]), "all of the answer is learned"
     joined, endless = caplog.messages
-    assert re.match(
-        r"\d+ of 20 prompts have other tokens alone than before their answers: the tokenizer joins both, or", joined
-    )
-    assert endless == "20 of 20 answers do not end with a token at which the model stops"
+    assert re.match(r"\d+ of 40 prompts have other tokens alone than before their answers: the tokenizer joins both", joined)
+    assert endless == "40 of 40 answers do not end with a token at which the model stops"
 
 
 def test_an_end_of_the_generation_settings_ends_an_answer(tmp_path: Path) -> None:
