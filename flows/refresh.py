@@ -55,7 +55,7 @@ def refresh(settings: FinetuneFile) -> State[Any]:
     layout.path.mkdir(parents=True, exist_ok=True)
     try:
         with exclusive(layout.lock, another_one, PATIENCE_SECONDS[settings.overlap]):
-            write_json(layout.settings, settings)
+            write_json(layout.settings, settings.as_set)
             outcome = refreshed(layout, settings)
             note_outcome(layout, outcome.model_copy(update=started_by()))
     except LockedError as error:

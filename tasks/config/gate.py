@@ -44,7 +44,7 @@ class GateConfig(Section):
     """Classification: being better than naming the most frequent training label always."""
     above_tfidf: Weight = "informative"
     """Classification: being better than logistic regression on TF-IDF of the same training texts."""
-    above_random_init: Weight = "required"
+    above_random_init: Weight = "off"
     """Being better than the same model fine-tuned from random weights, which is trained for this unless it is off."""
     above_base: Weight = "required"
     """Instruction: being better than the model before it was tuned."""
