@@ -36,6 +36,11 @@ def datasets_folder(home: Path) -> Path:
     return home / "datasets"
 
 
+def bases_folder(home: Path) -> Path:
+    """Models that were taken in, to be fine-tuned by any run."""
+    return home / "bases"
+
+
 def finetunes_folder(home: Path) -> Path:
     return home / "finetunes"
 
@@ -259,8 +264,9 @@ def dataset_stage(home: Path, name: str, digest: str) -> StageLayout:
 
 
 def begun_stages(home: Path) -> list[StageLayout]:
-    """Every stage that was ever begun in this home: prepared data first, then those of the runs and fine-tunes."""
-    requests = [*datasets_folder(home).glob("*/request.json"), *runs_folder(home).glob("*/*/request.json")]
+    """Every stage that was ever begun in this home: bases and prepared data first, then those of the runs and fine-tunes."""
+    shared = [path for folder in (bases_folder(home), datasets_folder(home)) for path in folder.glob("*/request.json")]
+    requests = [*shared, *runs_folder(home).glob("*/*/request.json")]
     tuning = finetunes_folder(home).glob("*/*/*/request.json")
     return [StageLayout(path.parent) for path in (*sorted(requests), *sorted(tuning))]
 

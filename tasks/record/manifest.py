@@ -20,7 +20,7 @@ from tasks.record.layout import REPOSITORY, StageLayout, is_checkout
 
 FORMAT_VERSION: Literal[1] = 1
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy", "safetensors", "prefect", "mlflow")
-Kind = Literal["prepare", "examples", "pretrain", "finetune", "evaluate", "promote"]
+Kind = Literal["prepare", "examples", "base", "pretrain", "finetune", "evaluate", "promote"]
 
 
 class Input(Record):

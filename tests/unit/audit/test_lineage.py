@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from tasks.audit.inventory import recorded_holders
 from tasks.audit.lineage import (
     MEASURED,
     STARTED,
@@ -11,7 +12,6 @@ from tasks.audit.lineage import (
     lineage_of_dataset,
     lineage_of_document,
     lineage_of_source,
-    recorded_holders,
 )
 from tasks.record.errors import ConfigError, DataError
 from tasks.record.files import file_sha256

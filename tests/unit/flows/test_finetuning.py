@@ -1,7 +1,7 @@
 import pytest
+from flows.promotion import base_of
 
 from flows.finetuning import name_for, pretrained
-from flows.promotion import base_of
 from tasks.record.errors import ConfigError, IntegrityError
 from tasks.record.layout import RunLayout
 from tasks.stages.work import examples_work, finetune_named
