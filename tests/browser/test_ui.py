@@ -133,10 +133,10 @@ def test_the_registered_model_is_found_in_mlflow(services, chromium, tmp_path):
 
     page.goto(f"{services.mlflow_url}/#/models?workflowType=machine_learning")
     page.get_by_text("clicked-animals", exact=True).first.wait_for()
-    page.goto(f"{services.mlflow_url}/#/models/clicked-base?workflowType=machine_learning")
+    page.goto(f"{services.mlflow_url}/#/models/clicked?workflowType=machine_learning")
     page.get_by_text(re.compile("pretrained")).first.wait_for()
-    version = services.alias("clicked-base", "pretrained")["version"]
-    page.goto(f"{services.mlflow_url}/#/models/clicked-base/versions/{version}?workflowType=machine_learning")
+    version = services.alias("clicked", "pretrained")["version"]
+    page.goto(f"{services.mlflow_url}/#/models/clicked/versions/{version}?workflowType=machine_learning")
     page.get_by_text("A pre-trained model that was not found to have converged").first.wait_for()
     link = page.get_by_role("link", name="clicked/02-pretrain").first
     link.wait_for()

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tasks.config.config import Config
+from tasks.config.finetuning import FinetuneFile
 from tasks.record.files import file_sha256
 from tasks.record.journal import latest_by_step, read_journal
 from tasks.record.layout import RunLayout
@@ -105,6 +106,11 @@ def test_a_run_goes_on_on_another_mesh(
     assert result.manifest.metrics["heldout_loss"] == pytest.approx(runs[None].manifest.metrics["heldout_loss"], rel=1e-4)
 
 
+def on_mesh(settings: FinetuneFile, config: Config, name: str) -> FinetuneFile:
+    """The fine-tune under another name, by the processes and on the mesh of a run."""
+    return settings.model_copy(update={"name": name, "launch": config.launch, "parallel": config.parallel})
+
+
 @pytest.mark.parametrize("kind", ["instruction", pytest.param("classification", marks=pytest.mark.soak)])
 def test_it_is_fine_tuned_on_shards_where_it_was_a_pipeline(
     home: Path, text: Path, runs: dict[str | None, Result], kind: str
@@ -113,9 +119,8 @@ def test_it_is_fine_tuned_on_shards_where_it_was_a_pipeline(
     examples = run_to_end(examples_work(home, tuning))
     found = {}
     for mesh in (None, "pipeline"):
-        config = config_of(text, mesh)
-        work = finetune_work(RunLayout(home, f"tuned-{mesh}".lower()), config, tuning, runs["pipeline"], examples, False)
-        found[mesh] = run_to_end(work)
+        settings = on_mesh(tuning, config_of(text, mesh), f"tuned-{mesh}".lower())
+        found[mesh] = run_to_end(finetune_work(home, settings, runs["pipeline"], examples))
     starts = [line for line in read_journal(found["pipeline"].stage.journal)[0] if line["kind"] == "start"]
     assert starts[0]["layout"] == "pipeline 1, replicate 1, shard 2, tensor 1"
     curves = [latest_by_step(read_journal(run.stage.journal)[0], "step") for run in found.values()]
@@ -127,12 +132,11 @@ def test_it_is_fine_tuned_on_shards_where_it_was_a_pipeline(
 
 @pytest.mark.soak
 def test_its_candidate_is_measured(home: Path, text: Path, runs: dict[str | None, Result]) -> None:
-    tuning = finetune_config(home, "classification", epochs=2).model_copy(update={"name": "judged"})
-    config, run = config_of(text, "shard"), RunLayout(home, "judged")
+    tuning = on_mesh(finetune_config(home, "classification", epochs=2), config_of(text, "shard"), "judged")
     examples = run_to_end(examples_work(home, tuning))
     candidate, random = (
-        run_to_end(finetune_work(run, config, tuning, runs["shard"], examples, random_init)) for random_init in (False, True)
+        run_to_end(finetune_work(home, tuning, runs["shard"], examples, random_init)) for random_init in (False, True)
     )
     results = {"candidate": candidate, "base": runs["shard"], "examples": examples, "random_init": random}
-    decision = run_to_end(evaluate_work(run, config, tuning, results))
+    decision = run_to_end(evaluate_work(tuning, results))
     assert decision.manifest.metrics["candidate_accuracy"] == pytest.approx(candidate.manifest.metrics["accuracy"])

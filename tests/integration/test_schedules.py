@@ -1,18 +1,21 @@
 """What is scheduled runs, and in two minutes no loop of the servers or the worker fails."""
 
+import json
 import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kit.loop_work import LOOPS, RARE_LOOPS, get, give_work, let_loops_be_heard, post, turns
+from tasks.record.layout import FinetuneLayout
+from tasks.record.outcomes import read_outcomes
+from tests.kit.loop_work import LOOPS, RARE_LOOPS, give_work, let_loops_be_heard, post, turns
 from tests.kit.servers import FINAL, Services, pretune, start_services, tail, tiny_parameters
 
-RECURRING = "/deployments/name/finetune/demo-topic-recurring"
 ALONE_SECONDS = 120.0
 ERROR = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b|Traceback|\w(Error|Exception)\b")
 
@@ -49,26 +52,48 @@ def test_up_alone_schedules_the_recurring_fine_tune_of_a_preset(services, since)
     assert timedelta(0) < times[0] - datetime.now(UTC) <= timedelta(days=7)
 
 
-def test_what_is_scheduled_every_minute_is_executed_by_the_worker(services, loops_have_worked, tmp_path):
+def test_what_is_deployed_recurs_at_the_worker_and_ends_as_promoted_then_as_skipped(services, loops_have_worked, tmp_path):
     config = tiny_parameters(tmp_path / "in")
     made = services.wait(services.trigger("pretrain/demo", config=config, name="weekly").json()["id"])
     assert made["type"] == "COMPLETED", tail(services.home)
-    with services.prefect() as client:
-        recurring = get(client, RECURRING)
-        wanted = {"config": config, "name": "weekly", "finetune_name": "animals", "on_change": "new run"}
-        path = f"/deployments/{recurring['id']}"
-        assert client.patch(path, json={"parameters": wanted}).is_success
-        every_minute = {"schedule": {"cron": "* * * * *"}}
-        assert client.patch(f"{path}/schedules/{recurring['schedules'][0]['id']}", json=every_minute).is_success
+    file = finetune_file(tmp_path / "minutely.toml", config)
+    deployed = pretune(services.home, "deploy", str(file))
+    assert deployed.stdout == "deployed refresh/minutely: every 1 minutes (UTC)\n", deployed.stderr
 
-    until(lambda: any(run["state_type"] in FINAL for run in scheduled(services)), services)
+    until(lambda: len(ended(services, "minutely")) >= 2, services)
 
-    fired = next(run for run in scheduled(services) if run["state_type"] in FINAL)
-    assert fired["state_type"] == "COMPLETED", f"{fired['state']['message']}\n{tail(services.home)}"
+    first, second = ended(services, "minutely")[:2]
+    assert [one["state"]["name"] for one in (first, second)] == ["Promoted", "Skipped"], f"{first}\n{tail(services.home)}"
+    assert first["name"] == f"minutely {first['expected_start_time'][:10]}"
+    assert first["state"]["message"].startswith("v1: accuracy ") and "unchanged since v1" in second["state"]["message"]
     # Prefect rounds the wait to whole seconds: a run may begin half a second early.
-    planned, began = (datetime.fromisoformat(fired[key]) for key in ("expected_start_time", "start_time"))
-    assert planned.second == 0 and timedelta(seconds=-1) <= began - planned < timedelta(seconds=60)
-    assert services.alias("tiny-animals", "candidate")["version"] == "1"
+    planned, began = (datetime.fromisoformat(first[key]) for key in ("expected_start_time", "start_time"))
+    assert timedelta(seconds=-1) <= began - planned < timedelta(seconds=60)
+    assert services.alias("minutely", "champion")["version"] == "1"
+    outcomes = read_outcomes(FinetuneLayout(services.home, "minutely"))
+    assert [(one.came, one.flow_run_id) for one in outcomes[:2]] == [("Promoted", first["id"]), ("Skipped", second["id"])]
+    assert datetime.fromisoformat(outcomes[0].slot) == planned
+
+    removed = pretune(services.home, "deploy", "--remove", str(file))
+    assert removed.stdout == "removed refresh/minutely; what it made is kept\n", removed.stderr
+    with services.prefect() as client:
+        assert client.get("/deployments/name/refresh/minutely").status_code == 404
+    assert services.alias("minutely", "champion")["version"] == "1"
+
+
+def finetune_file(path: Path, config: dict[str, Any]) -> Path:
+    """The fine-tune of a run's configuration as a file of its own, every minute."""
+    one = config["finetune"][0]
+    examples, gate = (
+        "".join(f"{key} = {json.dumps(value)}\n" for key, value in one[section].items() if value is not None)
+        for section in ("examples", "gate")
+    )
+    settings = "".join(f"{key} = {one[key]}\n" for key in ("epochs", "batch_size", "micro_batch_size", "max_length"))
+    path.write_text(
+        f'name = "minutely"\nbase = "run:weekly"\n{settings}\n[examples]\n{examples}\n[gate]\n{gate}\n'
+        "[launch]\nnum_processes = 1\n\n[[schedule]]\nevery_minutes = 1\n"
+    )
+    return path
 
 
 def test_in_two_minutes_each_loop_turns_and_no_log_has_an_error(services, since, loops_have_worked):
@@ -87,6 +112,11 @@ def scheduled(services: Services) -> list[dict[str, Any]]:
     with services.prefect() as client:
         asked = {"flow_runs": {"tags": {"all_": ["auto-scheduled"]}}, "sort": "EXPECTED_START_TIME_ASC"}
         return [run for run in post(client, "/flow_runs/filter", **asked) if run["auto_scheduled"]]
+
+
+def ended(services: Services, name: str) -> list[dict[str, Any]]:
+    """Scheduled runs of a fine-tune that have come to their end, the first one first."""
+    return [run for run in scheduled(services) if run["state_type"] in FINAL and run["name"].startswith(f"{name} ")]
 
 
 def until(condition: Callable[[], bool], services: Services, seconds: float = 240.0) -> None:

@@ -93,11 +93,15 @@ def test_every_flow_of_every_preset_has_a_form_that_is_filled_in(services):
         flows = {flow["id"]: flow["name"] for flow in client.post("/flows/filter", json={}).json()}
     names = {f"{flows[deployment['flow_id']]}/{deployment['name']}": deployment for deployment in found}
 
-    assert {f"{flow}/demo" for flow in ("pipeline", "prepare", "pretrain", "finetune", "promote")} <= names.keys()
+    assert {f"{flow}/demo" for flow in ("pipeline", "prepare", "pretrain")} <= names.keys()
+    assert {"refresh/demo-topic", "refresh/demo-chat", "evaluate/any version", "promote/any version"} <= names.keys()
     demo = names["pipeline/demo"]
     assert demo["entrypoint"] == "flows.pipeline.pipeline"
     assert demo["parameters"]["name"] == "demo"
     assert demo["parameters"]["config"]["data"]["source"] == "sample"
+    topic = names["refresh/demo-topic"]
+    assert topic["parameters"]["settings"]["base"] == "run:demo"
+    assert [one["schedule"]["cron"] for one in topic["schedules"]] == ["0 3 * * 1"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def form_run(services, config) -> dict:
 def test_a_run_from_the_form_completes_and_its_models_are_registered(services, form_run):
     run_id, name = form_run["id"], form_run["parameters"]["name"]
     models = form_run["parameters"]["config"]["registry"]["model_name"]
-    version = services.alias(f"{models}-base", "pretrained")
+    version = services.alias(models, "pretrained")
     assert {tag["key"]: tag["value"] for tag in version["tags"]}["prefect_flow_run_id"]
     assert services.alias(f"{models}-animals", "champion")["version"] == "1"
     with services.prefect() as client:
@@ -164,7 +168,7 @@ def test_a_run_from_the_form_completes_and_its_models_are_registered(services, f
     assert "step" in kinds["progress", f"{name}-02-pretrain"]["description"]
     report = kinds["markdown", f"report-{name}"]["data"]
     assert "## Registered versions" in report
-    assert f"{services.mlflow_url}/#/models/{models}-base?workflowType=machine_learning" in report
+    assert f"{services.mlflow_url}/#/models/{models}?workflowType=machine_learning" in report
     assert "candidate_accuracy" in kinds["table", f"report-{name}-numbers"]["data"]
     assert any(log["message"].startswith("02-pretrain") and "step" in log["message"] for log in logs)
 

@@ -45,8 +45,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wait_for_step(work.stage, 8)
     kill(work.stage)
     base = run_to_end(work)
-    one = config.finetune[0]
-    run_to_end(finetune_work(run, config, one, base, run_to_end(examples_work(home, one))))
+    (one,) = config.finetunes("run")
+    run_to_end(finetune_work(home, one, base, run_to_end(examples_work(home, one))))
     return home
 
 
@@ -58,8 +58,8 @@ def stage(home: Path, tmp_path: Path) -> StageLayout:
     return run.pretrain()
 
 
-def verified(home: Path) -> tuple[int, RunProof]:
-    command = [sys.executable, "-m", "flows", "verify", "run", "--json"]
+def verified(home: Path, name: str = "run") -> tuple[int, RunProof]:
+    command = [sys.executable, "-m", "flows", "verify", name, "--json"]
     environment = os.environ | {"PRETUNE_HOME": str(home)}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
     return done.returncode, RunProof.model_validate_json(done.stdout)
@@ -77,11 +77,13 @@ def is_step(line: dict[str, Any], step: int) -> bool:
 
 
 def test_a_killed_and_a_fine_tuned_run_are_proved(home: Path) -> None:
-    code, proof = verified(home)
-    assert [one.failures for one in proof.stages] == [(), ()]
-    assert (code, proof.proved) == (0, True)
-    pretraining, finetuning = proof.stages
-    assert (pretraining.stage, finetuning.stage) == ("02-pretrain", "03-finetune-things")
+    proofs = []
+    for name in ("run", "run-things"):
+        code, proof = verified(home, name)
+        assert (code, proof.proved, [one.failures for one in proof.stages]) == (0, True, [()])
+        proofs += proof.stages
+    pretraining, finetuning = proofs
+    assert (pretraining.stage, finetuning.stage) == ("02-pretrain", "finetune")
     assert (pretraining.steps, pretraining.tokens_seen, pretraining.attempts) == (24, 24 * 512, 2)
     taken = [line["step"] for line in read_journal(RunLayout(home, "run").pretrain().journal)[0] if line["kind"] == "step"]
     assert pretraining.undone_steps == len(taken) - 24 > 0
@@ -89,7 +91,7 @@ def test_a_killed_and_a_fine_tuned_run_are_proved(home: Path) -> None:
     assert use.most - use.fewest == 1
     (use,) = finetuning.uses
     assert (use.fewest, finetuning.unit, finetuning.attempts) == (2, "examples", 1)
-    assert min(one.files for one in proof.stages) > 10
+    assert min(one.files for one in proofs) > 10
 
 
 def test_a_changed_loss_is_named(stage: StageLayout) -> None:

@@ -125,13 +125,14 @@ def test_fine_tunes_of_the_model_contain_it_but_not_those_from_random_weights(ho
     stage = only(only(lineage_of_document(home, text_file(tmp_path, CAT)).datasets).stages)
     assert (stage.done, stage.exported, stage.step, stage.digest) == (True, True, 10, base.digest)
     assert [(s.stage, s.use) for s in stage.stages] == [
-        ("runs/early/03-finetune-topic", STARTED),
-        ("runs/run/03-finetune-topic", STARTED),
+        ("finetunes/early-topic/000000000000/finetune", STARTED),
+        ("finetunes/run-topic/000000000000/finetune", STARTED),
     ]
     given = only(lineage_of_source(home, str(files["pages"])).datasets)
     assert (given.kind, given.splits) == ("examples", ("train", "test"))
     assert [s.stage for s in given.stages] == [
-        "runs/run/03-finetune-topic", "runs/run/03-random-init-topic", "runs/stranger/03-finetune-topic",
+        "finetunes/run-topic/000000000000/finetune", "finetunes/run-topic/000000000000/random-init",
+        "finetunes/stranger-topic/000000000000/finetune",
     ]  # fmt: skip
     assert only(lineage_of_document(home, text_file(tmp_path, PAGE)).datasets).places == ("train.jsonl line 1",)
 

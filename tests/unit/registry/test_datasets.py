@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import FinetuneLayout, StageLayout
 from tasks.record.manifest import Request, read_request
 from tasks.registry import versions as registry
 from tasks.registry.datasets import MAX_NOTE, card_links, card_note, data_of
@@ -91,7 +91,7 @@ def test_data_that_mlflow_does_not_know_are_not_linked(home, stages):
 def test_missing_folders_do_no_harm(home, stages):
     request = read_request(stages["tuned"])
     gone = {role: entry.model_copy(update={"path": str(home / "gone")}) for role, entry in request.inputs.items()}
-    stage = RunLayout(home, "other").finetune("topic")
+    stage = FinetuneLayout(home, "other-topic").attempt("0" * 64).candidate
     stage.path.mkdir(parents=True)
     stage.request.write_text(request.model_copy(update={"inputs": gone}).model_dump_json())
     found = run_of(home, synced(home, stage)).inputs.dataset_inputs

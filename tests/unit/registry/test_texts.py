@@ -10,7 +10,7 @@ import pytest
 from tasks.record.errors import GateError
 from tasks.record.files import file_entries, write_json
 from tasks.record.journal import Journal
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import AttemptLayout, FinetuneLayout, StageLayout, attempt_of
 from tasks.record.manifest import Input, Manifest, Request, write_manifest
 from tasks.registry import aliases
 from tasks.registry import texts as version_texts
@@ -43,9 +43,16 @@ def said(home: Path, model: str, version: int) -> dict[str, str]:
     return {"headline": found.description.split("\n\n")[1]} | changing
 
 
+EVALUATION = "e" * 64
+
+
+def attempt_named(home: Path, run: str) -> AttemptLayout:
+    return FinetuneLayout(home, f"{run}-topic").attempt("0" * 64)
+
+
 def candidate(home: Path, run: str) -> StageLayout:
     """A fine-tune that is registered as the next version."""
-    stage = RunLayout(home, run).finetune("topic")
+    stage = attempt_named(home, run).candidate
     base = Input(path=str(home / "runs" / run / "02-pretrain"), digest="b" * 64)
     write_json(stage.request, Request(kind="finetune", identity={"run": run}, inputs={"base": base, "examples": DATA}))
     publish(final_version(Result(stage, finished_training(stage, verdict=None)), MODEL, "candidate"), {})
@@ -57,7 +64,7 @@ def decide(home: Path, stage: StageLayout, answer: str, champion: int | None) ->
     digest = Manifest.read(stage.manifest).digest
     details = {"decision": answer, "reasons": [f"✓ against {champion}"], "champion": champion}
     made = Manifest(kind="evaluate", request_digest="r", inputs={"candidate": Input(path="/x", digest=digest)}, details=details)
-    written = write_manifest(RunLayout(home, stage.path.parent.name).evaluate("topic").path, made)
+    written = write_manifest(attempt_of(stage).evaluation(EVALUATION).path, made)
     refresh(MODEL)
     return written
 
@@ -199,7 +206,7 @@ def test_what_was_changed_in_mlflow_or_lost_is_written_again_and_what_is_right_i
 
 def test_a_decision_outlives_the_folder_of_its_run(home):
     promoted(home, "one", 1, None)
-    forget(home / "runs" / "one")
+    forget(FinetuneLayout(home, "one-topic").path)
     promoted(home, "two", 2, 1)
     now = said(home, MODEL, 1)
     assert now["headline"].endswith("then replaced by version 2.")
@@ -210,7 +217,7 @@ def test_a_decision_outlives_the_folder_of_its_run(home):
 def test_a_decision_about_another_model_or_one_that_is_damaged_is_not_told(home):
     stage = candidate(home, "one")
     decide(home, stage, "reject", None)
-    other = RunLayout(home, "one").evaluate("topic").manifest
+    other = attempt_named(home, "one").evaluation(EVALUATION).manifest
     values = json.loads(other.read_text())
     other.write_text("{")
     refresh(MODEL)
@@ -270,7 +277,7 @@ def test_a_description_never_has_more_characters_than_mlflow_keeps(home):
     digest = Manifest.read(stage.manifest).digest
     details = {"decision": "reject", "reasons": ["✗ " + "x" * 300] * 40, "champion": None}
     made = Manifest(kind="evaluate", request_digest="r", inputs={"candidate": Input(path="/x", digest=digest)}, details=details)
-    write_manifest(RunLayout(home, "one").evaluate("topic").path, made)
+    write_manifest(attempt_named(home, "one").evaluation(EVALUATION).path, made)
     refresh(MODEL)
     found = connect(home).get_model_version(MODEL, "1")
     assert len(found.description) <= 5000

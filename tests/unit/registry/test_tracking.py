@@ -14,7 +14,7 @@ import pytest
 from tasks.record.errors import TrackingError
 from tasks.record.files import write_json
 from tasks.record.journal import Journal
-from tasks.record.layout import REPOSITORY, RunLayout, StageLayout, dataset_stage
+from tasks.record.layout import REPOSITORY, FinetuneLayout, RunLayout, StageLayout, dataset_stage
 from tasks.record.manifest import Input, Request, read_request
 from tasks.registry import tracking
 from tasks.registry import versions as registry
@@ -347,7 +347,7 @@ def test_run_and_experiment_come_from_the_place_and_the_configuration(home, stag
 
 
 def test_inputs_that_are_models_are_no_datasets(home):
-    stage = RunLayout(home, "tune").finetune("topic")
+    stage = FinetuneLayout(home, "tune-topic").attempt("0" * 64).candidate
     inputs = {"base": Input(path="/b", digest="b" * 64), "examples": Input(path="/e/topic-1", digest="e" * 64)}
     write_json(stage.request, Request(kind="finetune", identity={}, inputs=inputs))
     run = run_of(home, sync(home, stage))

@@ -193,7 +193,7 @@ def test_a_fine_tune_is_verified_on_every_start_and_its_tokens_proved(
 ) -> None:
     config = finetune_config(tmp_path, name, epochs=1)
     examples = prepared_result(examples_work(tmp_path, config))
-    work = finetune_work(RunLayout(tmp_path, "run"), data[0], config, undisturbed, examples)
+    work = finetune_work(tmp_path, config, undisturbed, examples)
     stop_after_a_step(work)
     path = examples.stage.path / "train.jsonl"
     intact = path.read_text()
@@ -224,7 +224,7 @@ def test_a_base_that_is_damaged_is_not_gone_on_from(data: tuple, undisturbed: Re
     folder = tmp_path / "base"
     shutil.copytree(undisturbed.stage.path, folder)
     base = Result(type(undisturbed.stage)(folder), Manifest.read(folder / "manifest.json"))
-    work = finetune_work(RunLayout(tmp_path, "run"), data[0], config, base, prepared_result(examples_work(tmp_path, config)))
+    work = finetune_work(tmp_path, config, base, prepared_result(examples_work(tmp_path, config)))
     stop_after_a_step(work)
     weights = folder / "export" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])

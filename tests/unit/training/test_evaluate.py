@@ -13,9 +13,9 @@ from tasks.config.parallel import Layout
 from tasks.data.tokens.examples import read_examples
 from tasks.record.errors import IntegrityError
 from tasks.record.files import file_sha256, read_json
-from tasks.record.layout import RunLayout
-from tasks.record.manifest import Request, verify
-from tasks.stages.work import Result, against, evaluate_work, examples_work, finetune_work, promoted
+from tasks.record.layout import attempt_of
+from tasks.record.manifest import Request, read_request, verify
+from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work, promoted
 from tasks.training.evaluate import Scored, compare, decision_markdown, model_folders, score
 from tasks.training.model.mesh import Mesh
 from tests.kit.models import ALONE
@@ -29,13 +29,12 @@ def base(home: Path) -> tuple[Any, Result, Result]:
 
 
 def results(home: Path, base: tuple, kind: str, random_init: bool) -> tuple[Any, dict[str, Result]]:
-    config, _, pretrained = base
+    _, _, pretrained = base
     settings = finetune_config(home, kind)
-    layout = RunLayout(home, "run")
     found = {"base": pretrained, "examples": prepared_result(examples_work(home, settings))}
-    found["candidate"] = run(finetune_work(layout, config, settings, pretrained, found["examples"]))
+    found["candidate"] = run(finetune_work(home, settings, pretrained, found["examples"]))
     if random_init:
-        found["random_init"] = run(finetune_work(layout, config, settings, pretrained, found["examples"], random_init=True))
+        found["random_init"] = run(finetune_work(home, settings, pretrained, found["examples"], random_init=True))
     return settings, found
 
 
@@ -49,10 +48,10 @@ def answered(home: Path, base: tuple) -> tuple[Any, dict[str, Result]]:
     return results(home, base, "instruction", False)
 
 
-def evaluated(home: Path, base: tuple, made: tuple, name: str, champion: dict | None = None, **gate: Any) -> Result:
+def evaluated(made: tuple, champion: dict | None = None, **gate: Any) -> Result:
     settings, found = made
     settings = settings.model_copy(update={"gate": GateConfig(**{"bootstrap_samples": 200} | gate)})
-    return run(against(evaluate_work(RunLayout(home, name), base[0], settings, found), champion))
+    return run(evaluate_work(settings, found, champion))
 
 
 def champion_of(result: Result, version: int = 3) -> dict:
@@ -60,8 +59,8 @@ def champion_of(result: Result, version: int = 3) -> dict:
     return {"name": "words-class", "version": version, "path": path, "digest": result.manifest.digest}
 
 
-def test_the_first_candidate_is_measured_against_absolute_thresholds(home: Path, base: tuple, classified: tuple) -> None:
-    result = evaluated(home, base, classified, "first", beat_random_init=False)
+def test_the_first_candidate_is_measured_against_absolute_thresholds(classified: tuple) -> None:
+    result = evaluated(classified, beat_random_init=False)
     metrics, details = result.manifest.metrics, result.manifest.details
     verify(result.stage.path, result.manifest)
     assert promoted(result.manifest)
@@ -77,8 +76,8 @@ def test_the_first_candidate_is_measured_against_absolute_thresholds(home: Path,
     assert details["examples_sha256"] == file_sha256(examples / "test.jsonl")
 
 
-def test_the_decision_is_a_record_for_machines_and_for_people(home: Path, base: tuple, classified: tuple) -> None:
-    result = evaluated(home, base, classified, "record", min_above_baseline=0.99)
+def test_the_decision_is_a_record_for_machines_and_for_people(classified: tuple) -> None:
+    result = evaluated(classified, min_above_baseline=0.99)
     assert not promoted(result.manifest)
     record = read_json(result.stage.path / "decision.json")
     assert record["decision"]["decision"] == result.manifest.details["decision"] == "reject"
@@ -91,9 +90,9 @@ def test_the_decision_is_a_record_for_machines_and_for_people(home: Path, base: 
     assert {entry.path for entry in result.manifest.files} == {"decision.json", "decision.md"}
 
 
-def test_a_model_against_itself_is_no_worse_and_no_better(home: Path, base: tuple, classified: tuple) -> None:
+def test_a_model_against_itself_is_no_worse_and_no_better(classified: tuple) -> None:
     same = champion_of(classified[1]["candidate"])
-    result = evaluated(home, base, classified, "itself", same, beat_random_init=False)
+    result = evaluated(classified, same, beat_random_init=False)
     metrics = result.manifest.metrics
     assert metrics["difference"] == metrics["difference_low"] == metrics["difference_high"] == 0.0
     assert metrics["champion_accuracy"] == metrics["candidate_accuracy"]
@@ -101,19 +100,19 @@ def test_a_model_against_itself_is_no_worse_and_no_better(home: Path, base: tupl
     assert (result.manifest.details["champion"], result.manifest.details["champion_digest"]) == (3, same["digest"])
 
 
-def test_a_candidate_that_is_worse_than_the_champion_is_rejected(home: Path, base: tuple, classified: tuple) -> None:
+def test_a_candidate_that_is_worse_than_the_champion_is_rejected(home: Path, classified: tuple) -> None:
     settings, found = classified
     untaught = settings.model_copy(update={"name": "weak", "learning_rate": 1e-9, "epochs": 1})
-    weak = run(finetune_work(RunLayout(home, "run"), base[0], untaught, found["base"], found["examples"]))
+    weak = run(finetune_work(home, untaught, found["base"], found["examples"]))
     swapped = settings, found | {"candidate": weak, "random_init": found["candidate"]}
-    result = evaluated(home, base, swapped, "worse", champion_of(found["candidate"]), min_above_baseline=-1.0)
+    result = evaluated(swapped, champion_of(found["candidate"]), min_above_baseline=-1.0)
     assert not promoted(result.manifest)
     assert [reason[0] for reason in result.manifest.details["reasons"]] == ["✓", "✗", "✗"]
     assert result.manifest.metrics["difference"] < 0 < result.manifest.metrics["champion_accuracy"]
 
 
-def test_answers_are_compared_by_their_loss_with_the_model_before_tuning(home: Path, base: tuple, answered: tuple) -> None:
-    result = evaluated(home, base, answered, "answers", beat_random_init=False)
+def test_answers_are_compared_by_their_loss_with_the_model_before_tuning(answered: tuple) -> None:
+    result = evaluated(answered, beat_random_init=False)
     metrics = result.manifest.metrics
     assert promoted(result.manifest)
     assert metrics["candidate_answer_loss"] < metrics["base_answer_loss"] - 0.1
@@ -127,39 +126,38 @@ def test_answers_are_compared_by_their_loss_with_the_model_before_tuning(home: P
 
 
 @pytest.mark.parametrize("role", ["candidate", "random_init", "examples"])
-def test_what_is_not_what_the_request_means_is_not_measured(home: Path, base: tuple, classified: tuple, role: str) -> None:
+def test_what_is_not_what_the_request_means_is_not_measured(classified: tuple, role: str) -> None:
     settings, found = classified
     changed = Result(found[role].stage, found[role].manifest.model_copy(update={"step": 10**6}))
     with pytest.raises(IntegrityError, match=f"is not the {role} that was asked for; run the pipeline again"):
-        evaluated(home, base, (settings, found | {role: changed}), f"changed-{role}")
-    assert not RunLayout(home, f"changed-{role}").evaluate("class").manifest.exists()
+        evaluated((settings, found | {role: changed}))
+    evaluations = attempt_of(found["candidate"].stage).evaluations
+    asked = {read_request(stage).inputs[role].digest for stage in evaluations}
+    assert asked <= {found[role].manifest.digest}, "nothing was written about it"
 
 
-def test_damaged_weights_are_not_measured(home: Path, base: tuple, classified: tuple) -> None:
+def test_damaged_weights_are_not_measured(classified: tuple) -> None:
     weights = classified[1]["candidate"].stage.export / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     try:
         with pytest.raises(IntegrityError, match=r"export/model.safetensors has SHA-256"):
-            evaluated(home, base, classified, "damaged")
+            evaluated(classified)
     finally:
         weights.write_bytes(content)
 
 
-def test_a_classifier_needs_no_measurement_of_its_base(home: Path, base: tuple, classified: tuple, answered: tuple) -> None:
+def test_a_classifier_needs_no_measurement_of_its_base(classified: tuple, answered: tuple) -> None:
     for made, roles in ((classified, ["candidate", "random_init"]), (answered, ["candidate", "base"])):
-        work = evaluate_work(RunLayout(home, "x"), base[0], *made)
-        request = against(work, champion_of(made[1]["candidate"])).request
+        request = evaluate_work(*made, champion_of(made[1]["candidate"])).request
         folders = model_folders(request)
         assert list(folders) == [*roles, "champion"]
         assert all((folder / "config.json").exists() for folder in folders.values())
 
 
-def test_a_champion_that_does_not_know_a_label_is_wrong_on_its_examples(
-    home: Path, base: tuple, classified: tuple, tmp_path: Path
-) -> None:
+def test_a_champion_that_does_not_know_a_label_is_wrong_on_its_examples(classified: tuple, tmp_path: Path) -> None:
     settings, found = classified
-    request = evaluate_work(RunLayout(home, "x"), base[0], settings, found).request
+    request = evaluate_work(settings, found).request
     export = found["candidate"].stage.export
     manifest = found["examples"].manifest
     examples = read_examples(found["examples"].stage.path, manifest, "test")

@@ -17,7 +17,6 @@ from tasks.data.order.permutation import samples_of_step
 from tasks.data.tokens.digest import MODULUS, samples_digest
 from tasks.record.errors import IntegrityError
 from tasks.record.journal import latest_by_step, read_journal
-from tasks.record.layout import RunLayout
 from tasks.record.manifest import Request, verify
 from tasks.stages.work import Result, examples_work, finetune_work
 from tasks.training.evaluation import classification_batch, instruction_batch
@@ -39,11 +38,10 @@ def base(home: Path) -> tuple[Any, Result, Result]:
     return pretrained_base(home)
 
 
-def finetuned(home: Path, base: tuple, kind: str, name: str = "run", random_init: bool = False, **settings: Any) -> Result:
-    config, _, pretrained = base
-    settings = finetune_config(home, kind, **settings)
+def finetuned(home: Path, base: tuple, kind: str, name: str | None = None, random_init: bool = False) -> Result:
+    settings = finetune_config(home, kind, **({"name": name} if name else {}))
     examples = prepared_result(examples_work(home, settings))
-    return run(finetune_work(RunLayout(home, name), config, settings, pretrained, examples, random_init))
+    return run(finetune_work(home, settings, base[2], examples, random_init))
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +106,7 @@ def test_the_same_request_gives_the_same_weights_and_random_weights_are_others(
     random = finetuned(home, base, "classification", name="again", random_init=True)
     paths = [r.stage.export / "model.safetensors" for r in (classifier, again, random)]
     assert paths[0].read_bytes() == paths[1].read_bytes() != paths[2].read_bytes()
-    assert random.stage.path.name == "03-random-init-class"
+    assert random.stage.path == again.stage.path.with_name("random-init")
     assert random.manifest.details["init"] == "random"
     pretrained = load_file(base[2].stage.export / "model.safetensors")["model.embed_tokens.weight"]
     near, far = (load_file(p)["model.embed_tokens.weight"] for p in paths[1:])
