@@ -45,10 +45,10 @@ def version_lines(version: Registered) -> Iterator[str]:
     for reason in version.reasons:
         yield f"    {reason}"
     if version.promoted_at:
-        yield f"  made champion at {version.promoted_at}, by {version.approved_by}"
+        yield f"  made champion at {when(version.promoted_at)}, by {version.approved_by}"
     for move in version.moves:
         if move.alias != "champion" or move.to_version != version.version:
-            yield f"  {move.time}: {move.alias} from {move.from_version or 'nobody'} to {move.to_version}, by {move.by}"
+            yield f"  {when(move.time)}: {move.alias} from {move.from_version or 'nobody'} to {move.to_version}, by {move.by}"
 
 
 def mlflow_text(version: Registered) -> str:
@@ -58,7 +58,9 @@ def mlflow_text(version: Registered) -> str:
 
 
 def decision_text(version: Registered) -> str:
-    return f"decision: {version.decision}, at {version.decided_at}" if version.decision else "no gate has decided about it"
+    return (
+        f"decision: {version.decision}, at {when(version.decided_at)}" if version.decision else "no gate has decided about it"
+    )
 
 
 def ancestor_lines(one: Ancestor, indent: str) -> Iterator[str]:
@@ -78,7 +80,7 @@ def ancestor_lines(one: Ancestor, indent: str) -> Iterator[str]:
     if one.recipe:
         yield from wrapped(f"recipe: {pairs(one.recipe)}", inner)
     if one.made_at:
-        yield f"{inner}made at {one.made_at}, code {one.commit or 'unknown'}"
+        yield f"{inner}made at {when(one.made_at)}, code {one.commit or 'unknown'}"
     if one.libraries:
         yield from wrapped(
             "with " + ", ".join(f"{name} {version}" for name, version in one.libraries.items() if version), inner
@@ -124,7 +126,12 @@ def shown(value: Any) -> str:
         return "-"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:.4g}"
+
+
+def when(time: str | None) -> str:
+    """`2026-11-27 11:25:24 UTC` for `2026-11-27T11:25:24+00:00`."""
+    return (time or "unknown time").replace("T", " ").replace("+00:00", " UTC")
 
 
 def wrapped(text: str, indent: str) -> list[str]:

@@ -7,14 +7,14 @@ from flows.ancestry import KINDS, STATES, shown
 from tasks.audit.ancestors import Ancestor
 from tasks.audit.ancestry import Ancestry
 
-BOX_WIDTH, BOX_HEIGHT, GAP, LAYER_GAP, MARGIN = 236, 84, 22, 54, 6
+BOX_WIDTH, BOX_HEIGHT, GAP, LAYER_GAP, MARGIN = 236, 88, 22, 54, 6
 CHARACTERS = 29
 """Of a line in a box."""
 SHOWN_FILES = 4
 """Files of one data set that get a box; the rest shares one."""
 SAID_BY_KIND = ("runs", "finetunes", "datasets", "bases", "02-pretrain", "finetune")
 """Folders that tell the kind, which stands above the name."""
-COLUMNS = 6
+COLUMNS = 5
 """Boxes beside each other; what is more in a layer goes below."""
 
 
@@ -50,7 +50,7 @@ def nodes_of(ancestry: Ancestry) -> list[Node]:
         if identity in nodes:
             return
         node = nodes[identity] = Node(identity, one.kind, short_name(one.name), (), one.stated in ("changed", "gone"), one)
-        node.lines = (key_number(one), STATES[one.stated].partition(" by ")[0])
+        node.lines = (key_number(one), ("" if node.broken else "✓ ") + STATES[one.stated].partition(" by ")[0])
         for file in files_of(one, identity):
             nodes.setdefault(file.identity, file)
             node.parents.append(file.identity)
@@ -66,7 +66,7 @@ def files_of(one: Ancestor, identity: str) -> list[Node]:
     found = []
     for file in one.sources[:SHOWN_FILES]:
         known = file.sha256 or file.version
-        key = f"f-{known[:16]}" if known else f"{identity}-{file.name}"
+        key = f"f-{known}" if known else f"{identity}-{file.name}"
         size = f"{file.size_bytes:,} bytes" if file.size_bytes is not None else "size unknown"
         digest = f"SHA-256 {file.sha256[:12]}" if file.sha256 else (file.version or "")[:CHARACTERS]
         found.append(Node(key, "file", file.name, (size, digest), target=identity))

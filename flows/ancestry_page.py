@@ -6,7 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from flows.ancestry import KINDS, STATES, decision_text, mlflow_text, shown
+from flows.ancestry import KINDS, STATES, decision_text, mlflow_text, shown, when
 from flows.ancestry_graph import Node, graph, nodes_of
 from tasks.audit.ancestors import Ancestor, EvaluationSet, SourceFile
 from tasks.audit.ancestry import Ancestry, Registered
@@ -41,9 +41,10 @@ th, td { border-bottom: 1px solid var(--line); padding: 5px 12px 5px 0; vertical
 td.number, th.number { text-align: right; white-space: nowrap }
 details { margin-top: 10px } summary { cursor: pointer; color: var(--soft); font-size: 13.5px }
 .graph { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px; overflow-x: auto }
-.graph svg { display: block; margin: 0 auto; max-width: none }
+.graph svg { display: block; margin: 0 auto; max-width: 100%; height: auto }
 .graph a { text-decoration: none } .graph a:hover rect.box { stroke-width: 2.5 }
-ul { margin: 6px 0; padding-left: 20px }
+ul { margin: 6px 0; padding: 0; list-style: none } li { padding: 1px 0 }
+.made { color: var(--soft); font-size: 13px; margin-top: 10px }
 @media print { body { background: none } .card { break-inside: avoid } }
 """
 MAX_FILES = 200
@@ -89,28 +90,28 @@ def describe_version(main: Element, version: Registered) -> None:
     chips = SubElement(card, "p")
     for alias in version.aliases:
         add(chips, "span", alias, "chip good")
-    add(chips, "span", version.label, "chip soft")
+    add(chips, "span", f"registered as {version.label}", "soft")
     if version.in_mlflow != "registered":
-        add(card, "p", mlflow_text(version).capitalize() + ".", "bad")
+        add(card, "p", sentence(mlflow_text(version)), "bad")
     figures(card, version.score)
-    add(card, "p", decision_text(version).capitalize() + ".", "good" if version.decision == "promote" else "")
+    add(card, "p", sentence(decision_text(version)), "good" if version.decision == "promote" else "")
     if version.reasons:
         reasons = SubElement(card, "ul")
         for reason in version.reasons:
             add(reasons, "li", reason)
     if version.promoted_at:
-        add(card, "p", f"Made champion at {version.promoted_at}, by {version.approved_by}.")
+        add(card, "p", f"Made champion at {when(version.promoted_at)}, by {version.approved_by}.")
     if version.moves:
-        rows = [[m.time, m.alias, m.from_version, m.to_version, m.by, m.reason] for m in version.moves]
+        rows = [[when(m.time), m.alias, m.from_version, m.to_version, m.by, m.reason] for m in version.moves]
         folded(card, "Moves of its aliases", ["when", "alias", "from version", "to version", "by", "why"], rows)
-    add(add(card, "p", "Digest of its manifest: ", "soft"), "code", version.digest)
+    add(add(card, "p", "Digest of its manifest: ", "made"), "code", version.digest)
 
 
 def describe(main: Element, node: Node, one: Ancestor) -> None:
     card = add(main, "section", "", "card", id=node.identity, style=f"border-left-color: var(--{one.kind})")
     add(card, "p", KINDS[one.kind], "soft")
     add(card, "h3", one.name)
-    add(card, "p", STATES[one.stated].capitalize() + ".", "good" if one.stated == "verified" else "bad")
+    add(card, "p", sentence(STATES[one.stated]), "good" if one.stated == "verified" else "bad")
     if one.said:
         add(card, "p", one.said, "bad")
     if one.taken_from:
@@ -131,11 +132,15 @@ def describe(main: Element, node: Node, one: Ancestor) -> None:
     if one.libraries:
         rows = [[name, version or "not installed"] for name, version in one.libraries.items()]
         folded(card, "Libraries", ["library", "version"], rows)
-    made = add(card, "p", "", "soft")
-    made.text = f"Made at {one.made_at}, code " if one.made_at else "Digest "
+    made = add(card, "p", "", "made")
+    made.text = f"Made at {when(one.made_at)}, code " if one.made_at else "Digest "
     if one.made_at:
         add(made, "code", one.commit or "unknown").tail = ", digest "
     add(made, "code", one.digest)
+
+
+def sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def figures(card: Element, numbers: dict[str, float | int | None]) -> None:

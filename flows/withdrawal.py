@@ -7,12 +7,12 @@ from flows.deployed import deployed
 from flows.lineage import KINDS, headline
 from flows.report import own_command
 from tasks.audit.lineage import Lineage
-from tasks.audit.withdrawal import CHAMPION, Redo, Withdrawal, hindrance
+from tasks.audit.withdrawal import CHAMPION, Redo, Withdrawal, hindrance, only_it_is_missing
 from tasks.config.finetuning import FinetuneFile
 from tasks.config.presets import parsed
 from tasks.data.inputs.sources import located
 from tasks.record.errors import PretuneError
-from tasks.record.files import Record, read_json
+from tasks.record.files import Record, read_json, write_json
 from tasks.record.layout import FinetuneLayout, home
 from tasks.record.outcomes import read_outcomes
 from tasks.stages.work import examples_work
@@ -58,6 +58,8 @@ def how_text(redo: Redo) -> str:
         return "again: its fine-tune makes them anew, once the file is gone from where they are read"
     if redo.kind == "base":
         return "again: set another base in the file of the fine-tune"
+    if redo.kind == "prepare":
+        return "again: by the pre-training that is given it, once the file is gone from where it is read"
     if redo.how:
         return f"again, once the file is gone from where it is read: {own_command()} {redo.how}"
     return "again: no preset gives its settings any more; they are in the config.json of its run"
@@ -74,19 +76,30 @@ def retrained(name: str, lineage: Lineage) -> Retrained:
         return Retrained(name=name, started=False, said="its settings were not kept; refresh it by its file")
     if reason := hindrance(home(), settings, lineage):
         return Retrained(name=name, started=False, said=reason)
+    kept = FinetuneLayout(home(), name).settings
+    before = read_json(kept) if kept.is_file() else None
     try:
-        refresh_now(settings)
+        refresh_now(settings.model_copy(update=allowed(settings, lineage)))
     except PretuneError as error:
         return Retrained(name=name, started=True, said=f"ended without a model: {error}")
+    finally:
+        if before is not None:
+            write_json(kept, before)
     outcomes = read_outcomes(FinetuneLayout(home(), name))
     return Retrained(name=name, started=True, said=outcomes[-1].text)
 
 
+def allowed(settings: FinetuneFile, lineage: Lineage) -> dict[str, float]:
+    """What a refresh may do this once: that examples went away is meant, and no reason to wait for more."""
+    fewer = {"max_shrinkage": 1.0} if only_it_is_missing(home(), settings, lineage) else {}
+    return {"min_new_examples": 0} | fewer
+
+
 def settings_of(name: str) -> FinetuneFile | None:
-    """Those that are deployed, else those of its last refresh. That examples went away is no reason to wait for more."""
+    """Those that are deployed, else those of its last refresh."""
     kept = FinetuneLayout(home(), name).settings
     settings = deployed(home()).get(name) or (parsed(FinetuneFile, read_json(kept)) if kept.is_file() else None)
-    return located(settings.model_copy(update={"min_new_examples": 0})) if settings else None
+    return located(settings) if settings else None
 
 
 def refresh_now(settings: FinetuneFile) -> None:

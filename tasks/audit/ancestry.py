@@ -19,6 +19,8 @@ from tasks.record.outcomes import read_outcomes
 from tasks.registry.records import Move, VersionRecord, history, newest_decision
 
 CHAMPION = "champion"
+FIRST = ("accuracy", "macro_f1", "answer_loss", "heldout_loss", "bits_per_byte")
+"""Metrics that a version is judged by, in the order in which they are shown."""
 ASKED = re.compile(r"(?:models:/)?(?P<model>[\w.-]+)(?:@(?P<alias>[\w.-]+)|/(?P<version>[1-9]\d*))?", re.ASCII)
 COMPARED = "against-"
 """How the roles of earlier data sets begin, whose documents were not taken again."""
@@ -142,10 +144,11 @@ def registered(inventory: Inventory, record: VersionRecord, decision: Manifest |
 def score_of(inventory: Inventory, record: VersionRecord, decision: Manifest | None) -> dict[str, float | int | None]:
     if decision is not None:
         own = {key: value for key, value in decision.metrics.items() if key.startswith(("candidate_", "difference"))}
-        return {key.removeprefix("candidate_"): value for key, value in own.items()}
+        found = {key.removeprefix("candidate_"): value for key, value in own.items()}
+        first = {key: found[key] for key in FIRST if key in found}
+        return first | found
     thing = inventory.things.get(record.tags["digest"])
-    names = ("heldout_loss", "bits_per_byte", "accuracy", "answer_loss")
-    return {name: thing.manifest.metrics[name] for name in names if name in thing.manifest.metrics} if thing else {}
+    return {name: thing.manifest.metrics[name] for name in FIRST if name in thing.manifest.metrics} if thing else {}
 
 
 def evaluation_sets(inventory: Inventory, record: VersionRecord, last: Manifest | None) -> Iterator[EvaluationSet]:

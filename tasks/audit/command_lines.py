@@ -6,37 +6,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tasks.config.config import Config
 from tasks.config.presets import load_config, parse_config, preset_names, read_preset
 from tasks.record.errors import ConfigError
 from tasks.record.files import read_json
 from tasks.record.layout import RunLayout, runs_folder
 
 
-def run_again(home: Path, name: str) -> str:
-    """`run PRESET --name NEW --set a.b=v ...`: the shortest that gives the run's configuration, under a name that is free.
+def pretrain_again(home: Path, name: str) -> str:
+    """`run PRESET --name NEW --set a.b=v ...`: the shortest that pre-trains the same again, for the same registered model.
 
-    Empty where there is none: the configuration is gone, or no longer one that this version takes.
+    Under a name that is free, as other data make another run, and without the fine-tunes, which have folders and a history of
+    their own. Empty where there is none: the configuration is gone, or no longer one that this version takes.
     """
     config = RunLayout(home, name).config
     if not config.is_file():
         return ""
     try:
         wanted = parse_config(read_json(config))
+        model = {"registry": {"model_name": wanted.model_name(name)}}
+        values = compared(parse_config(wanted.model_dump(mode="json") | {"finetune": []} | model))
     except (ConfigError, ValueError):
         return ""
-    values = wanted.model_dump(mode="json")
     found = []
     for preset in preset_names():
-        own = parse_config(read_preset(preset)).model_dump(mode="json")
-        assignments = list(differences(own, values))
+        assignments = list(differences(compared(parse_config(read_preset(preset))), values))
         try:
-            same = load_config([preset], assignments) == wanted
+            same = compared(load_config([preset], assignments)) == values
         except ConfigError:
             continue
         if same:
             found.append([preset, "--name", free_name(home, name), *(word for one in assignments for word in ("--set", one))])
     shortest = min(found, key=lambda words: (len(words), words), default=[])
     return " ".join(shlex.quote(word) for word in ["run", *shortest]) if shortest else ""
+
+
+def compared(config: Config) -> dict[str, Any]:
+    """All that decides anything."""
+    return config.model_dump(mode="json", exclude={"description"})
 
 
 def free_name(home: Path, name: str) -> str:

@@ -205,7 +205,8 @@ class Search:
                 if role in (*DATA_ROLES, "base") and entry.digest not in known and not training.takes_only_shape_of(role):
                     name = relative(training.stage.path, self.home)
                     yield (
-                        f"the {role} of {name} is gone (digest {entry.digest[:12]}), so nobody knows whether {name} contains it"
+                        f"what {name} was given as {role} is gone (digest {entry.digest[:12]}), so nobody knows whether it "
+                        "contains this"
                     )
 
     def uses(self, datasets: list[Dataset], places: Callable[[Dataset], list[Found]]) -> Iterator[DatasetUse]:

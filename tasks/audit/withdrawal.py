@@ -4,16 +4,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.audit.command_lines import run_again
+from tasks.audit.command_lines import pretrain_again
 from tasks.audit.inventory import Inventory, relative
 from tasks.audit.lineage import MEASURED, TRAINED, Asked, DatasetUse, Lineage, StageUse, VersionUse
 from tasks.audit.lineage_search import base_files, document_places
 from tasks.config.finetuning import FinetuneFile
 from tasks.data.inputs.files import input_files
-from tasks.data.inputs.sources import cached_sha256, sample_file
-from tasks.record.errors import PretuneError
-from tasks.record.files import Record
-from tasks.record.layout import StageLayout, finetunes_folder, runs_folder
+from tasks.data.inputs.sources import SOURCES_FILE, cached_sha256, sample_file
+from tasks.record.errors import DataError, PretuneError
+from tasks.record.files import Record, read_json
+from tasks.record.layout import StageLayout, datasets_folder, finetunes_folder, runs_folder
 from tasks.registry.find_base import find_base
 from tasks.stages.work import Result, examples_work
 
@@ -33,7 +33,7 @@ class Redo(Record):
     versions: tuple[VersionUse, ...] = ()
     done: bool = True
     """Whether one of the folders has come to its end; what has not is still at work on it, or can be continued."""
-    how: str
+    how: str = ""
     """The words of the command that makes it again; empty where there is none."""
 
 
@@ -73,7 +73,7 @@ def withdrawal(home: Path, lineage: Lineage) -> Withdrawal:
     for data in (*lineage.datasets, *lineage.bases):
         for stage in data.stages:
             visit(stage, 1, f"trained on {data.dataset}" if stage.use == TRAINED else f"starts from {data.dataset}")
-    steps = [*(redo_data(home, data) for data in (*lineage.datasets, *lineage.bases)), *redo_stages(home, uses, why, levels)]
+    steps = [*(redo_data(data) for data in (*lineage.datasets, *lineage.bases)), *redo_stages(home, uses, why, levels)]
     return Withdrawal(
         asked=lineage.asked,
         given=lineage.given,
@@ -84,16 +84,13 @@ def withdrawal(home: Path, lineage: Lineage) -> Withdrawal:
     )
 
 
-def redo_data(home: Path, data: DatasetUse) -> Redo:
+def redo_data(data: DatasetUse) -> Redo:
     folder = f"{'bases' if data.kind == 'base' else 'datasets'}/{data.dataset}"
-    runs = [name for stage in data.stages if (name := run_of(home, stage.stage))] if data.kind == "prepare" else []
-    again = run_again(home, runs[0]) if runs else ""
     return Redo(
         kind=data.kind,
         name=folder,
         folders=(folder,),
         why=tuple(f"holds it as {place}" for place in data.places) or ("it is what was withdrawn",),
-        how=again.replace("run ", "prepare ", 1),
     )
 
 
@@ -115,7 +112,7 @@ def redo_stages(home: Path, uses: dict[str, StageUse], why: dict[str, list[str]]
             why=tuple(dict.fromkeys(reason for one in found for reason in why[one.stage])),
             versions=tuple(dict.fromkeys(version for one in found for version in one.versions)),
             done=any(one.done for one in found),
-            how=run_again(home, run) if run else "",
+            how=pretrain_again(home, run) if run else "",
         )
 
 
@@ -149,12 +146,7 @@ def still_in_examples(home: Path, settings: FinetuneFile, lineage: Lineage) -> s
             return f"{place} still gives {work.stage.path.name}; remove there what may not be used, then ask again"
         return ""
     if lineage.asked == "source":
-        given = [path for path in (examples.path, getattr(examples, "test_path", None)) if path]
-        found = [file for path in given for file in input_files(examples.source, path)]
-        if any(file.version is not None for file in found):
-            return f"{place} is not of this machine, so nobody knows whether the file is still there"
-        files = [Path(file.location) for file in found] or [sample_file()]
-        still = [p for p, sha256 in zip(files, cached_sha256(home, files), strict=True) if sha256 == lineage.digest]
+        still = [path for path, sha256 in files_read(home, settings) if sha256 == lineage.digest]
         return f"{still[0]} is still there, in {place}; remove it, then ask again" if still else ""
     from tasks.data.example_preparation import prepare_examples
 
@@ -163,6 +155,31 @@ def still_in_examples(home: Path, settings: FinetuneFile, lineage: Lineage) -> s
         text = None if lineage.digest else Path(lineage.given).expanduser().read_text(encoding="utf-8")
         places = document_places(StageLayout(Path(folder)), manifest, work.request, text, lineage.digest or "")
     return f"{place} still has the document; remove it there, then ask again" if places else ""
+
+
+def only_it_is_missing(home: Path, settings: FinetuneFile, lineage: Lineage) -> bool:
+    """Whether every other file that the examples were made from is still read, so that what they lost is what was withdrawn."""
+    if lineage.asked != "source":
+        return False
+    now = {sha256 for _, sha256 in files_read(home, settings)}
+    for data in lineage.datasets:
+        listing = datasets_folder(home) / data.dataset / SOURCES_FILE
+        if data.kind == "examples" and data.dataset.rpartition("-")[0] == settings.name:
+            before = {file["sha256"] for one in read_json(listing) for file in one["files"]} if listing.exists() else {None}
+            if not before - {lineage.digest} <= now:
+                return False
+    return True
+
+
+def files_read(home: Path, settings: FinetuneFile) -> list[tuple[Path, str]]:
+    """The files of this machine that the examples are read from now, with their SHA-256; raises DataError for others."""
+    examples = settings.examples
+    given = [path for path in (examples.path, getattr(examples, "test_path", None)) if path]
+    found = [file for path in given for file in input_files(examples.source, path)]
+    if any(file.version is not None for file in found):
+        raise DataError(f"examples.path={examples.path!r} is not of this machine, so nobody knows whether the file is in it")
+    files = [Path(file.location) for file in found] or [sample_file()]
+    return list(zip(files, cached_sha256(home, files), strict=True))
 
 
 def still_in_base(home: Path, settings: FinetuneFile, lineage: Lineage) -> str:
