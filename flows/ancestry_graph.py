@@ -97,7 +97,7 @@ def key_number(one: Ancestor) -> str:
 
 
 def layers_of(nodes: list[Node]) -> list[list[Node]]:
-    """By the longest way from the version; within a layer below those that they belong to; files all in the last ones."""
+    """By the longest way from the version; within a layer near what was made of them."""
     level = dict.fromkeys((node.identity for node in nodes), 0)
     known = {node.identity: node for node in nodes}
     pending = ["version"]
@@ -107,10 +107,9 @@ def layers_of(nodes: list[Node]) -> list[list[Node]]:
             if level[parent] < level[node.identity] + 1:
                 level[parent] = level[node.identity] + 1
                 pending.append(parent)
-    last = max((level[node.identity] for node in nodes if node.kind != "file"), default=0) + 1
     grouped: dict[int, list[Node]] = {}
     for node in nodes:
-        grouped.setdefault(last if node.kind == "file" else level[node.identity], []).append(node)
+        grouped.setdefault(level[node.identity], []).append(node)
     layers: list[list[Node]] = []
     place: dict[str, float] = {}
     for _, layer in sorted(grouped.items()):
