@@ -150,13 +150,22 @@ def add_model_words(words: Words) -> None:
     """What has been made: which model is in use, where it comes from, whether it is intact, what it says."""
     add_registry_words(words)
 
-    lineage = words.add_parser("lineage", help="which data sets, checkpoints and served models contain this file or document")
-    what = lineage.add_mutually_exclusive_group(required=True)
+    lineage = words.add_parser("lineage", help="what a model was made from; or which models contain a file or document")
+    what = lineage.add_mutually_exclusive_group()
+    what.add_argument(
+        "model", nargs="?", metavar="MODEL", help="a version: MODEL@ALIAS, MODEL/VERSION, or MODEL, which means its champion"
+    )
     what.add_argument("--source", metavar="FILE", help="a file that data sets were made from, or its SHA-256")
     what.add_argument(
         "--document", metavar="FILE", help="a file with the text of one document, or the SHA-256 of its cleaned text"
     )
     what.add_argument("--dataset", metavar="NAME", help="a data set: its folder's name, or the name before the digest")
+    lineage.add_argument(
+        "--withdrawn", nargs="?", const=True, metavar="FILE",
+        help="what must be made again where this file, or that of --source, --document or --dataset, may not be used any more",
+    )  # fmt: skip
+    lineage.add_argument("--retrain", action="store_true", help="with --withdrawn: refresh the fine-tunes that can do without")
+    lineage.add_argument("--html", metavar="FILE", help="of a model: write a page with its graph and tables")
     lineage.add_argument("--json", action="store_true", help="print it as JSON; `datasets` is empty where nothing contains it")
 
     verify = words.add_parser("verify", help="prove which samples a run's trainings consumed, and that its files are intact")

@@ -232,20 +232,11 @@ def stop(asked: argparse.Namespace) -> int:
 
 
 def lineage(asked: argparse.Namespace) -> int:
-    """Exit code 0 also where nothing is found: 1 would look like an answer to a script when the command broke."""
-    from flows.lineage import text_lineage
+    from flows.lineage import lineage
     from flows.registry import quiet_mlflow
-    from tasks.audit.lineage import lineage_of_dataset, lineage_of_document, lineage_of_source
 
     with quiet_mlflow():
-        if asked.source is not None:
-            found = lineage_of_source(home(), asked.source)
-        elif asked.document is not None:
-            found = lineage_of_document(home(), asked.document)
-        else:
-            found = lineage_of_dataset(home(), asked.dataset)
-    print(found.model_dump_json(indent=1) if asked.json else text_lineage(found))
-    return 0
+        return lineage(asked)
 
 
 def plan(asked: argparse.Namespace) -> int:

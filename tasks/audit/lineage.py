@@ -1,25 +1,27 @@
 """Backwards from a file or a document: which data sets hold it, what was trained on them, and which aliases that holds now.
 
 Requests and manifests are the evidence: a stage was given a data set if its request names the digest of the data set's
-manifest. What a data set was only compared with (earlier data sets, evaluation sets) is not in it. A run whose folder was
-removed is not found.
+manifest. What a data set was only compared with (earlier data sets, evaluation sets) is not in it. Of a run whose folder was
+removed, what was registered is found; where the folder of a data set was removed, it is said that nobody knows.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from tasks.audit.lineage_search import Found, document_places, source_places
-from tasks.record.errors import ConfigError, DataError, IntegrityError, TrackingError
+from tasks.audit.inventory import DATA_KINDS, MODEL_KINDS, Inventory, Kept, relative
+from tasks.audit.lineage_search import Found, base_places, document_places, source_places
+from tasks.record.errors import ConfigError, DataError, IntegrityError
 from tasks.record.files import Record, file_sha256
-from tasks.record.layout import StageLayout, begun_stages, datasets_folder
-from tasks.record.manifest import Manifest, Request, read_request
+from tasks.record.layout import StageLayout, datasets_folder
+from tasks.record.manifest import Manifest, Request
 from tasks.registry.store import read_registration
 
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 DATA_ROLES = ("dataset", "examples")
-MODEL_KINDS = ("pretrain", "finetune")
+Asked = Literal["source", "document", "dataset"]
 TRAINED, MEASURED, STARTED = "trained on it", "measured on it", "starts from it"
 
 
@@ -42,6 +44,8 @@ class StageUse(Record):
     use: str
     """Whether its weights were trained on the data, were only measured on them, or started from weights that were."""
     done: bool
+    gone: bool = False
+    """Whether its folder is gone, so that it is only known from what was registered."""
     step: int | None
     tokens_seen: int | None
     digest: str | None
@@ -68,13 +72,17 @@ class DatasetUse(Record):
 class Lineage(Record):
     """The answer; `datasets` is empty where nothing holds what was asked for."""
 
-    asked: str
+    asked: Asked
     """`source`, `document` or `dataset`."""
     given: str
     digest: str | None
     num_datasets: int
     """Finished data sets that were looked at."""
     datasets: tuple[DatasetUse, ...]
+    num_bases: int = 0
+    """Bases that were taken in, and looked at."""
+    bases: tuple[DatasetUse, ...] = ()
+    """Those that were made from the file that was asked for."""
     notes: tuple[str, ...]
     """What could not be looked at, so that the answer may lack something."""
 
@@ -88,24 +96,19 @@ class Dataset:
     request: Request
 
 
-@dataclass(frozen=True)
-class Training:
-    """A stage that makes a model, finished or not."""
-
-    stage: StageLayout
-    request: Request
-    manifest: Manifest | None
-    made: frozenset[str]
-    """Digests of the models that others can start from: its own and those of its milestones."""
-
-
 def lineage_of_source(home: Path, given: str) -> Lineage:
     """Where a file that data sets were made from went; `given` is the file or its SHA-256.
 
     Raises DataError if it is neither.
     """
     digest = given.lower() if is_digest(given) else file_sha256(readable(given, "--source"))
-    return Search(home).answer("source", given, digest, lambda dataset: source_places(dataset.stage, dataset.manifest, digest))
+
+    def places(dataset: Dataset) -> list[Found]:
+        if dataset.manifest.kind == "base":
+            return base_places(dataset.request, digest)
+        return source_places(dataset.stage, dataset.manifest, digest)
+
+    return Search(home).answer("source", given, digest, places)
 
 
 def lineage_of_document(home: Path, given: str) -> Lineage:
@@ -171,55 +174,61 @@ class Search:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.notes: list[str] = []
-        self.datasets = list(self._datasets())
-        self.trainings = list(self._trainings())
-        self._holders: dict[str, dict[int, tuple[str, ...]]] = {}
+        self.inventory = Inventory(home)
+        self.notes = self.inventory.notes
+        made = [(kept.stage, kept.manifest, kept.request) for kept in self.inventory.kept if kept.manifest is not None]
+        self.datasets = [Dataset(*one) for one in made if one[2].kind in DATA_KINDS]
+        self.bases = [Dataset(*one) for one in made if one[2].kind == "base"]
+        self.trainings = [kept for kept in self.inventory.kept if kept.request.kind in MODEL_KINDS]
+        self.trainings += self.inventory.only_registered()
 
-    def _datasets(self) -> Iterator[Dataset]:
-        for path in sorted(datasets_folder(self.home).glob("*/manifest.json")):
-            stage = StageLayout(path.parent)
-            try:
-                yield Dataset(stage, Manifest.read(path), read_request(stage))
-            except IntegrityError as error:
-                self.notes.append(str(error))
+    def answer(self, asked: Asked, given: str, digest: str | None, places: Callable[[Dataset], list[Found]]) -> Lineage:
+        """The data sets, and for a file the bases, in which `places` finds something, and what became of them."""
+        if asked != "dataset":
+            self.notes += self.unknown_inputs()
+        return Lineage(
+            asked=asked,
+            given=given,
+            digest=digest,
+            num_datasets=len(self.datasets),
+            datasets=tuple(self.uses(self.datasets, places)),
+            num_bases=len(self.bases),
+            bases=tuple(self.uses(self.bases, places)) if asked == "source" else (),
+            notes=tuple(dict.fromkeys(self.notes)),
+        )
 
-    def _trainings(self) -> Iterator[Training]:
-        for stage in begun_stages(self.home):
-            try:
-                request = read_request(stage)
-                if request.kind in MODEL_KINDS:
-                    manifest = Manifest.read(stage.manifest) if stage.manifest.exists() else None
-                    made = [Manifest.read(found).digest for found in stage.milestones.glob("step_*/manifest.json")]
-                    yield Training(stage, request, manifest, frozenset([*made, *([manifest.digest] if manifest else [])]))
-            except IntegrityError as error:
-                self.notes.append(str(error))
+    def unknown_inputs(self) -> Iterator[str]:
+        """Trainings of which nobody can say what was in them."""
+        known = {one.manifest.digest for one in (*self.datasets, *self.bases)}.union(*(t.made for t in self.trainings))
+        for training in self.trainings:
+            for role, entry in training.request.inputs.items():
+                if role in (*DATA_ROLES, "base") and entry.digest not in known and not training.takes_only_shape_of(role):
+                    name = relative(training.stage.path, self.home)
+                    yield (
+                        f"what {name} was given as {role} is gone (digest {entry.digest[:12]}), so nobody knows whether it "
+                        "contains this"
+                    )
 
-    def answer(self, asked: str, given: str, digest: str | None, places: Callable[[Dataset], list[Found]]) -> Lineage:
-        """The data sets in which `places` finds something, and what became of them."""
-        uses = []
-        for dataset in self.datasets:
+    def uses(self, datasets: list[Dataset], places: Callable[[Dataset], list[Found]]) -> Iterator[DatasetUse]:
+        for dataset in datasets:
             try:
                 found = places(dataset)
             except IntegrityError as error:
                 self.notes.append(str(error))
                 continue
             if found:
-                uses.append(self.dataset_use(dataset, found))
-        return Lineage(
-            asked=asked,
-            given=given,
-            digest=digest,
-            num_datasets=len(self.datasets),
-            datasets=tuple(uses),
-            notes=tuple(dict.fromkeys(self.notes)),
-        )
+                yield self.dataset_use(dataset, found)
 
     def dataset_use(self, dataset: Dataset, found: list[Found]) -> DatasetUse:
-        splits = tuple(dict.fromkeys(one.split for one in found))
+        splits = tuple(dict.fromkeys(one.split for one in found if one.split))
         digest = dataset.manifest.digest
-        use = TRAINED if "train" in splits else MEASURED
-        given = [t for t in self.trainings if any(e.digest == digest for r, e in t.request.inputs.items() if r in DATA_ROLES)]
+        if dataset.manifest.kind == "base":
+            use, given = STARTED, [t for t in self.trainings if starts_from(t, frozenset([digest]))]
+        else:
+            use = TRAINED if "train" in splits else MEASURED
+            given = [
+                t for t in self.trainings if any(e.digest == digest for r, e in t.request.inputs.items() if r in DATA_ROLES)
+            ]
         return DatasetUse(
             dataset=dataset.stage.path.name,
             kind=dataset.manifest.kind,
@@ -229,62 +238,48 @@ class Search:
             stages=tuple(self.stage_use(training, use) for training in given),
         )
 
-    def stage_use(self, training: Training, use: str) -> StageUse:
+    def stage_use(self, training: Kept, use: str) -> StageUse:
         """With everything that started from its weights, unless these never saw the data."""
         stage, manifest = training.stage, training.manifest
-        later = [t for t in self.trainings if starts_from(t, training)] if use != MEASURED else []
+        later = [t for t in self.trainings if starts_from(t, training.made)] if use != MEASURED else []
         return StageUse(
-            stage=stage.path.relative_to(self.home).as_posix(),
+            stage=relative(stage.path, self.home),
             kind=training.request.kind,
             use=use,
-            done=manifest is not None,
+            done=manifest is not None or training.only_registered,
+            gone=training.only_registered,
             step=manifest.step if manifest else None,
             tokens_seen=manifest.tokens_seen if manifest else None,
             digest=manifest.digest if manifest else None,
             checkpoints=names(stage.checkpoints.glob("step_*/manifest.json")),
-            milestones=names(stage.milestones.glob("step_*/manifest.json")),
+            milestones=tuple(folder.name for folder in training.milestones),
             exported=stage.export.is_dir(),
-            versions=tuple(self.versions(stage)),
+            versions=tuple(self.versions(training)),
             stages=tuple(self.stage_use(one, STARTED) for one in later),
         )
 
-    def versions(self, stage: StageLayout) -> Iterator[VersionUse]:
+    def versions(self, training: Kept) -> Iterator[VersionUse]:
+        """Those that were registered from its folder, and those of the very same model that another folder gave."""
+        stage = training.stage
         known = read_registration(self.home, stage)
         if known is None and stage.registration.exists():
             self.notes.append(
                 f"{stage.registration} is of another MLflow than the one here, or of one that is gone: versions of this stage "
                 "are not shown; set MLFLOW_TRACKING_URI to it"
             )
-        for model, labels in (known.versions if known else {}).items():
-            for label, version in sorted(labels.items(), key=lambda item: item[1]):
-                aliases = self.holders(model).get(version, ())
-                yield VersionUse(model=model, version=version, label=label, aliases=aliases)
-
-    def holders(self, model: str) -> dict[int, tuple[str, ...]]:
-        """Version to aliases as MLflow has them, or, where it does not answer, as the local record of their moves does."""
-        if model not in self._holders:
-            from tasks.registry.versions import versions
-
-            try:
-                self._holders[model] = {version.version: version.aliases for version in versions(self.home, model)}
-            except TrackingError as error:
-                self.notes.append(f"aliases are those of the local record of their moves, because {error}")
-                self._holders[model] = holders_of_record(self.home, model)
-        return self._holders[model]
+        found = {(m, v): label for m, labels in (known.versions if known else {}).items() for label, v in labels.items()}
+        for record in self.inventory.records:
+            if record.version is not None and record.tags.get("digest") in training.made:
+                found.setdefault((record.model, record.version), record.label)
+        for model, version in sorted(found):
+            aliases = self.inventory.holders(model).get(version, ())
+            yield VersionUse(model=model, version=version, label=found[model, version], aliases=aliases)
 
 
-def holders_of_record(home: Path, model: str) -> dict[int, tuple[str, ...]]:
-    """What all moves of the model's aliases, one after the other, come to."""
-    from tasks.registry.records import history, recorded_holders
-
-    held = recorded_holders(history(home, model))
-    return {version: tuple(sorted(a for a, v in held.items() if v == version)) for version in held.values()}
-
-
-def starts_from(later: Training, earlier: Training) -> bool:
-    """Whether its weights began as those of the other; from random weights it only takes over their shape."""
+def starts_from(later: Kept, made: frozenset[str]) -> bool:
+    """Whether its weights began as those of one of these digests; from random weights it only takes over their shape."""
     base = later.request.inputs.get("base")
-    return base is not None and base.digest in earlier.made and later.request.identity.get("init") != "random"
+    return base is not None and base.digest in made and not later.takes_only_shape_of("base")
 
 
 def names(manifests: Iterable[Path]) -> tuple[str, ...]:

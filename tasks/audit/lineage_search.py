@@ -5,13 +5,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tasks.data.inputs.sources import SOURCES_FILE
 from tasks.record.errors import IntegrityError
 from tasks.record.files import read_json
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Manifest, Request
 
-SOURCES_FILE = "sources.json"
 CHUNK_DOCUMENTS = 1 << 20
 """Documents whose digests are compared at once: 16 MiB of the file."""
 
@@ -33,8 +34,8 @@ def source_places(stage: StageLayout, manifest: Manifest, digest: str) -> list[F
         return [Found(split, stage.path.name) for split in splits_of(manifest) if made_from(stage, manifest, digest)]
     try:
         sources = read_json(listing)
-        kept = {source["name"] for source in manifest.details["sources"] if source["documents"]}
-        files = [(one["name"], file) for one in sources if one["name"] in kept for file in one["files"]]
+        unused = {source["name"] for source in manifest.details.get("sources", ()) if not source["documents"]}
+        files = [(one["name"], file) for one in sources if one["name"] not in unused for file in one["files"]]
         names = [f"{source}: {file['name']}" for source, file in files if file.get("sha256") == digest]
         remote = sum(file.get("sha256") is None for _, file in files)
     except (ValueError, KeyError, TypeError) as error:
@@ -47,11 +48,30 @@ def source_places(stage: StageLayout, manifest: Manifest, digest: str) -> list[F
     return [Found(split, name) for name in names for split in splits_of(manifest)]
 
 
+def base_places(request: Request, digest: str) -> list[Found]:
+    """The files of that SHA-256 that a base was taken in from; a base has no splits."""
+    return [Found("", name) for name, sha256 in base_files(request) if sha256 == digest]
+
+
+def base_files(request: Request) -> Iterator[tuple[str, str]]:
+    """Name and SHA-256 of every file that a base was taken in from, as far as they are known."""
+    source = request.identity.get("source", {})
+    yield from source.get("files", {}).items() if isinstance(source.get("files"), dict) else ()
+    if "sha256" in source:
+        yield Path(request.execution.get("path") or "file").name, source["sha256"]
+
+
 def made_from(stage: StageLayout, manifest: Manifest, digest: str) -> bool:
     """Whether a data set without a list of files was made from this one."""
     source = manifest.details.get("source", {})
     if "sample" in source:
-        return source["sha256"] == digest
+        return bool(source["sha256"] == digest)
+    if "test" in source and only_file(stage, source["test"], digest):
+        return True
+    return only_file(stage, source, digest)
+
+
+def only_file(stage: StageLayout, source: dict[str, Any], digest: str) -> bool:
     if (number := source.get("files", 1)) > 1:
         raise IntegrityError(
             f"{stage.path.name} was made from {number:,} files of which only one digest over all was kept, so nobody knows "

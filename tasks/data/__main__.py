@@ -11,14 +11,15 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from tasks.data.example_preparation import examples_settings, prepare_examples
-from tasks.data.inputs.sources import examples_identity
+from tasks.data.inputs.sources import SOURCES_FILE, examples_identity, files_listing
 from tasks.data.steps import Preparation, do_part
 from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE
 from tasks.record.errors import DataError, DiskFullError, PretuneError, StoppedError
 from tasks.record.failures import leave_error
-from tasks.record.files import fsync_folder
+from tasks.record.files import file_entries, fsync_folder, write_json
 from tasks.record.journal import Journal, read_journal
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Manifest, Request, read_request, write_manifest
@@ -113,6 +114,7 @@ def write_examples(stage: StageLayout, request: Request, report: "Reporter") -> 
                 f"the files of {files or 'the sample'} were changed while they were read; run the "
                 "same command again when nothing writes to them"
             )
+        manifest = with_sources(manifest, folder, files_listing(stage.path.parent.parent, examples_settings(request)))
     except BaseException:
         remove_payload(stage)
         raise
@@ -123,6 +125,12 @@ def write_examples(stage: StageLayout, request: Request, report: "Reporter") -> 
     folder.rmdir()
     fsync_folder(stage.path)
     return write_manifest(stage.path, manifest)
+
+
+def with_sources(manifest: Manifest, folder: Path, files: list[dict[str, Any]]) -> Manifest:
+    """The manifest with a list of the files that the examples were read from, by which they are found again."""
+    write_json(folder / SOURCES_FILE, [{"name": "examples", "files": files}])
+    return manifest.model_copy(update={"files": manifest.files + file_entries(folder, [folder / SOURCES_FILE])})
 
 
 class Reporter:

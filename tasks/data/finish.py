@@ -14,7 +14,7 @@ from tasks.data.card.card import CARD_FILE, CARD_PLOT, dataset_card
 from tasks.data.card.plot import draw_card
 from tasks.data.documents.cleaning import MAX_EXAMPLES, Counts
 from tasks.data.extract import QUARANTINE_FILE, TOUCHED_FILE
-from tasks.data.inputs.sources import files_listing
+from tasks.data.inputs.sources import SOURCES_FILE, files_listing
 from tasks.data.inputs.text import text_identity
 from tasks.data.steps import Preparation, disk_full_explained
 from tasks.data.tokens.shard_writer import token_dtype
@@ -27,7 +27,6 @@ from tasks.record.parts import Part, WorkLayout
 SPLITS = ("train", "heldout")
 SUFFIXES = (".bin", ".documents.npy", ".digests.npy")
 """Of a shard: its tokens, where its documents start, and the first 16 bytes of the SHA-256 of each document's text."""
-SOURCES_FILE = "sources.json"
 TOKENIZER_FOLDER = "tokenizer"
 TOKENIZER_PART, DUPLICATES_PART = Part("tokenizer", 0), Part("deduplicate", 0)
 

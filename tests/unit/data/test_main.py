@@ -13,10 +13,10 @@ from tasks.data import deduplicate
 from tasks.data.__main__ import PartReporter, StepReporter, main
 from tasks.data.finish import SUFFIXES
 from tasks.record.errors import StoppedError
-from tasks.record.files import read_json
+from tasks.record.files import file_sha256, read_json
 from tasks.record.journal import read_journal
 from tasks.record.layout import REPOSITORY, StageLayout
-from tasks.record.manifest import Manifest
+from tasks.record.manifest import Manifest, verify
 from tasks.record.parts import SHARES, STEPS, Part, WorkLayout
 from tasks.record.progress import ProgressReader
 from tests.kit.preparations import manifest_of, sentences
@@ -250,3 +250,19 @@ def test_preparing_imports_neither_torch_nor_what_it_does_not_need(stage):
         [sys.executable, "-c", code, str(stage.path)], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_examples_list_the_files_that_they_were_made_from(examples, jsonl, tmp_path):
+    """By which a file is found again, also where there are several."""
+    rows = [{"text": f"a text with the number {n} in it", "label": "ab"[n % 2]} for n in range(200)]
+    (tmp_path / "rows").mkdir()
+    files = [jsonl(rows[:100], "rows/first.jsonl"), jsonl(rows[100:], "rows/second.jsonl")]
+    code, stage = examples("classification", source="jsonl", path=str(tmp_path / "rows"))
+    assert code == 0
+    (source,) = read_json(stage.path / "sources.json")
+    assert source == {
+        "name": "examples",
+        "files": [{"name": one.name, "size_bytes": one.stat().st_size, "sha256": file_sha256(one)} for one in files],
+    }
+    verify(stage.path, Manifest.read(stage.manifest))
+    assert "sources.json" in {entry.path for entry in Manifest.read(stage.manifest).files}

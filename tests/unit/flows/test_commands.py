@@ -10,9 +10,9 @@ from tasks.data.__main__ import main as prepare_data
 from tasks.data.inputs.sources import located
 from tasks.record.files import file_entries, write_json
 from tasks.record.layout import RunLayout
-from tasks.record.manifest import Input, Manifest, write_manifest
+from tasks.record.manifest import Manifest, write_manifest
 from tasks.stages.work import examples_work, prepare_work
-from tests.kit.datasets import finetuning, pretraining, written_dataset
+from tests.kit.datasets import finetuning, pretraining, written_dataset, written_examples
 from tests.kit.finished_runs import finish_pretraining, finish_refresh, tiny_values, tuned, write_inputs
 from tests.kit.hub import hub_in_place
 from tests.kit.registered_stages import finished_training
@@ -218,7 +218,9 @@ def traced(home, tmp_path):
     file = tmp_path / "zoo.txt"
     file.write_text("the zoo")
     base = pretraining(home, "run", written_dataset(home, "animals", ["The cat sat."], ["An owl."], {"zoo": file}))
-    finetuning(home, "run", finished_training(base).as_input(base.path), Input(path="elsewhere", digest="0" * 64))
+    (tmp_path / "pages.jsonl").write_text("other")
+    examples = written_examples(home, "pages", ["A page."], ["Another page."], tmp_path / "pages.jsonl")
+    finetuning(home, "run", finished_training(base).as_input(base.path), examples)
     return file
 
 
@@ -226,7 +228,7 @@ def test_lineage_is_a_tree_from_the_file_to_the_models(home, traced, capsys):
     assert main(["lineage", "--source", str(traced)]) == 0
 
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith(f"File {traced} (SHA-256 ") and said[0].endswith(") is in 1 of the 1 finished data sets.")
+    assert said[0].startswith(f"File {traced} (SHA-256 ") and said[0].endswith(") is in 1 of the 2 finished data sets.")
     assert said[2].startswith("data set animals-") and "(split train and heldout, digest " in said[2]
     assert said[3:] == [
         "  as zoo: zoo.txt",
@@ -252,7 +254,7 @@ def test_lineage_can_be_read_by_programs(home, traced, tmp_path, capsys):
 
 def test_lineage_of_what_is_nowhere_is_one_sentence_and_no_failure(home, traced, capsys):
     assert main(["lineage", "--source", "0" * 64]) == 0
-    assert capsys.readouterr().out == f"File {'0' * 64} is in none of the 1 finished data sets.\n"
+    assert capsys.readouterr().out == f"File {'0' * 64} is in none of the 2 finished data sets.\n"
 
 
 def test_lineage_refuses_what_is_no_question(home, capsys):
