@@ -60,7 +60,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 $(INSTALLED_TEST): pyproject.toml constraints.txt
-	@$(call install,sample$(comma)ray$(comma)s3$(comma)test,about 2 minutes the first time)
+	@$(call install,gguf$(comma)sample$(comma)ray$(comma)s3$(comma)test,about 2 minutes the first time)
 	@touch $(INSTALLED) $@
 
 comma := ,

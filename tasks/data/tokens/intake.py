@@ -66,6 +66,17 @@ def settle_tokenizer(
     return tokenizer, {"round_trip": result, "chat_template": own}
 
 
+def drop_new_tokens(folder: Path, num_rows: int) -> None:
+    """Take out what transformers adds to a vocabulary from a GGUF file, such as a token for what is unknown."""
+    known = read_json(folder / "tokenizer.json")
+    new = [token["content"] for token in known.get("added_tokens", ()) if token["id"] >= num_rows]
+    if new:
+        kept = [token for token in known["added_tokens"] if token["id"] < num_rows]
+        write_json(folder / "tokenizer.json", known | {"added_tokens": kept})
+        named = read_settings(folder)
+        write_json(folder / CONFIG, {key: value for key, value in named.items() if token_text(value) not in new})
+
+
 def read_settings(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     named = read_json(file) if file.is_file() else {}

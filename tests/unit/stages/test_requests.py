@@ -231,3 +231,13 @@ def test_a_promotion_is_known_by_model_candidate_and_decision() -> None:
     base = promote_request("demo-topic", BASE, EXAMPLES)
     assert promote_request("demo-topic", BASE, Input(path="/e", digest="f" * 64)).digest != base.digest
     assert promote_request("demo-chat", BASE, EXAMPLES).digest != base.digest
+
+
+def test_where_a_base_was_found_is_no_part_of_what_is_made_of_it() -> None:
+    class WithBase(FinetuneConfig):
+        base: str | None = None
+        """As it is written."""
+
+    plain = finetune_request(Config(), FinetuneConfig(), BASE, EXAMPLES, False)
+    for text in (None, "run:demo"):
+        assert finetune_request(Config(), WithBase(base=text), BASE, EXAMPLES, False).digest == plain.digest
