@@ -103,7 +103,10 @@ def mend_round_trip(folder: Path, said: str) -> str:
 def lost(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[str]) -> tuple[str, str] | None:
     """The first text that is not the same after encoding and decoding, and what came back."""
     for text in texts:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        try:
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        except Exception as error:  # noqa: BLE001 - the library raises Exception itself
+            return text, f"nothing: {first_line(error)}"
         back = str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
         if back != text:
             return text, back
