@@ -35,8 +35,8 @@ def test_a_class_that_builds_another_tokenizer_is_replaced_by_the_one_that_takes
     changed(folder, "tokenizer_config.json", tokenizer_class="GemmaTokenizer")
     assert lost(load_given(folder), TEXTS) is not None, "the fault is there"
     assert mend_round_trip(folder, "base='x'") == (
-        "exact with tokenizer_class 'TokenizersBackend'; with 'GemmaTokenizer' 'The quick brown fox' came back as 'nothing: Unk "
-        "token `<unk>` not found in the vocabulary'"
+        "exact with tokenizer_class 'TokenizersBackend'; with 'GemmaTokenizer' 'The quick brown fox' came back as 'nothing: "
+        "Unk token `<unk>` not found in the vocabulary'"
     )
     assert AutoTokenizer.from_pretrained(folder)(TEXTS[1])["input_ids"] == ids
 
@@ -47,8 +47,8 @@ def test_what_cannot_be_mended_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         mend_round_trip(written(tmp_path / "t", tokenizer), "base='x'")
     assert str(error.value) == (
-        "base='x': its tokenizer does not give back what it was given ('two  spaces,   three' came back as 'two spaces,  three')"
-        "; give a tokenizer that keeps every character, such as a byte-level one"
+        "base='x': its tokenizer does not give back what it was given ('two  spaces,   three' came back as 'two spaces,  "
+        "three'); give a tokenizer that keeps every character, such as a byte-level one"
     )
 
 
