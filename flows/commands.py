@@ -251,6 +251,24 @@ def deploy(asked: argparse.Namespace) -> int:
     return deploy(asked)
 
 
+def approve(asked: argparse.Namespace) -> int:
+    from flows.answering import approve
+
+    return approve(asked)
+
+
+def refuse(asked: argparse.Namespace) -> int:
+    from flows.answering import refuse
+
+    return refuse(asked)
+
+
+def alerts(asked: argparse.Namespace) -> int:
+    from flows.alerting import alerts
+
+    return alerts(asked)
+
+
 def rollback(asked: argparse.Namespace) -> int:
     from tasks.registry.aliases import rollback as roll_back
     from tasks.registry.records import describe

@@ -3,7 +3,8 @@
 import logging
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
+from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
@@ -13,6 +14,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.utilities.callables import ParameterSchema
 
+from flows.automations import register_alerts, register_expiry, remove_expiry
 from flows.deployed import deployed
 from flows.judging import evaluate, promote
 from flows.pipeline import pipeline
@@ -45,27 +47,38 @@ def register_deployments(home: Path) -> list[str]:
             logger.debug("work pool %s is there", WORK_POOL)
     made = [one for preset in preset_names() for one in deployments_of(preset)]
     made += [deployment_of(flow, "any version", {}) for flow in VERSION_FLOWS]
-    made += [finetune_deployment(settings) for settings in deployed(home).values()]
     for deployment in made:
         deployment.apply()
+    finetunes = [
+        *(one for preset in preset_names() for one in load_config([preset]).finetunes(preset)),
+        *deployed(home).values(),
+    ]
+    made += [deploy_finetune(settings) for settings in finetunes]
+    register_alerts(home)
     return [f"{deployment.flow_name}/{deployment.name}" for deployment in made]
 
 
 def deployments_of(preset: str) -> list[RunnerDeployment]:
-    """One deployment per flow, and one per fine-tune of the preset, with its schedules."""
+    """One deployment per flow of a run."""
     config = load_config([preset])
     parameters = {"config": config.model_dump(mode="json"), "name": preset}
-    made = [deployment_of(flow, preset, parameters, config.description) for flow in RUN_FLOWS]
-    return [*made, *(finetune_deployment(one) for one in config.finetunes(preset))]
+    return [deployment_of(flow, preset, parameters, config.description) for flow in RUN_FLOWS]
 
 
-def deploy_finetune(settings: FinetuneFile) -> None:
-    """Create or update the deployment of a fine-tune at the server in use."""
-    finetune_deployment(settings).apply()
+def deploy_finetune(settings: FinetuneFile) -> RunnerDeployment:
+    """Create or update the deployment of a fine-tune at the server in use, and what ends its waits for approval."""
+    made = finetune_deployment(settings)
+    identity, name = cast(UUID, made.apply()), f"{refresh.name}/{settings.name}"
+    if settings.gate.approval == "required":
+        register_expiry(name, identity, settings.gate.approval_days)
+    else:
+        remove_expiry(name)
+    return made
 
 
 def remove_finetune(name: str) -> None:
     """Take the deployment of a fine-tune away, with its runs that have not begun."""
+    remove_expiry(f"{refresh.name}/{name}")
     with get_client(sync_client=True) as client:
         try:
             client.delete_deployment(client.read_deployment_by_name(f"{refresh.name}/{name}").id)
