@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.data.documents.cleaning import clean, text_digest
 from tasks.record.files import file_sha256, write_json
-from tasks.record.layout import RunLayout, StageLayout, dataset_stage
+from tasks.record.layout import FinetuneLayout, RunLayout, StageLayout, dataset_stage
 from tasks.record.manifest import Input, Manifest, Request, write_manifest
 
 METRICS = {"train_documents": 2, "train_tokens": 50, "train_bytes": 200, "heldout_documents": 1, "heldout_tokens": 9}
@@ -80,6 +80,6 @@ def pretraining(home: Path, run: str, dataset: Input) -> StageLayout:
 
 
 def finetuning(home: Path, run: str, base: Input, examples: Input, init: str = "base") -> StageLayout:
-    layout = RunLayout(home, run)
-    stage = layout.finetune("topic") if init == "base" else layout.random_init("topic")
+    attempt = FinetuneLayout(home, f"{run}-topic").attempt("0" * 64)
+    stage = attempt.candidate if init == "base" else attempt.random_init
     return begun(stage, "finetune", {"base": base, "examples": examples}, run=run, init=init)

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.config import Config
+from tasks.config.finetuning import FinetuneFile
 from tasks.config.presets import parse_config
 from tasks.record.files import write_json
-from tasks.record.layout import RunLayout, StageLayout
+from tasks.record.layout import FinetuneLayout, RunLayout, StageLayout, attempt_of
+from tasks.record.outcomes import Outcome, note_outcome
 from tasks.registry.store import Registration, database_file
 from tasks.stages.work import (
     Result,
@@ -110,16 +112,37 @@ def finish_pretraining(home: Path, config: Config, name: str) -> tuple[Result, R
     """Data set and pre-trained, registered model of a run."""
     dataset = finished_result(prepare_work(home, config), DATASET_METRICS)
     base = finished_result(pretrain_work(RunLayout(home, name), config, dataset), PRETRAIN_METRICS, PRETRAIN_DETAILS)
-    register(home, base.stage, {"tiny-base": {"pretraining step 8": 1, "pretrained": 2}})
+    register(home, base.stage, {"tiny": {"pretraining step 8": 1, "pretrained": 2}})
     return dataset, base
 
 
-def finish_evaluation(home: Path, config: Config, name: str, base: Result, decision: str) -> dict[str, Result]:
+def tuned(config: Config, name: str = "r") -> FinetuneFile:
+    """The only fine-tune of a run."""
+    (one,) = config.finetunes(name)
+    return one
+
+
+def finish_candidate(home: Path, settings: FinetuneFile, base: Result) -> dict[str, Result]:
+    """Examples, and a registered candidate that nobody has judged."""
+    examples = finished_result(examples_work(home, settings), {"train_examples": 64, "test_examples": 16})
+    candidate = finished_result(finetune_work(home, settings, base, examples))
+    register(home, candidate.stage, {settings.name: {"candidate": 1}})
+    write_json(FinetuneLayout(home, settings.name).settings, settings)
+    return {"base": base, "examples": examples, "candidate": candidate}
+
+
+def finish_evaluation(home: Path, settings: FinetuneFile, base: Result, decision: str) -> dict[str, Result]:
     """Candidate, examples and the gate's decision about it."""
-    run, one = RunLayout(home, name), config.finetune[0]
-    examples = finished_result(examples_work(home, one))
-    candidate = finished_result(finetune_work(run, config, one, base, examples))
-    register(home, candidate.stage, {"tiny-animals": {"candidate": 1}})
-    made = {"base": base, "examples": examples, "candidate": candidate}
+    made = finish_candidate(home, settings, base)
     details = {"decision": decision, "reasons": ["✓ accuracy 0.81 is enough"], "champion": None}
-    return made | {"decision": finished_result(evaluate_work(run, config, one, made), SCORES, details)}
+    return made | {"decision": finished_result(evaluate_work(settings, made), SCORES, details)}
+
+
+def finish_refresh(home: Path, settings: FinetuneFile, base: Result, decision: str = "promote") -> dict[str, Result]:
+    """A refresh that came to its end: candidate, decision, and the line about it."""
+    made = finish_evaluation(home, settings, base, decision)
+    layout, evaluation = FinetuneLayout(home, settings.name), made["decision"].stage.path.name
+    attempt = attempt_of(made["candidate"].stage).path.name
+    came, message = ("Promoted", "accuracy 0.8100, the first champion") if decision == "promote" else ("Rejected", "too low")
+    note_outcome(layout, Outcome(came=came, message=f"v1: {message}", attempt=attempt, version=1, evaluation=evaluation))
+    return made

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.config import Config
-from tasks.config.finetuning import FinetuneConfig
+from tasks.config.finetuning import FinetuneFile
 from tasks.record.files import write_json
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Manifest
@@ -55,11 +55,12 @@ def labelled_texts(path: Path, count: int = 120) -> Path:
     return path
 
 
-def finetune_config(home: Path, kind: str, **settings: Any) -> FinetuneConfig:
+def finetune_config(home: Path, kind: str, **settings: Any) -> FinetuneFile:
+    """Of the run of `pretrained_base`, on one rank."""
     values = {
-        "name": kind[:5], "kind": kind, "epochs": 8, "batch_size": 16, "micro_batch_size": 8, "max_length": 48,
+        "name": kind[:5], "base": "run:run", "kind": kind, "epochs": 8, "batch_size": 16, "micro_batch_size": 8, "max_length": 48,
         "learning_rate": 1e-2, "evaluate_every_steps": 5, "checkpoint_every_steps": 5, "precision": "fp32",
         "examples": {"source": "jsonl", "path": str(labelled_texts(home / "examples.jsonl")), "test_fraction": 0.3},
-        "gate": {"bootstrap_samples": 200},
+        "gate": {"bootstrap_samples": 200}, "launch": {"num_processes": 1, "device": "cpu"},
     }  # fmt: skip
-    return FinetuneConfig.model_validate(values | settings)
+    return FinetuneFile.model_validate(values | settings)

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from tasks.config.config import Config
-from tasks.config.finetuning import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig, FinetuneFile, ScheduleConfig
 from tasks.config.presets import parse_config
 from tasks.config.training import PretrainConfig
 from tasks.record.errors import ConfigError
@@ -52,8 +52,15 @@ WRONG = [
     ({"data": {"source": "text", "path": "a.txt", "huggingface_revision": "v1"}},
      "data.huggingface_revision='v1' has no effect with data.source='text'; remove it or set source='huggingface'"),
     ({"finetune": [{"name": "a"}, {"name": "b"}, {"name": "a"}]},
-     "finetune.name='a' is used twice, or is 'base'; choose another name"),
-    ({"finetune": [{"name": "base"}]}, "finetune.name='base' is used twice, or is 'base'; choose another name"),
+     "finetune.name='a' is used twice; choose another name"),
+    ({"finetune": [{"schedule": [{}]}]}, "schedule has neither cron nor every_minutes; set one of them"),
+    ({"finetune": [{"schedule": [{"cron": "0 3 * * *", "every_minutes": 5}]}]},
+     "schedule has both cron and every_minutes; set one of them"),
+    ({"finetune": [{"schedule": [{"cron": "0 3 * * *", "timezone": "Europe/Berln"}]}]},
+     "schedule.timezone='Europe/Berln' is no time zone; did you mean 'Europe/Berlin'? write one as Europe/Berlin, or UTC"),
+    ({"finetune": [{"schedule": "0 3 * * 1"}]},
+     'finetune.0.schedule="0 3 * * 1" is not valid: give a list, such as ["a", "b"]; of tables, [[finetune.0.schedule]] in a '
+     "TOML file, where it holds several settings; see configs/README.md or --help"),
 ]  # fmt: skip
 
 
@@ -134,7 +141,8 @@ def test_bounds_are_in_the_help_text_of_the_form_where_they_are_not_obvious() ->
     """The Prefect form does not show bounds; it shows the sentence."""
     for field in ("learning_rate", "weight_decay", "beta1", "beta2"):
         assert re.search(r"\d", PretrainConfig.model_fields[field].description), field
-    assert len(sections(Config)) == 19
+    assert len(sections(Config)) == 20
+    assert sections(FinetuneFile) - sections(Config) == {FinetuneFile}
 
 
 def test_a_fine_tune_cannot_be_named_so_that_it_leaves_its_folder() -> None:
@@ -142,3 +150,36 @@ def test_a_fine_tune_cannot_be_named_so_that_it_leaves_its_folder() -> None:
         with pytest.raises(ValidationError, match="pattern"):
             FinetuneConfig(name=name)
     assert FinetuneConfig(name="x" * 63).name == "x" * 63
+
+
+def test_a_fine_tune_of_a_run_is_as_one_that_stands_alone() -> None:
+    values = {"finetune": [{"name": "a", "epochs": 7}, {"name": "b", "base": "models:/other/3"}], "launch": {"max_restarts": 9}}
+    first, second = parse_config(values).finetunes("demo")
+    assert (first.name, first.base, first.epochs, first.launch.max_restarts) == ("demo-a", "run:demo", 7, 9)
+    assert (second.name, second.base) == ("demo-b", "models:/other/3")
+    named = parse_config(values | {"registry": {"model_name": "zoo"}})
+    assert [one.name for one in named.finetunes("demo")] == ["zoo-a", "zoo-b"]
+    assert named.finetunes("demo")[0].base == "run:demo", "whose model is called otherwise"
+    assert (named.model_name("demo"), parse_config(values).model_name("demo")) == ("zoo", "demo")
+
+
+def test_a_name_that_gets_too_long_with_that_of_the_run_is_refused() -> None:
+    config = parse_config({"finetune": [{"name": "x" * 60}]})
+    assert len(config.finetunes("ab")[0].name) == 63
+    with pytest.raises(ConfigError, match=r"finetune\[x+\] would be called 'abc-x+', longer than 63 letters; shorten it"):
+        config.finetunes("abc")
+
+
+def test_a_fine_tune_that_stands_alone_needs_a_base_and_whole_batches() -> None:
+    with pytest.raises(ValidationError, match="base is not set, and there is no run whose model it is; set it, such as base"):
+        FinetuneFile(name="a")
+    with pytest.raises(ValidationError, match=r"batch_size=40 is not a multiple of .* = 16 x 2 = 32; nearest: 32, 64"):
+        FinetuneFile(base="run:demo", batch_size=40)
+
+
+def test_a_schedule_has_a_cron_expression_in_a_time_zone_or_an_interval() -> None:
+    assert ScheduleConfig(cron="0 3 * * 1").timezone == "UTC"
+    assert ScheduleConfig(cron="0 3 * * 1", timezone="Europe/Berlin").timezone == "Europe/Berlin"
+    assert ScheduleConfig(every_minutes=1).cron is None
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        ScheduleConfig(every_minutes=0)

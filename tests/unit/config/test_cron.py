@@ -29,7 +29,7 @@ NEXT = {
 
 @pytest.mark.parametrize("cron", NEXT)
 def test_a_good_expression_is_taken_and_fires_when_it_says(cron):
-    check_cron("finetune[topic].schedule", cron)
+    check_cron("schedule.cron", cron)
     assert croniter(Cron(cron).cron, FROM).get_next(datetime) == NEXT[cron]
 
 
@@ -57,9 +57,9 @@ def test_a_good_expression_is_taken_and_fires_when_it_says(cron):
 )
 def test_a_bad_expression_is_refused_in_one_sentence(cron, reason):
     with pytest.raises(ValueError) as refusal:
-        check_cron("finetune[topic].schedule", cron)
+        check_cron("schedule.cron", cron)
     said = str(refusal.value)
-    assert said.startswith(f"finetune[topic].schedule={cron!r}") and reason in said and "\n" not in said
+    assert said.startswith(f"schedule.cron={cron!r}") and reason in said and "\n" not in said
 
 
 def test_whatever_is_taken_is_understood_by_prefect_and_fires():
@@ -93,11 +93,11 @@ def any_field(draw: random.Random, unit: str) -> str:
 def test_a_configuration_with_a_bad_schedule_is_refused(tmp_path):
     config_on_files(tmp_path)
     values = tiny_values(tmp_path)
-    values["finetune"][0]["schedule"] = "0 25 * * *"
+    values["finetune"][0]["schedule"] = [{"cron": "0 25 * * *"}]
 
     with pytest.raises(ConfigError) as refusal:
         parse_config(values)
 
-    assert "finetune[animals].schedule='0 25 * * *': hour '25' is not one; use 0 to 23" in str(refusal.value)
-    values["finetune"][0]["schedule"] = "0 2 * * *"
-    assert parse_config(values).finetune[0].schedule == "0 2 * * *"
+    assert "schedule.cron='0 25 * * *': hour '25' is not one; use 0 to 23" in str(refusal.value)
+    values["finetune"][0]["schedule"] = [{"cron": "0 2 * * *"}]
+    assert [one.cron for one in parse_config(values).finetune[0].schedule] == ["0 2 * * *"]

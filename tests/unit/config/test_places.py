@@ -34,7 +34,7 @@ def fields(kind: type[Section], section: str = "") -> dict[str, bool]:
 def test_the_marked_settings_are_the_places() -> None:
     assert {name for name, marked in fields(Config).items() if marked} == {
         "data.path", "data.mixture.path", "data.duplicates.against", "data.decontamination.evaluations.path", "tokenizer.path",
-        "finetune.examples.path",
+        "finetune.base", "finetune.examples.path",
     }  # fmt: skip
     assert [name for name, marked in fields(Config).items() if name.endswith("path") and not marked] == []
 

@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from tasks.config.config import Config
-from tasks.config.presets import explain, load_config, merge, preset_names, read_preset, toml_value
+from tasks.config.presets import (
+    changed,
+    explain,
+    load_config,
+    load_finetune,
+    merge,
+    parse_config,
+    preset_names,
+    read_preset,
+    toml_value,
+)
 from tasks.record.errors import ConfigError
 
 
@@ -69,10 +79,10 @@ def test_values_are_toml_or_bare_words(text: str, value: object) -> None:
 
 
 def test_a_value_may_hold_equals_signs_and_none_turns_a_setting_off() -> None:
-    config = load_config(["demo"], ["description=a=b", "pretrain.max_grad_norm=none", "finetune.topic.schedule="])
+    config = load_config(["demo"], ["description=a=b", "pretrain.max_grad_norm=none", "finetune.topic.schedule=[]"])
     assert config.description == "a=b"
     assert config.pretrain.max_grad_norm is None
-    assert config.finetune[0].schedule is None
+    assert config.finetune[0].schedule == ()
 
 
 MISTAKES = [
@@ -131,4 +141,97 @@ def test_only_the_first_mistake_is_told() -> None:
     with pytest.raises(ValidationError) as found:
         Config.model_validate({"pretrain": {"seed": -1, "sed": 2, "beta1": 3}})
     assert found.value.error_count() == 3
-    assert explain(found.value).count("pretrain.") == 1
+    assert explain(found.value, Config).count("pretrain.") == 1
+
+
+def test_fine_tunes_can_be_tables_of_their_names(tmp_path: Path) -> None:
+    first = preset(
+        tmp_path, "first", "[finetune.topic]\nepochs = 3\n[finetune.topic.gate]\nconfidence = 0.9\n[finetune.chat]\n"
+    )
+    config = load_config([first])
+    assert [(one.name, one.epochs) for one in config.finetune] == [("topic", 3), ("chat", 2)]
+    assert config.finetune[0].gate.confidence == 0.9
+    second = preset(tmp_path, "second", "[finetune.topic]\nepochs = 4\n[finetune.more]\nepochs = 5\n")
+    laid_over = load_config([first, second], ["finetune.topic.gate.max_regression=0.5"])
+    assert [(one.name, one.epochs) for one in laid_over.finetune] == [("topic", 4), ("chat", 2), ("more", 5)]
+    assert (laid_over.finetune[0].gate.confidence, laid_over.finetune[0].gate.max_regression) == (0.9, 0.5)
+
+
+def test_tables_over_a_list_of_fine_tunes_change_the_one_of_their_name_and_lists_take_its_place(tmp_path: Path) -> None:
+    over = preset(tmp_path, "over", "[finetune.chat]\nepochs = 9\n[finetune.third]\nepochs = 8\n")
+    before = {one.name: one for one in load_config(["demo"]).finetune}
+    after = {one.name: one for one in load_config(["demo", over]).finetune}
+    assert list(after) == ["topic", "chat", "third"]
+    assert after["topic"] == before["topic"]
+    assert after["chat"] == before["chat"].model_copy(update={"epochs": 9})
+    listed = preset(tmp_path, "listed", '[[finetune]]\nname = "only"\n')
+    assert [one.name for one in load_config(["demo", listed]).finetune] == ["only"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"epochs": 3}, "finetune.epochs=3 is of no fine-tune; write [finetune.NAME] above it, or [[finetune]] with a name"),
+        ({"topic": {"name": "chat"}}, "finetune.topic.name='chat' is not 'topic', as its table says; remove it"),
+        ({"Topic": {}}, 'finetune.0.name="Topic" is not valid: string should match pattern'),
+        ({"topic": {"epoch": 3}}, "finetune.0.epoch is not a known setting; did you mean 'epochs'?"),
+    ],
+)
+def test_tables_that_are_no_fine_tunes_are_refused(values: dict, expected: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        parse_config({"finetune": values})
+    assert str(found.value).startswith(expected)
+
+
+FILE = """
+name = "banking"
+base = "run:demo"
+learning_rate = 1e-4
+[gate]
+confidence = 0.9
+[[schedule]]
+cron = "0 3 * * 1"
+timezone = "Europe/Berlin"
+[[schedule]]
+every_minutes = 30
+settings = ["epochs=1", "gate.confidence=0.8"]
+"""
+
+
+def test_the_file_of_a_fine_tune_holds_its_settings_and_assignments_win(tmp_path: Path) -> None:
+    settings = load_finetune(preset(tmp_path, "banking", FILE), ["learning_rate=2e-4", "gate.max_regression=0.5"])
+    assert (settings.name, settings.base, settings.learning_rate) == ("banking", "run:demo", 2e-4)
+    assert (settings.gate.confidence, settings.gate.max_regression) == (0.9, 0.5)
+    assert [(one.cron, one.every_minutes, one.timezone) for one in settings.schedule] == [
+        ("0 3 * * 1", None, "Europe/Berlin"), (None, 30, "UTC"),
+    ]  # fmt: skip
+
+
+def test_settings_can_be_set_anew_one_by_one(tmp_path: Path) -> None:
+    settings = load_finetune(preset(tmp_path, "banking", FILE))
+    other = changed(settings, settings.schedule[1].settings)
+    assert (other.epochs, other.gate.confidence) == (1, 0.8)
+    assert other.model_copy(update={"epochs": settings.epochs, "gate": settings.gate}) == settings
+    with pytest.raises(ConfigError, match=r"gate\.confidance is not a known setting; did you mean 'confidence'\?"):
+        changed(settings, ["gate.confidance=1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("epochs = 3\n", 'base is not set, and there is no run whose model it is; set it, such as base = "run:demo"'),
+        ('base = "run:demo"\nlearning_rat = 1\n', "learning_rat is not a known setting; did you mean 'learning_rate'?"),
+        ('base = "run:demo"\n[pretrain]\nseed = 1\n', "pretrain is not a known setting; "),
+        ("[finetune.topic]\nepochs = 3\n", "' is the file of a run, with fine-tunes in it; start it with `pretune run "),
+        ("base = \n", "' is not valid TOML ("),
+    ],
+)
+def test_a_file_that_is_no_fine_tunes_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        load_finetune(preset(tmp_path, "banking", text))
+    assert expected in str(found.value) and "\n" not in str(found.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.toml' is no file; give the TOML file of a fine-tune"):
+        load_finetune(str(tmp_path / "gone.toml"))

@@ -11,9 +11,9 @@ from tasks.data.inputs.sources import located
 from tasks.record.files import file_entries, write_json
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Input, Manifest, write_manifest
-from tasks.stages.work import examples_work, prepare_work, promote_work
+from tasks.stages.work import examples_work, prepare_work
 from tests.kit.datasets import finetuning, pretraining, written_dataset
-from tests.kit.finished_runs import finish_evaluation, finish_pretraining, finished_result, tiny_values, write_inputs
+from tests.kit.finished_runs import finish_pretraining, finish_refresh, tiny_values, tuned, write_inputs
 from tests.kit.hub import hub_in_place
 from tests.kit.registered_stages import finished_training
 
@@ -124,10 +124,7 @@ def finished_run(home, tmp_path):
 
     config = parse_config(tiny_values(tmp_path / "in"))
     _, base = finish_pretraining(home, config, "tiny")
-    made = finish_evaluation(home, config, "tiny", base, "promote")
-    finished_result(
-        promote_work(RunLayout(home, "tiny"), config.finetune[0], "tiny-animals", made["candidate"], made["decision"])
-    )
+    finish_refresh(home, tuned(config, "tiny"), base)
     write_json(RunLayout(home, "tiny").config, config)
 
 
@@ -142,7 +139,7 @@ def test_a_finished_run_is_reported_without_starting_or_importing_anything_heavy
 
     assert done.stdout.splitlines()[-1] == "[]"
     assert "verdict        converged" in done.stdout
-    assert sum("skipped: done" in line for line in done.stderr.splitlines()) == 8
+    assert sum("skipped: done" in line for line in done.stderr.splitlines()) == 7
     assert not (home / "prefect").exists()
 
 
@@ -153,7 +150,7 @@ def test_the_report_of_a_finished_run_can_be_read_by_programs(home, preset, tmp_
 
     report = json.loads(capsys.readouterr().out)
     assert report["finetunes"][0]["metrics"]["candidate_accuracy"] == 0.81
-    assert {"model": "tiny-base", "version": 2, "label": "pretrained", "aliases": []} in report["versions"]
+    assert {"model": "tiny", "version": 2, "label": "pretrained", "aliases": []} in report["versions"]
 
 
 def test_status_shows_services_and_runs(home, preset, tmp_path, capsys):
@@ -162,12 +159,16 @@ def test_status_shows_services_and_runs(home, preset, tmp_path, capsys):
     assert main(["status"]) == 0
     said = capsys.readouterr().out
     assert "prefect   not running" in said
-    assert "Run tiny" in said and "02-pretrain" in said
+    assert "Run tiny\n" in said and "02-pretrain" in said
+    assert "Fine-tune tiny-animals\n" in said
+    assert "last refresh                 Promoted v1: accuracy 0.8100, the first champion (" in said
 
     assert main(["status", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["services"] == {}
-    assert {stage["state"] for stage in shown["runs"]["tiny"]} == {"done"}
+    for stages in (shown["runs"]["tiny"], shown["finetunes"]["tiny-animals"]):
+        assert {stage["state"] for stage in stages} == {"done"}
+    assert shown["outcomes"]["tiny-animals"]["came"] == "Promoted"
 
 
 def test_stopping_and_ending_what_does_not_run_says_so(home, preset, tmp_path, capsys):
@@ -228,7 +229,7 @@ def test_lineage_is_a_tree_from_the_file_to_the_models(home, traced, capsys):
         "    checkpoints: step_00000010, step_00000020",
         "    milestones: step_00000020",
         "    model: runs/run/02-pretrain/export",
-        "    fine-tune runs/run/03-finetune-topic: starts from it, not finished",
+        "    fine-tune finetunes/run-topic/000000000000/finetune: starts from it, not finished",
         "      checkpoints: step_00000010, step_00000020",
         "      milestones: step_00000020",
     ]
@@ -270,7 +271,7 @@ def test_lineage_imports_nothing_heavy_where_nothing_is_registered(home, traced)
 
 def test_prepare_says_what_is_prepared_and_starts_nothing_where_it_is_done(home, preset, tmp_path, capsys):
     config = located(load_config([preset]))
-    for work in (prepare_work(home, config), examples_work(home, config.finetune[0])):
+    for work in (prepare_work(home, config), examples_work(home, tuned(config, "tiny"))):
         write_json(work.stage.request, work.request)
         assert prepare_data([str(work.stage.path)]) == 0
     assert main(["prepare", preset, "--json"]) == 0

@@ -1,52 +1,45 @@
+"""Which attempt a fine-tune's settings, base and examples are: asked again it is the same, and changed it is another."""
+
 import pytest
 
-from flows.finetuning import name_for, pretrained
-from flows.promotion import base_of
-from tasks.record.errors import ConfigError, IntegrityError
-from tasks.record.layout import RunLayout
-from tasks.stages.work import examples_work, finetune_named
-from tests.kit.finished_runs import config_on_files, finish_evaluation, finish_pretraining, finished_result
+from flows.lifecycle import finetuning
+from tasks.config.presets import changed
+from tasks.record.layout import FinetuneLayout
+from tasks.registry.find_base import find_base
+from tests.kit.finished_runs import config_on_files, finish_pretraining, finished_result, tuned
 
 
 @pytest.fixture
-def config(tmp_path):
-    return config_on_files(tmp_path / "in")
+def settings(home, tmp_path):
+    config = config_on_files(tmp_path / "in")
+    finish_pretraining(home, config, "r")
+    return tuned(config)
 
 
-def test_a_recurring_fine_tune_keeps_its_run_while_nothing_changed(home, config):
-    _, base = finish_pretraining(home, config, "r")
-    examples = finished_result(examples_work(home, config.finetune[0]))
-    assert name_for(config, "r", config.finetune[0], {"base": base, "examples": examples}) == "r"
-
-    finish_evaluation(home, config, "r", base, "promote")
-
-    assert name_for(config, "r", config.finetune[0], {"base": base, "examples": examples}) == "r"
+def attempt(home, settings):
+    """The folder that a fine-tune's candidate is made in."""
+    made = {"base": find_base(home, settings)}
+    for stage in finetuning(home, settings)[:-1]:
+        made[stage.role] = finished_result(stage.work(made))
+    return finetuning(home, settings)[-1].work(made).stage.path
 
 
-def test_new_examples_make_one_new_run_however_often_it_is_asked(home, config, tmp_path):
-    _, base = finish_pretraining(home, config, "r")
-    finish_evaluation(home, config, "r", base, "promote")
+def test_new_examples_make_one_new_attempt_however_often_it_is_asked(home, settings, tmp_path):
+    before = {attempt(home, settings) for _ in range(2)}
     with (tmp_path / "in" / "animals.jsonl").open("a") as file:
         file.write('\n{"text": "one more bird", "label": "cat"}')
-    examples = finished_result(examples_work(home, config.finetune[0]))
 
-    names = {name_for(config, "r", config.finetune[0], {"base": base, "examples": examples}) for _ in range(2)}
+    after = {attempt(home, settings) for _ in range(2)}
 
-    assert len(names) == 1
-    (name,) = names
-    assert name.startswith("r-") and len(name) == 10
-    assert RunLayout(home, name).config.exists()
+    assert (len(before), len(after)) == (1, 1)
+    assert before != after
+    assert {path.parents[1] for path in before | after} == {FinetuneLayout(home, "tiny-animals").path}
 
 
-def test_the_base_of_a_candidate_is_the_one_it_was_made_from(home, config):
-    _, base = finish_pretraining(home, config, "r")
-    candidate = finish_evaluation(home, config, "r", base, "promote")["candidate"]
+def test_another_recipe_is_another_attempt_of_the_same_fine_tune_and_another_gate_is_not(home, settings):
+    first = attempt(home, settings)
 
-    assert base_of(candidate, "another-run") == base
-
-
-def test_what_a_flow_needs_and_is_not_there_is_named(home, config):
-    with pytest.raises(IntegrityError, match="02-pretrain"):
-        pretrained("nobody")
-    with pytest.raises(ConfigError, match="finetune_name='cats' is no fine-tune of this configuration; there are: animals"):
-        finetune_named(config, "cats")
+    assert attempt(home, changed(settings, ["learning_rate=1e-3"])) != first
+    assert attempt(home, changed(settings, ["learning_rate=1e-3"])).parents[1] == first.parents[1]
+    for other in ("gate.confidence=0.9", "launch.max_restarts=0", "min_new_examples=5", "overlap=skip"):
+        assert attempt(home, changed(settings, [other])) == first, other

@@ -1,9 +1,9 @@
 import pytest
 
-from flows.lifecycle import finetuning, pretraining, promotion
+from flows.lifecycle import compared, examples_stage, finetuning, pretraining
 from tasks.config.presets import parse_config
-from tasks.record.layout import RunLayout
-from tests.kit.finished_runs import config_on_files, finish_evaluation, finish_pretraining, finished_result, tiny_values
+from tasks.record.layout import FinetuneLayout, RunLayout
+from tests.kit.finished_runs import config_on_files, finish_pretraining, finished_result, tiny_values, tuned
 
 
 @pytest.fixture
@@ -11,34 +11,43 @@ def config(tmp_path):
     return config_on_files(tmp_path / "in")
 
 
-def test_every_stage_needs_what_was_made_before_it_only(home, config):
-    run, one = RunLayout(home, "r"), config.finetune[0]
+@pytest.fixture
+def with_random_init(tmp_path, config):
+    values = tiny_values(tmp_path / "in")
+    values["finetune"][0]["gate"]["beat_random_init"] = True
+    return parse_config(values)
+
+
+def test_every_stage_needs_what_was_made_before_it_only(home, with_random_init):
     made = set()
-    for stage in [*pretraining(run, config), *finetuning(run, config, one), *promotion(run, config, one)]:
+    for stage in [*pretraining(RunLayout(home, "r"), with_random_init), *finetuning(home, tuned(with_random_init))]:
         assert set(stage.needs) <= made, stage.name
         assert stage.role not in made, stage.name
         made.add(stage.role)
+    assert set(compared(tuned(with_random_init))) == made - {"dataset"}
 
 
-def test_the_decision_is_asked_about_the_candidate_and_what_it_is_compared_with(home, tmp_path, config):
-    values = tiny_values(tmp_path / "in")
-    values["finetune"][0]["gate"]["beat_random_init"] = True
-    config = parse_config(values)
-    run, one = RunLayout(home, "r"), config.finetune[0]
-    made = {"base": finish_pretraining(home, config, "r")[1]}
-    for stage in finetuning(run, config, one):
+def test_the_comparison_with_random_weights_is_made_where_the_gate_asks_for_it(home, config, with_random_init):
+    assert [stage.role for stage in finetuning(home, tuned(config))] == ["examples", "candidate"]
+    assert [stage.role for stage in finetuning(home, tuned(with_random_init))] == ["examples", "candidate", "random_init"]
+    assert "random_init" not in compared(tuned(config))
+
+
+def test_a_candidate_and_its_random_twin_lie_in_one_attempt(home, with_random_init):
+    one = tuned(with_random_init)
+    made = {"base": finish_pretraining(home, with_random_init, "r")[1]}
+    for stage in finetuning(home, one):
         made[stage.role] = finished_result(stage.work(made))
 
-    work = promotion(run, config, one)[0].work(made)
+    (attempt,) = FinetuneLayout(home, "tiny-animals").attempts
 
-    assert work.stage == run.evaluate("animals")
-    assert list(work.request.inputs) == ["candidate", "examples", "base", "random_init"]
+    assert (made["candidate"].stage, made["random_init"].stage) == (attempt.candidate, attempt.random_init)
+    assert made["examples"].stage == examples_stage(home, one).work({}).stage
 
 
-@pytest.mark.parametrize(("decision", "reason"), [("promote", ""), ("reject", "the gate rejected the candidate")])
-def test_a_promotion_is_not_needed_where_the_gate_said_no(home, config, decision, reason):
-    _, base = finish_pretraining(home, config, "r")
-    stage = promotion(RunLayout(home, "r"), config, config.finetune[0])[1]
-
-    assert stage.unneeded({}) == ""
-    assert stage.unneeded(finish_evaluation(home, config, "r", base, decision)) == reason
+def test_models_are_called_by_their_run_and_by_their_fine_tune(home, config):
+    stages = [*pretraining(RunLayout(home, "r"), config), *finetuning(home, tuned(config))]
+    assert {stage.model: stage.label for stage in stages if stage.model} == {
+        "tiny": "pretrained",
+        "tiny-animals": "candidate",
+    }

@@ -2,12 +2,13 @@ import sys
 
 import pytest
 
-from flows.report import markdown_report, own_command, read_report, table_report, text_report
+from flows.report import markdown_report, own_command, read_finetune_report, read_report, table_report, text_report
 from tasks.record.files import write_json
 from tasks.record.journal import Journal
-from tasks.record.layout import RunLayout
+from tasks.record.layout import FinetuneLayout, RunLayout
 from tasks.record.manifest import Manifest
-from tests.kit.finished_runs import config_on_files, finish_evaluation, finish_pretraining
+from tasks.record.outcomes import Outcome, note_outcome
+from tests.kit.finished_runs import config_on_files, finish_pretraining, finish_refresh, tuned
 
 
 @pytest.fixture
@@ -18,10 +19,10 @@ def config(tmp_path):
 @pytest.fixture
 def finished(home, config):
     _, base = finish_pretraining(home, config, "r")
-    finish_evaluation(home, config, "r", base, "promote")
+    finish_refresh(home, tuned(config), base)
     journal = Journal(home / "registry" / "aliases.jsonl", 0)
     for number, (model, alias, version) in enumerate(
-        [("tiny-base", "pretraining", 1), ("tiny-base", "pretrained", 2), ("tiny-animals", "champion", 1)]
+        [("tiny", "pretraining", 1), ("tiny", "pretrained", 2), ("tiny-animals", "champion", 1)]
     ):
         move = {"model": model, "alias": alias, "from_version": None, "to_version": version, "reason": "", "by": "", "time": ""}
         journal.append("done", id=str(number), moves=[move])
@@ -42,7 +43,8 @@ def test_the_report_says_all_that_the_run_came_to(finished, config):
     ):
         assert line in lines
     assert "gate promote (there was no champion)" in lines
-    assert "tiny-base 2 pretrained pretrained" in lines
+    assert "outcome Promoted v1: accuracy 0.8100, the first champion" in lines
+    assert "tiny 2 pretrained pretrained" in lines
     assert "tiny-animals 1 candidate champion" in lines
     assert "Once upon a time" in lines
     assert lines[-1].startswith("Next: ") and "pretune up" in lines[-1]
@@ -67,6 +69,26 @@ def test_an_alias_is_shown_at_the_version_that_holds_it_now(finished, config):
     assert versions["tiny-animals", 1] == ()
 
 
+def test_a_fine_tune_that_stands_alone_has_a_report_of_its_own(finished, config):
+    report = read_finetune_report(tuned(config), finished)
+    lines = [" ".join(line.split()) for line in text_report(report).splitlines()]
+
+    assert lines[0] == "Fine-tune tiny-animals (classification)"
+    assert "outcome Promoted v1: accuracy 0.8100, the first champion" in lines
+    assert "tiny-animals 1 candidate champion" in lines
+    assert not any(line.startswith(("verdict", "tiny 2")) for line in lines)
+
+
+def test_the_report_is_about_the_last_attempt_and_how_it_was_judged(finished, config):
+    layout = FinetuneLayout(finished, "tiny-animals")
+    note_outcome(layout, Outcome(came="Skipped", message="unchanged", attempt=layout.attempts[0].path.name))
+
+    assert [one.decision for one in read_report(config, "r", finished).finetunes] == ["promote"]
+
+    note_outcome(layout, Outcome(came="Rejected", message="v2: no", attempt="0" * 12, version=2, evaluation="evaluate-gone"))
+    assert read_report(config, "r", finished).finetunes == (), "its folder is gone, and another attempt is not meant"
+
+
 def test_a_run_that_has_only_begun_has_a_short_report(home, config):
     report = read_report(config, "r", home)
 
@@ -77,9 +99,9 @@ def test_a_run_that_has_only_begun_has_a_short_report(home, config):
 def test_prefect_gets_the_same_numbers(finished, config):
     report = read_report(config, "r", finished)
 
-    assert "## Fine-tune animals: promote, there was no champion" in markdown_report(report)
+    assert "## Fine-tune tiny-animals: promote, there was no champion" in markdown_report(report)
     assert "| tiny-animals | 1 | candidate | champion |" in markdown_report(report)
-    assert {"stage": "animals", "metric": "candidate_accuracy", "value": 0.81} in table_report(report)
+    assert {"stage": "tiny-animals", "metric": "candidate_accuracy", "value": 0.81} in table_report(report)
 
 
 def test_the_report_says_how_fast_training_was_and_what_it_held(finished, config):

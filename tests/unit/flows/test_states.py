@@ -4,19 +4,21 @@ import os
 
 import pytest
 
-from flows.states import complete, observed_states, plan_run, run_names
+from flows.states import complete, finetune_names, observed_states, plan_finetune, plan_run, run_names, stages_in
 from tasks.config.presets import parse_config
 from tasks.record.errors import ConfigError, DataError, RequestChangedError
 from tasks.record.files import write_json
-from tasks.record.layout import RunLayout, digest_cache
-from tasks.stages.work import prepare_work, pretrain_work, promote_work
+from tasks.record.layout import FinetuneLayout, RunLayout, digest_cache
+from tasks.stages.work import prepare_work, pretrain_work
 from tests.kit.finished_runs import (
     config_on_files,
     finish_evaluation,
     finish_pretraining,
+    finish_refresh,
     finished_result,
     register,
     tiny_values,
+    tuned,
 )
 
 
@@ -33,8 +35,8 @@ def test_a_fresh_run_has_everything_to_do_and_planning_begins_nothing(home, conf
     states = plan_run(config, "r", home)
 
     assert [state.name for state in states] == [
-        "prepare text", "pre-train", "register tiny-base", "prepare examples animals", "fine-tune animals",
-        "register tiny-animals", "evaluate animals", "promote animals",
+        "prepare text", "pre-train", "register tiny", "prepare examples tiny-animals", "fine-tune tiny-animals",
+        "register tiny-animals", "judge tiny-animals",
     ]  # fmt: skip
     assert {state.state for state in states} == {"to do"}
     assert not complete(states)
@@ -62,37 +64,60 @@ def test_a_finished_stage_is_done_and_the_next_one_can_be_planned(home, config):
 def test_a_model_that_is_not_registered_keeps_the_run_from_being_complete(home, config):
     _, base = finish_pretraining(home, config, "r")
     base.stage.registration.unlink()
-    assert states_by_name(config, home)["register tiny-base"] == "to do"
+    assert states_by_name(config, home)["register tiny"] == "to do"
 
-    register(home, base.stage, {"tiny-base": {"pretrained": 7}})
-    state = next(s for s in plan_run(config, "r", home) if s.name == "register tiny-base")
+    register(home, base.stage, {"tiny": {"pretrained": 7}})
+    state = next(s for s in plan_run(config, "r", home) if s.name == "register tiny")
     assert (state.state, state.detail) == ("done", "as version 7")
 
 
-def test_a_promoted_candidate_completes_the_run(home, config):
+@pytest.mark.parametrize(
+    ("decision", "detail"),
+    [("promote", "Promoted v1: accuracy 0.8100, the first champion"), ("reject", "Rejected v1: too low")],
+)
+def test_a_refresh_that_came_to_its_end_completes_the_run_and_one_that_was_only_evaluated_does_not(
+    home, config, decision, detail
+):
     _, base = finish_pretraining(home, config, "r")
-    made = finish_evaluation(home, config, "r", base, "promote")
-    assert states_by_name(config, home)["promote animals"] == "to do"
+    finish_evaluation(home, tuned(config), base, decision)
+    assert states_by_name(config, home)["judge tiny-animals"] == "to do"
 
-    finished_result(promote_work(RunLayout(home, "r"), config.finetune[0], "tiny-animals", made["candidate"], made["decision"]))
+    finish_refresh(home, tuned(config), base, decision)
 
-    assert complete(plan_run(config, "r", home))
+    states = plan_run(config, "r", home)
+    assert complete(states)
+    assert (states[-1].name, states[-1].detail) == ("judge tiny-animals", detail)
 
 
-def test_a_rejected_candidate_completes_the_run_without_promotion(home, config):
+def test_a_changed_recipe_leaves_a_fine_tune_to_do_and_the_pre_training_alone(home, config, tmp_path):
     _, base = finish_pretraining(home, config, "r")
-    finish_evaluation(home, config, "r", base, "reject")
+    finish_refresh(home, tuned(config), base)
+    values = tiny_values(tmp_path / "in")
+    values["finetune"][0]["learning_rate"] = 1e-3
 
-    assert states_by_name(config, home)["promote animals"] == "not needed"
-    assert complete(plan_run(config, "r", home))
+    states = states_by_name(parse_config(values), home)
+
+    assert {name for name, state in states.items() if state == "done"} == {
+        "prepare text", "pre-train", "register tiny", "prepare examples tiny-animals",
+    }  # fmt: skip
+
+
+def test_a_fine_tune_is_planned_before_its_base_is_there(home, config):
+    states = plan_finetune(tuned(config), home)
+
+    assert [(state.name, state.state) for state in states] == [
+        ("prepare examples tiny-animals", "to do"), ("fine-tune tiny-animals", "to do"), ("register tiny-animals", "to do"),
+        ("judge tiny-animals", "to do"),
+    ]  # fmt: skip
+    assert states[1].detail == states[3].detail == "after the stages before it"
 
 
 def test_the_comparison_with_random_weights_is_planned_where_the_gate_asks_for_it(home, tmp_path, config):
     values = tiny_values(tmp_path / "in")
     values["finetune"][0]["gate"]["beat_random_init"] = True
 
-    assert "random weights animals" in states_by_name(parse_config(values), home)
-    assert "random weights animals" not in states_by_name(config, home)
+    assert "random weights tiny-animals" in states_by_name(parse_config(values), home)
+    assert "random weights tiny-animals" not in states_by_name(config, home)
 
 
 def test_a_changed_setting_is_refused_by_its_name(home, tmp_path, config):
@@ -149,11 +174,18 @@ def test_a_stage_whose_lock_is_held_runs_and_one_without_was_begun(home, config)
 
 
 def test_what_is_observed_needs_no_configuration(home, config):
-    finish_pretraining(home, config, "r")
+    _, base = finish_pretraining(home, config, "r")
     write_json(RunLayout(home, "r").config, config)
+    examples = finish_refresh(home, tuned(config), base)["examples"]
 
-    assert run_names(home) == ["r"]
-    assert [(s.name, s.state) for s in observed_states(RunLayout(home, "r"))] == [
-        (prepare_work(home, config).stage.path.name, "done"),
-        ("02-pretrain", "done"),
-    ]
+    assert (run_names(home), finetune_names(home)) == (["r"], ["tiny-animals"])
+    assert observed_names(RunLayout(home, "r").path) == [prepare_work(home, config).stage.path.name, "02-pretrain"]
+    (attempt,) = FinetuneLayout(home, "tiny-animals").attempts
+    evaluation = attempt.evaluations[0].path.name
+    assert observed_names(attempt.path) == [examples.stage.path.name, evaluation, "finetune"]
+
+
+def observed_names(folder):
+    states = observed_states(stages_in(folder))
+    assert {state.state for state in states} == {"done"}
+    return [state.name for state in states]

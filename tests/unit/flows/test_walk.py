@@ -1,10 +1,8 @@
-import pytest
-
-from flows.lifecycle import finetuning, pretraining, promotion
+from flows.lifecycle import finetuning, pretraining
 from flows.walk import VERBS, do
 from tasks.config.presets import parse_config
 from tasks.record.layout import RunLayout
-from tests.kit.finished_runs import DATASET_METRICS, config_on_files, finished_result, tiny_values, write_inputs
+from tests.kit.finished_runs import DATASET_METRICS, config_on_files, finished_result, tiny_values, tuned, write_inputs
 
 
 def test_every_stage_has_its_verb(home, tmp_path):
@@ -12,32 +10,28 @@ def test_every_stage_has_its_verb(home, tmp_path):
     values = tiny_values(tmp_path / "in")
     values["finetune"][0]["gate"]["beat_random_init"] = True
     config = parse_config(values)
-    run, one = RunLayout(home, "r"), config.finetune[0]
 
-    stages = [*pretraining(run, config), *finetuning(run, config, one), *promotion(run, config, one)]
+    stages = [*pretraining(RunLayout(home, "r"), config), *finetuning(home, tuned(config))]
 
     assert {stage.role for stage in stages} == VERBS.keys()
 
 
-@pytest.mark.parametrize("answer", ["promote", "reject"])
-def test_what_is_there_is_not_made_again_and_what_is_not_needed_is_left_out(home, tmp_path, monkeypatch, answer):
+def test_what_is_there_is_not_made_again(home, tmp_path, monkeypatch):
     config = config_on_files(tmp_path / "in")
-    run, one = RunLayout(home, "r"), config.finetune[0]
     calls = []
 
     def verb(stage, made):
         calls.append(stage.name)
-        return finished_result(stage.work(made), DATASET_METRICS, {"decision": answer})
+        return finished_result(stage.work(made), DATASET_METRICS)
 
     for role in VERBS:
         monkeypatch.setitem(VERBS, role, verb)
-    text, pretrain = pretraining(run, config)
+    text, pretrain = pretraining(RunLayout(home, "r"), config)
     given = do([text], {})
     calls.clear()
 
-    made = do([text, pretrain, *finetuning(run, config, one), *promotion(run, config, one)], given)
+    made = do([text, pretrain, *finetuning(home, tuned(config))], given)
 
-    promotions = ["promote animals"] if answer == "promote" else []
-    assert calls == ["pre-train", "prepare examples animals", "fine-tune animals", "evaluate animals", *promotions]
+    assert calls == ["pre-train", "prepare examples tiny-animals", "fine-tune tiny-animals"]
     assert made["dataset"] == given["dataset"] and given.keys() == {"dataset"}
-    assert ("promotion" in made) == (answer == "promote")
+    assert made.keys() == {"dataset", "base", "examples", "candidate"}

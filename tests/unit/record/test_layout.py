@@ -7,8 +7,10 @@ import pytest
 from tasks.record import layout
 from tasks.record.layout import (
     REPOSITORY,
+    FinetuneLayout,
     RunLayout,
     StageLayout,
+    attempt_of,
     begun_stages,
     dataset_stage,
     home,
@@ -41,16 +43,31 @@ def test_home_of_a_wheel_is_among_the_users_data_wherever_one_stands(monkeypatch
     assert home() == tmp_path / "chosen"
 
 
-def test_every_stage_of_a_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    run = RunLayout(tmp_path, "demo")
-    stages = [run.pretrain(), run.finetune("topic"), run.random_init("topic"), run.evaluate("topic"), run.promote("topic")]
+def test_every_stage_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    run, tuning = RunLayout(tmp_path, "demo"), FinetuneLayout(tmp_path, "demo-topic")
+    attempt = tuning.attempt("0123456789abcdef")
+    stages = [run.pretrain(), attempt.candidate, attempt.random_init, attempt.evaluation("fedcba9876543210")]
     names = [stage.path.relative_to(tmp_path).as_posix() for stage in stages]
     assert names == [
-        "runs/demo/02-pretrain", "runs/demo/03-finetune-topic", "runs/demo/03-random-init-topic",
-        "runs/demo/04-evaluate-topic", "runs/demo/05-promote-topic",
+        "runs/demo/02-pretrain", "finetunes/demo-topic/0123456789ab/finetune", "finetunes/demo-topic/0123456789ab/random-init",
+        "finetunes/demo-topic/0123456789ab/evaluate-fedcba987654",
     ]  # fmt: skip
-    assert run.finetune("chat").path not in {stage.path for stage in stages}
+    assert attempt_of(attempt.candidate) == attempt_of(attempt.random_init) == attempt
     assert run.config == tmp_path / "runs" / "demo" / "config.json"
+    files = {tuning.settings, tuning.inputs, tuning.lock, tuning.outcomes, attempt.path}
+    assert len(files) == 5 and {file.parent for file in files} == {tuning.path}
+
+
+def test_attempts_are_those_that_were_begun_and_evaluations_those_that_are_done(tmp_path: Path) -> None:
+    tuning = FinetuneLayout(tmp_path, "demo-topic")
+    begun, empty = tuning.attempt("1" * 64), tuning.attempt("2" * 64)
+    for stage in (begun.candidate, begun.evaluation("a"), begun.evaluation("b"), empty.candidate):
+        stage.path.mkdir(parents=True)
+    begun.candidate.request.write_text("{}")
+    begun.evaluation("b").request.write_text("{}")
+    begun.evaluation("a").manifest.write_text("{}")
+    assert tuning.attempts == [begun]
+    assert begun.evaluations == [begun.evaluation("a")]
 
 
 def test_the_files_of_a_stage_are_all_different_and_inside_of_it(tmp_path: Path) -> None:
@@ -69,11 +86,11 @@ def test_a_data_set_is_shared_between_runs_and_named_by_its_digest(tmp_path: Pat
 
 
 def test_begun_stages_are_those_with_a_request_prepared_data_first(tmp_path: Path) -> None:
-    begun = [dataset_stage(tmp_path, "text", "a" * 64), RunLayout(tmp_path, "r").finetune("topic")]
+    begun = [dataset_stage(tmp_path, "text", "a" * 64), FinetuneLayout(tmp_path, "r-topic").attempt("b" * 64).candidate]
     for stage in (*begun, StageLayout(services_folder(tmp_path) / "prefect")):
         stage.path.mkdir(parents=True)
         stage.request.write_text("{}")
-    RunLayout(tmp_path, "r").pretrain().path.mkdir()
+    RunLayout(tmp_path, "r").pretrain().path.mkdir(parents=True)
 
     assert begun_stages(tmp_path) == begun
 

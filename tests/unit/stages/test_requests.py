@@ -1,19 +1,16 @@
 """What changes a stage's identity, what does not, and what is refused before anything starts."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.config.config import Config
-from tasks.config.finetuning import FinetuneConfig
+from tasks.config.finetuning import FinetuneConfig, FinetuneFile
 from tasks.config.presets import load_config, parse_config
 from tasks.data.inputs.request import PREPARE_FORMAT, examples_request, prepare_request, prepare_settings
 from tasks.record.errors import ConfigError
-from tasks.record.layout import StageLayout
 from tasks.record.manifest import Input, Manifest, Request
-from tasks.stages.requests import evaluate_request, finetune_request, pretrain_request, promote_request
-from tasks.stages.work import Work, against
+from tasks.stages.requests import evaluate_request, finetune_request, pretrain_request
 
 DATASET = Input(path="/data", digest="d" * 64)
 BASE, EXAMPLES = Input(path="/base", digest="b" * 64), Input(path="/examples", digest="e" * 64)
@@ -191,17 +188,35 @@ def test_shares_of_the_sources_are_part_of_the_training() -> None:
     assert weighted.digest != trained().digest != trained(max_epochs=1.0).digest
 
 
+def file(**settings: Any) -> FinetuneFile:
+    return FinetuneFile.model_validate({"base": "run:demo"} | settings)
+
+
 def finetune(random_init: bool = False, **settings: Any) -> Request:
-    return finetune_request(Config(), FinetuneConfig(**settings), BASE, EXAMPLES, random_init)
+    return finetune_request(file(**settings), BASE, EXAMPLES, random_init)
 
 
-def test_the_gate_and_the_schedule_do_not_retrain_a_fine_tune() -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gate": {"confidence": 0.9}}, {"schedule": [{"cron": "0 3 * * 1"}]}, {"name": "other"}, {"base": "models:/demo/2"},
+        {"examples": {"test_fraction": 0.01}}, {"min_new_examples": 9}, {"max_shrinkage": 0.5}, {"overlap": "skip"},
+        {"launch": {"max_restarts": 9}}, {"launch": {"num_processes": 1}},
+    ],
+)  # fmt: skip
+def test_what_does_not_decide_the_weights_does_not_retrain_a_fine_tune(settings: dict) -> None:
+    assert finetune(**settings).digest == finetune().digest
+
+
+def test_recipe_base_and_examples_name_a_fine_tune() -> None:
     base = finetune()
-    assert finetune(gate={"confidence": 0.9}).digest == base.digest
-    assert finetune(schedule="0 3 * * 1").digest == base.digest
-    assert finetune(epochs=3).digest != base.digest
+    for recipe in ({"epochs": 3}, {"learning_rate": 1e-3}, {"kind": "instruction"}, {"seed": 1}, {"max_length": 64}):
+        assert finetune(**recipe).digest != base.digest, recipe
+    other = Input(path="/base", digest="c" * 64)
+    assert len({finetune_request(file(), *inputs, False).digest for inputs in ((other, EXAMPLES), (BASE, other))}) == 2
     assert finetune(random_init=True).digest != base.digest
     assert finetune(random_init=True).identity["init"] == "random"
+    assert base.execution["launch"]["num_processes"] == 2
 
 
 def test_labels_and_test_share_belong_to_the_examples() -> None:
@@ -214,20 +229,18 @@ def test_labels_and_test_share_belong_to_the_examples() -> None:
     assert examples(kind="instruction").digest != base.digest
 
 
-def test_a_decision_is_made_once_whoever_is_champion_by_then() -> None:
+def test_an_evaluation_is_another_one_for_each_champion_and_each_gate() -> None:
     inputs = {"candidate": BASE, "examples": EXAMPLES}
     champion = {"name": "demo-topic", "version": 3, "path": "/v3", "digest": "3" * 64}
-    first = evaluate_request(Config(), FinetuneConfig(), inputs)
-    second = against(Work(StageLayout(Path("/04-evaluate-topic")), first), champion).request
-    assert first.execution["champion"] is None
-    assert first.digest == second.digest
-    assert second.execution["champion"] == champion
+    first = evaluate_request(file(), inputs, None, None)
+    second = evaluate_request(file(), inputs, champion, None)
+    moved = evaluate_request(file(), inputs, champion | {"path": "/elsewhere", "version": 4}, None)
+    third = evaluate_request(file(), inputs, champion | {"digest": "4" * 64}, None)
+    assert len({one.digest for one in (first, second, third)}) == 3
+    assert moved.digest == second.digest, "the same model under another number"
+    assert (first.execution["champion"], second.execution["champion"]) == (None, champion)
     assert second.execution["launch"]["num_processes"] == 1
-    stricter = evaluate_request(Config(), FinetuneConfig(gate={"confidence": 0.99}), inputs)
-    assert stricter.digest != first.digest
-
-
-def test_a_promotion_is_known_by_model_candidate_and_decision() -> None:
-    base = promote_request("demo-topic", BASE, EXAMPLES)
-    assert promote_request("demo-topic", BASE, Input(path="/e", digest="f" * 64)).digest != base.digest
-    assert promote_request("demo-chat", BASE, EXAMPLES).digest != base.digest
+    stricter = evaluate_request(file(gate={"confidence": 0.99}), inputs, champion, None)
+    assert stricter.digest != second.digest
+    best = evaluate_request(file(), inputs, champion, champion | {"version": 2, "digest": "2" * 64})
+    assert best.digest != second.digest and best.execution["best"]["version"] == 2
