@@ -1,6 +1,6 @@
 """What a person said about a candidate that passed the gate: `approval.json` beside the evaluation's manifest."""
 
-import os
+import uuid
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -38,7 +38,7 @@ def keep_approval(evaluation: StageLayout, approval: Approval) -> Approval:
     if known is not None and known.decision == "expired":
         write_json(evaluation.approval, approval)
         return approval
-    written = evaluation.approval.with_name(f".{evaluation.approval.name}.{os.getpid()}")
+    written = evaluation.approval.with_name(f".{evaluation.approval.name}.{uuid.uuid4().hex}")
     write_json(written, approval)
     try:
         evaluation.approval.hardlink_to(written)  # fails where there is one, which a rename would replace
