@@ -40,11 +40,12 @@ def on_server(trigger):
     ],
 )  # fmt: skip
 def test_each_state_that_needs_a_person_has_one_alert(state, name):
+    sent = event(state)
     found = [
-        name
-        for name, (_, trigger) in alerts().items()
-        if trigger.posture.value == "Reactive" and on_server(trigger).covers(event(state)) and on_server(trigger).expects(event(state).event)
-    ]  # fmt: skip
+        one
+        for one, (_, trigger) in alerts().items()
+        if trigger.posture.value == "Reactive" and on_server(trigger).covers(sent) and on_server(trigger).expects(sent.event)
+    ]
 
     assert found == ([name] if name else [])
 
