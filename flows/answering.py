@@ -84,10 +84,12 @@ def resumed(question: Outcome, given: Approval) -> bool:
     values = {"decision": "approve" if given.decision == "approved" else "refuse", "by": given.by, "reason": given.reason}
     with get_client(sync_client=True) as client:
         try:
-            result = client.resume_flow_run(UUID(question.flow_run_id), run_input=values)
+            run = client.read_flow_run(UUID(question.flow_run_id))
         except ObjectNotFound:
             return False
-    return result.status.value == "ACCEPT"
+        if run.state is None or not run.state.is_paused():
+            return False
+        return client.resume_flow_run(run.id, run_input=values).status.value == "ACCEPT"
 
 
 def followed(layout: FinetuneLayout, question: Outcome) -> Outcome | None:
