@@ -22,6 +22,7 @@ from flows.preparation import prepare
 from flows.pretraining import pretrain
 from flows.refresh import refresh
 from tasks.config.finetuning import FinetuneFile, ScheduleConfig
+from tasks.config.gate import GateConfig
 from tasks.config.presets import changed, load_config, preset_names
 from tasks.services.environment import WORK_POOL
 
@@ -48,7 +49,9 @@ def register_deployments(home: Path) -> list[str]:
     made = [one for preset in preset_names() for one in deployments_of(preset)]
     made += [deployment_of(flow, "any version", {}) for flow in VERSION_FLOWS]
     for deployment in made:
-        deployment.apply()
+        identity = cast(UUID, deployment.apply())
+        if deployment.flow_name == promote.name:  # of any model: a run that is woken before its time asks again
+            register_expiry(f"{promote.name}/{deployment.name}", identity, GateConfig().approval_days)
     finetunes = [
         *(one for preset in preset_names() for one in load_config([preset]).finetunes(preset)),
         *deployed(home).values(),

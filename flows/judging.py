@@ -20,7 +20,7 @@ from tasks.record.errors import ChampionMovedError, GateError
 from tasks.record.files import read_json
 from tasks.record.layout import FinetuneLayout, StageLayout, home
 from tasks.record.manifest import Manifest, read_request
-from tasks.record.outcomes import Came, Outcome, asked_by, decided, note_outcome
+from tasks.record.outcomes import DECIDED, Came, Outcome, asked_by, decided, note_outcome
 from tasks.registry.names import CANDIDATE, registered_version
 from tasks.registry.records import version_records
 from tasks.stages.work import Result, Results, promoted
@@ -112,11 +112,12 @@ def promote(model: ModelName, version: int) -> State[Any]:
         version: The version that is to become champion.
     """
     settings, made = recalled(model, version)
+    layout = FinetuneLayout(home(), model)
     if (earlier := concluded(model, flow_run.id)) is not None:
         return Completed(name=earlier.came, message=earlier.message)
     outcome = judged(settings, made)
-    if outcome.by is not None:
-        note_outcome(FinetuneLayout(home(), model), outcome.model_copy(update={"flow_run_id": flow_run.id}))
+    if asked_by(layout, flow_run.id) is not None and outcome.came in DECIDED:
+        note_outcome(layout, outcome.model_copy(update={"flow_run_id": flow_run.id}))
     return Completed(name=outcome.came, message=outcome.message)
 
 

@@ -47,17 +47,15 @@ def refresh(settings: FinetuneFile) -> State[Any]:
     """
     settings = settled(settings)
     layout = FinetuneLayout(home(), settings.name)
-    layout.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with exclusive(layout.lock, another_one, PATIENCE_SECONDS[settings.overlap]):
-            outcome = resumed(layout, settings)
-            if outcome is None:
+    outcome = resumed(layout, settings)
+    if outcome is None:
+        layout.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with exclusive(layout.lock, another_one, PATIENCE_SECONDS[settings.overlap]):
                 write_json(layout.settings, settings)
-                outcome = refreshed(layout, settings)
-            if outcome not in read_outcomes(layout):
-                note_outcome(layout, outcome.model_copy(update=started_by()))
-    except LockedError as error:
-        outcome = Outcome(came="Skipped", message=str(error))
+                outcome = noted(layout, refreshed(layout, settings))
+        except LockedError as error:
+            outcome = Outcome(came="Skipped", message=str(error))
     logger.info("%-24s %s", settings.name, outcome.text)
     return Completed(name=outcome.came, message=outcome.message)
 
@@ -67,13 +65,23 @@ def another_one(_: dict[str, Any]) -> str:
 
 
 def resumed(layout: FinetuneLayout, settings: FinetuneFile) -> Outcome | None:
-    """What comes of the candidate that this flow run has asked a person about, whatever is new since; None where it has not."""
+    """What comes of the candidate that this flow run has asked a person about, whatever is new since; None where it has not.
+
+    It does not take the fine-tune's lock: an answer is not to wait, or be lost, while another refresh trains for hours.
+    """
     if (asked := asked_by(layout, flow_run.id)) is None:
         return None
     if (earlier := concluded(settings.name, flow_run.id)) is not None:
         return earlier
     made = made_with(AttemptLayout(layout.path / asked.attempt).candidate)
-    return judged(settings, do(finetuning(home(), settings), made))
+    return noted(layout, judged(settings, do(finetuning(home(), settings), made)))
+
+
+def noted(layout: FinetuneLayout, outcome: Outcome) -> Outcome:
+    """Write down what came of it; a question was written down when it was asked."""
+    if outcome.came != "Waiting for approval":
+        note_outcome(layout, outcome.model_copy(update=started_by()))
+    return outcome
 
 
 def refreshed(layout: FinetuneLayout, settings: FinetuneFile) -> Outcome:

@@ -1,5 +1,6 @@
 """What a person said about a candidate that passed the gate: `approval.json` beside the evaluation's manifest."""
 
+import logging
 import uuid
 from datetime import UTC, datetime
 from typing import Literal
@@ -8,6 +9,8 @@ from pydantic import Field
 
 from tasks.record.files import Record, fsync_folder, read_json, write_json
 from tasks.record.layout import StageLayout
+
+log = logging.getLogger(__name__)
 
 
 class Approval(Record):
@@ -43,7 +46,7 @@ def keep_approval(evaluation: StageLayout, approval: Approval) -> Approval:
     try:
         evaluation.approval.hardlink_to(written)  # fails where there is one, which a rename would replace
     except FileExistsError:
-        pass
+        log.debug("%s: somebody answered first", evaluation.path)
     finally:
         written.unlink()
     fsync_folder(evaluation.path)

@@ -17,10 +17,9 @@ from tasks.record.layout import FinetuneLayout
 from tasks.record.outcomes import read_outcomes
 from tasks.registry.records import history
 from tests.kit.finished_runs import tiny_values, write_inputs
-from tests.kit.servers import Services, pretune, tail, tiny_parameters
+from tests.kit.servers import RUN_SECONDS, Services, pretune, processes_of, tail, tiny_parameters
 
 WAITING = "Waiting for approval"
-SECONDS = 240.0
 TEN_SECONDS = 10 / 86400
 NEVER_PASSES = {"min_above_baseline": 0.99}
 
@@ -62,7 +61,7 @@ def deployed(services: Services, folder: Path, name: str, gate: dict[str, Any]) 
     write_inputs(services.home / "asked-input")
     values = tiny_values(services.home / "asked-input")["finetune"][0] | {"name": name, "base": "run:asked"}
     values["gate"] |= {"approval": "required"} | gate
-    tables = {key: values.pop(key) for key in ("examples", "gate")}
+    tables = {key: values.pop(key) for key in ("examples", "gate")} | {"launch": {"num_processes": 1}}
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     for table, fields in tables.items():
         lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in fields.items())]
@@ -73,7 +72,7 @@ def deployed(services: Services, folder: Path, name: str, gate: dict[str, Any]) 
         return client.get(f"/deployments/name/refresh/{name}").json()["parameters"]
 
 
-def until(condition: Callable[[], Any], services: Services, seconds: float = SECONDS) -> Any:
+def until(condition: Callable[[], Any], services: Services, seconds: float = RUN_SECONDS) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, tail(services.home)
@@ -143,8 +142,6 @@ def test_what_is_approved_in_the_form_is_promoted_and_says_by_whom(services, rec
 
 def worker_processes(services: Services) -> list[str]:
     """Flow runs that the worker executes now."""
-    from tests.kit.servers import processes_of
-
     return [" ".join(one.cmdline()) for one in processes_of(services.home) if "prefect.engine" in " ".join(one.cmdline())]
 
 
