@@ -28,6 +28,7 @@ from tasks.record.outcomes import Outcome, asked_by, note_outcome, open_question
 from tasks.services.environment import page
 from tasks.stages.work import Result
 
+HOW = "; to answer until "
 WAITING: Literal["Waiting for approval"] = "Waiting for approval"
 
 
@@ -103,7 +104,7 @@ def new_question(settings: FinetuneFile, came: dict[str, Any], gain: str) -> Out
         how = f"open {address} and choose Resume in the menu behind its three dots"
     else:
         how = f"type `{own_command()} approve {settings.name} {came['version']}`, or `refuse` in place of `approve`"
-    message = f"v{came['version']}: {gain}; to answer until {until}, {how}"
+    message = f"v{came['version']}: {gain}{HOW}{until}, {how}"
     return Outcome(came=WAITING, message=message, until=until, **started_by(), **came)
 
 
@@ -144,7 +145,9 @@ def form(settings: FinetuneFile, decision: Result, question: Outcome) -> type[An
 def blessing(settings: FinetuneFile, decision: Result, question: Outcome) -> str:
     """Markdown: what the gate found, and where the version is shown."""
     report = judged_report(settings, question, decision.manifest)
-    lines = [f"**{settings.name} version {question.version}** passed the gate, {compared(report)}.", "", question.message, ""]
+    lines = [f"**{settings.name} version {question.version}** passed the gate, {compared(report)}.", ""]
+    found = question.message.partition(HOW)[0]  # whoever reads this is where it can be answered
+    lines += [f"{found}. It can be answered until {question.until}.", ""]
     lines += ["| | |", "|---|---|", *(f"| {title} | {value} |" for title, value in finetune_rows(report)), ""]
     lines += [f"- {reason}" for reason in report.reasons]
     if mlflow := page(home(), "mlflow"):

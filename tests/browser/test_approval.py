@@ -19,10 +19,10 @@ def answer_in_form(page, services: Services, run: str, decision: str, name: str,
     page.get_by_role("menuitem", name="Resume").click()
     form = page.get_by_role("dialog")
     form.get_by_text("passed the gate").wait_for()
-    for field, choice in enumerate((decision, name)):
-        form.get_by_role("combobox").nth(field).click()
+    for field, choice in (("Decision", decision), ("Your name", name)):
+        form.get_by_role("button", name=f"Select {field}").click()
         page.get_by_role("option", name=choice, exact=True).click()
-    form.locator("textarea, input[type=text]").last.fill(reason)
+    form.locator("textarea").last.fill(reason)
     page.screenshot(path=pictures / f"{decision}.png")
     form.get_by_role("button", name="Resume", exact=True).click()
     page.get_by_text("Flow run resumed").wait_for()

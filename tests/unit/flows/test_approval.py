@@ -75,7 +75,7 @@ def test_the_blessing_has_scores_reasons_and_how_to_answer(settings, made, came)
     lines = blessing(settings, made["decision"], question(came)).splitlines()
 
     assert lines[0] == "**tiny-animals version 1** passed the gate, there was no champion."
-    assert "v1: +2.1 points" in lines
+    assert lines[2].startswith("v1: +2.1 points. It can be answered until 20")
     assert "| fine-tuned | accuracy 0.8100 |" in lines
     assert "- ✓ accuracy 0.81 is enough" in lines
 
