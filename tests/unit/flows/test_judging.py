@@ -9,7 +9,7 @@ import torch
 import flows.judging
 from flows.finetuning import finetune
 from flows.judging import judged
-from tasks.record.errors import ChampionMovedError, GateError
+from tasks.record.errors import ComparisonNeededError, GateError
 from tests.kit.refreshes import home_with_base, in_this_process, quick_file
 from tests.kit.stages import pretrained_base
 
@@ -33,7 +33,7 @@ def test_a_champion_that_never_stands_still_ends_in_one_sentence(with_base: Path
     made = finetune.fn(settings)
 
     def moved(*given: Any, **named: Any) -> None:
-        raise ChampionMovedError("it moved")
+        raise ComparisonNeededError("it moved")
 
     monkeypatch.setattr(flows.judging, "promote_candidate", moved)
     with pytest.raises(GateError, match="the champion of topics moved 5 times while v1 was compared; refresh it again"):
