@@ -53,7 +53,7 @@ def judged(settings: FinetuneFile, made: Results) -> Outcome:
             if answer.decision != "approved":
                 return Outcome(came=NOT_APPROVED[answer.decision], message=f"v{version}: {answer.text}", **came)
         try:
-            who, why = (answer.by or "refresh", answer.text) if answer else ("refresh", None)
+            who, why = (answer.by or "refresh", answer.text) if answer else ("refresh", gain(decision.manifest))
             promote_candidate(settings.name, version, decision.manifest, by=who, reason=why)
         except ComparisonNeededError as error:
             logger.info("%-24s %s", settings.name, error)

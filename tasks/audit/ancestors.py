@@ -190,7 +190,8 @@ def licences(thing: Thing, request: Request | None) -> Iterator[tuple[str, str]]
         return
     if request.kind == "examples":
         kind = request.identity.get("examples", {}).get("source", "")
-        yield "examples", licence(kind, request.identity.get("source", {}), "made into labelled examples")
+        terms = licence(kind, request.identity.get("source", {}), "made into labelled examples")
+        yield from (("examples", terms), ("test examples", terms))
         return
     data = request.identity["data"]
     identities = request.identity.get("source", {}).get("sources", [])

@@ -35,8 +35,8 @@ def source_places(stage: StageLayout, manifest: Manifest, digest: str) -> list[F
     try:
         sources = read_json(listing)
         unused = {source["name"] for source in manifest.details.get("sources", ()) if not source["documents"]}
-        files = [(one["name"], file) for one in sources if one["name"] not in unused for file in one["files"]]
-        names = [f"{source}: {file['name']}" for source, file in files if file.get("sha256") == digest]
+        files = [(one, file) for one in sources if one["name"] not in unused for file in one["files"]]
+        names = [(one.get("split"), f"{one['name']}: {file['name']}") for one, file in files if file.get("sha256") == digest]
         remote = sum(file.get("sha256") is None for _, file in files)
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{listing} cannot be read ({error!r}); prepare the data set again") from None
@@ -45,7 +45,7 @@ def source_places(stage: StageLayout, manifest: Manifest, digest: str) -> list[F
             f"{stage.path.name} was made from {remote:,} remote files whose SHA-256 is not known, so nobody knows whether this "
             f"is one of them; look for it by name in {listing}"
         )
-    return [Found(split, name) for name in names for split in splits_of(manifest)]
+    return [Found(split, name) for own, name in names for split in ((own,) if own else splits_of(manifest))]
 
 
 def base_places(request: Request, digest: str) -> list[Found]:

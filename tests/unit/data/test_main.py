@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 
+from tasks.audit.lineage_search import source_places
 from tasks.data import deduplicate
 from tasks.data.__main__ import PartReporter, StepReporter, main
 from tasks.data.finish import SUFFIXES
@@ -266,3 +267,15 @@ def test_examples_list_the_files_that_they_were_made_from(examples, jsonl, tmp_p
     }
     verify(stage.path, Manifest.read(stage.manifest))
     assert "sources.json" in {entry.path for entry in Manifest.read(stage.manifest).files}
+
+
+def test_a_test_file_of_its_own_is_listed_with_its_split_and_found_there_only(examples, jsonl):
+    train = jsonl([{"text": f"a text with the number {n} in it", "label": "ab"[n % 2]} for n in range(100)], "train.jsonl")
+    test = jsonl([{"text": f"another text, number {n}", "label": "ab"[n % 2]} for n in range(40)], "test.jsonl")
+    code, stage = examples("classification", source="jsonl", path=str(train), test_path=str(test))
+    assert code == 0
+    listed = [(one["split"], [file["name"] for file in one["files"]]) for one in read_json(stage.path / "sources.json")]
+    assert listed == [("train", ["train.jsonl"]), ("test", ["test.jsonl"])]
+    manifest = Manifest.read(stage.manifest)
+    found = {path.name: [one.split for one in source_places(stage, manifest, file_sha256(path))] for path in (train, test)}
+    assert found == {"train.jsonl": ["train"], "test.jsonl": ["test"]}
