@@ -1,6 +1,7 @@
 """The `pretune` command: its words, and how it ends. Starts fast: what a word does is imported when it is used."""
 
 import argparse
+import importlib
 import logging
 import os
 import sys
@@ -8,25 +9,25 @@ import traceback
 from typing import TypeAlias
 
 from tasks.record.children import INTERRUPTED_EXIT_CODE, USER_ERROR_EXIT_CODE
-from tasks.record.errors import PretuneError
+from tasks.record.errors import PretuneError, TrackingError
 from tasks.record.layout import home
 
 Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+AWAY_EXIT_CODE = 3
+"""A service did not answer: the same command may succeed later, without a change."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one word; returns 0, 2 for a mistake of the user's, 1 for what broke, 130 after Ctrl-C."""
+    """Run one word; returns 0, 2 for a user's mistake, 3 for a service that is away, 1 for what broke, 130 after Ctrl-C."""
     asked = parser().parse_args(arguments)
     show_log(asked.verbose)
-    from flows import commands
-
     try:
-        return getattr(commands, asked.word.replace("-", "_"))(asked)
+        return getattr(importlib.import_module(asked.module), asked.word.replace("-", "_"))(asked)
     except PretuneError as error:
         if asked.verbose:
             traceback.print_exc()
         print(f"pretune: {error}", file=sys.stderr)
-        return USER_ERROR_EXIT_CODE
+        return AWAY_EXIT_CODE if isinstance(error, TrackingError) else USER_ERROR_EXIT_CODE
     except KeyboardInterrupt:
         print("pretune: interrupted", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
@@ -51,11 +52,13 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"Everything lies in {home()}, or in $PRETUNE_HOME where that is set.".replace("%", "%%"),
     )  # fmt: skip
     top.add_argument("-v", "--verbose", action="store_true", help="show the libraries' own messages and tracebacks")
+    top.set_defaults(module="flows.commands")
     words = top.add_subparsers(dest="word", required=True, metavar="WORD")
     add_preset_words(words)
     add_finetune_words(words)
     add_service_words(words)
     add_model_words(words)
+    add_use_words(words)
     words.add_parser("presets", help="the presets that come with pretune")
     words.add_parser("doctor", help="say in one line each what is wrong with this installation")
     return top
@@ -99,25 +102,31 @@ def add_preset_words(words: Words) -> None:
 def add_finetune_words(words: Words) -> None:
     """What is done with fine-tunes that have a file of their own, and with the versions they make."""
     finetune = words.add_parser("finetune", help="fine-tune, evaluate, promote; skips what is done")
+    finetune.set_defaults(module="flows.tuning")
     finetune.add_argument("file", metavar="FILE", help="TOML file of the fine-tune")
     finetune.add_argument("--set", action="append", default=[], metavar="A.B=V", dest="assignments", help="change one setting")
     finetune.add_argument("--dry-run", action="store_true", help="check the settings and show what would be done")
     finetune.add_argument("--json", action="store_true", help="print the report as JSON")
 
     deploy = words.add_parser("deploy", help="make a fine-tune recur, and show it in the browser")
+    deploy.set_defaults(module="flows.tuning")
     deploy.add_argument("files", nargs="*", metavar="FILE", help="TOML files of fine-tunes; for --remove, or their names")
     what = deploy.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="show what is deployed")
     what.add_argument("--remove", action="store_true", help="take deployments away; what they made is kept")
 
     evaluate = words.add_parser("evaluate", help="compare a version with the champion; nothing is promoted")
+    evaluate.set_defaults(module="flows.tuning")
     evaluate.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
     evaluate.add_argument("version", metavar="VERSION", type=int)
     evaluate.add_argument("--against", metavar="VERSION", type=int, help="compare with this version instead")
 
     promote = words.add_parser("promote", help="compare a version with the champion, and make it champion where it passes")
+    promote.set_defaults(module="flows.tuning")
     promote.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
     promote.add_argument("version", metavar="VERSION", type=int)
+    promote.add_argument("--force", action="store_true", help="without a positive decision; needs --reason, and is recorded")
+    promote.add_argument("--reason", metavar="TEXT", help="why it is forced")
 
 
 def add_service_words(words: Words) -> None:
@@ -139,8 +148,7 @@ def add_service_words(words: Words) -> None:
 
 def add_model_words(words: Words) -> None:
     """What has been made: which model is in use, where it comes from, whether it is intact, what it says."""
-    rollback = words.add_parser("rollback", help="give the champion's place back to the version before")
-    rollback.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+    add_registry_words(words)
 
     lineage = words.add_parser("lineage", help="what a model was made from; or which models contain a file or document")
     what = lineage.add_mutually_exclusive_group()
@@ -167,6 +175,58 @@ def add_model_words(words: Words) -> None:
     generate = words.add_parser("generate", help="continue a text with the run's pre-trained model")
     generate.add_argument("name", metavar="NAME", help="name of the run")
     generate.add_argument("prompt", metavar="PROMPT")
+
+
+def add_use_words(words: Words) -> None:
+    """What a registered model is used for."""
+    model = argparse.ArgumentParser(add_help=False)
+    model.set_defaults(module="flows.using")
+    model.add_argument("model", metavar="MODEL", help="NAME@ALIAS, NAME/VERSION, or NAME for its champion")
+
+    predict = words.add_parser("predict", parents=[model], help="labels of texts, or answers to prompts, as lines of JSON")
+    predict.add_argument("input", metavar="FILE", nargs="?", default="-", help="texts; -, the default, is standard input")
+    formats = ("text", "jsonl", "csv", "parquet")
+    predict.add_argument("--format", choices=formats, help="default: by the ending of FILE; text, a text a line, for -")
+    predict.add_argument("--column", help="where the text is in a row; default: text, or prompt for a model that answers")
+    predict.add_argument("--output", metavar="FILE", help="write there, all at once when it is done; default: standard output")
+    predict.add_argument("--top", type=int, metavar="K", help="only the K most probable labels; default: all")
+    predict.add_argument("--max-new-tokens", type=int, metavar="N", help="length of an answer in tokens; default: 60")
+    predict.add_argument("--temperature", type=float, metavar="T", help="default: 0, the most probable token each time")
+    predict.add_argument("--seed", type=int, help="of what is sampled at a temperature above 0; default: 0")
+
+    chat = words.add_parser("chat", parents=[model], help="talk with a model; a line is a turn, also through a pipe")
+    chat.add_argument("--system", metavar="TEXT", help="what the model is told before the conversation")
+    chat.add_argument("--temperature", type=float, metavar="T", help="default: 0.8; 0 takes the most probable token each time")
+    chat.add_argument("--max-new-tokens", type=int, metavar="N", help="length of an answer in tokens; default: 200")
+    chat.add_argument("--seed", type=int, help="of what is sampled; default: 0")
+
+    serve = words.add_parser("serve", parents=[model], help="answer over HTTP on this machine until Ctrl-C")
+    serve.add_argument("--port", type=int, help="default: 8000, or any free port if that is taken")
+
+    export = words.add_parser("export", parents=[model], help="copy a model's verified files to a folder of their own")
+    export.add_argument("folder", metavar="DIR", help="new or empty")
+
+
+def add_registry_words(words: Words) -> None:
+    """Who is champion, who was, and what MLflow knows of it."""
+    rollback = words.add_parser("rollback", help="give the champion's place back to the one before; again, one further back")
+    rollback.set_defaults(module="flows.registry")
+    rollback.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+    rollback.add_argument("--to", metavar="VERSION", type=int, help="one of the earlier champions; default: the last one")
+    rollback.add_argument("--reason", metavar="TEXT", help="why, for the history; default: rollback")
+
+    history = words.add_parser("history", help="who held which alias of a model, when, why, and by which blessing")
+    history.set_defaults(module="flows.registry")
+    history.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+    history.add_argument("--json", action="store_true", help="print it as JSON")
+
+    registry = words.add_parser("registry", help="what MLflow has against what the records of this home have")
+    registry.set_defaults(module="flows.registry")
+    repair = registry.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "repair", help="say what was deleted or moved in MLflow itself; with --apply, put it right"
+    )
+    repair.add_argument("--model", metavar="MODEL", help="only this registered model")
+    repair.add_argument("--apply", action="store_true", help="put it right; without it nothing is changed")
 
 
 if __name__ == "__main__":

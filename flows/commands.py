@@ -3,12 +3,10 @@
 import argparse
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +48,10 @@ def run(asked: argparse.Namespace) -> int:
         run_pipeline(config, name)
     report = read_report(config, name, home())
     print(report.model_dump_json(indent=1) if asked.json else "\n" + text_report(report))
+    if asked.presets[-1] == f"{name}.toml" or asked.presets[-1].endswith(f"/{name}.toml"):
+        from flows.tuning import say_undeployed
+
+        say_undeployed(config.finetunes(name), asked.presets[-1])
     return 0
 
 
@@ -131,12 +133,14 @@ def show_states(config: Section, title: str, name: str, states: list[StageState]
 
 
 def up(asked: argparse.Namespace) -> int:
+    from tasks.registry.moved import settle_home
     from tasks.services.servers import start_servers, start_worker, use_running_server
 
     check_ports(asked.prefect_port, asked.mlflow_port)
     with services_lock(home()):
         running = all(alive(home(), name) for name in SERVICES if name != "worker" or not asked.no_worker)
         if not running:
+            settle_home(home())
             start_servers(home(), asked.prefect_port, asked.mlflow_port)
             use_running_server(home())
             from flows.deployments import register_deployments
@@ -227,53 +231,12 @@ def stop(asked: argparse.Namespace) -> int:
     return 0
 
 
-def promote(asked: argparse.Namespace) -> int:
-    from flows.tuning import promote
-
-    return promote(asked)
-
-
-def finetune(asked: argparse.Namespace) -> int:
-    from flows.tuning import finetune
-
-    return finetune(asked)
-
-
-def evaluate(asked: argparse.Namespace) -> int:
-    from flows.tuning import evaluate
-
-    return evaluate(asked)
-
-
-def deploy(asked: argparse.Namespace) -> int:
-    from flows.tuning import deploy
-
-    return deploy(asked)
-
-
-def rollback(asked: argparse.Namespace) -> int:
-    from tasks.registry.aliases import rollback as roll_back
-    from tasks.registry.records import describe
-
-    with quiet_mlflow():
-        print(describe(roll_back(home(), asked.model, by="command line")))
-    return 0
-
-
 def lineage(asked: argparse.Namespace) -> int:
     from flows.lineage import lineage
+    from flows.registry import quiet_mlflow
 
     with quiet_mlflow():
         return lineage(asked)
-
-
-@contextmanager
-def quiet_mlflow() -> Iterator[None]:
-    """MLflow's migrations report themselves at INFO on standard error."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    yield
 
 
 def plan(asked: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """Which fine-tunes of people's own files are deployed: kept in this home, so that every server that `up` starts has them."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.config.finetuning import FinetuneFile
@@ -21,3 +22,9 @@ def keep_deployed(home: Path, settings: FinetuneFile) -> None:
 
 def forget_deployed(home: Path, name: str) -> None:
     (deployed_folder(home) / f"{name}.json").unlink()
+
+
+def deployed_since(home: Path, name: str) -> datetime | None:
+    """When its deployment was last asked for; None for one of a preset."""
+    file = deployed_folder(home) / f"{name}.json"
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else None

@@ -9,24 +9,28 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.events import DeploymentEventTrigger
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.utilities.callables import ParameterSchema
 
+from flows.catch_up import catch_up
 from flows.deployed import deployed
 from flows.judging import evaluate, promote
 from flows.pipeline import pipeline
+from flows.prediction import predict
 from flows.preparation import prepare
 from flows.pretraining import pretrain
 from flows.refresh import refresh
 from tasks.config.finetuning import FinetuneFile, ScheduleConfig
 from tasks.config.presets import changed, load_config, preset_names
+from tasks.orchestration.events import NEW_BASE, base_resource
 from tasks.services.environment import WORK_POOL
 
 logger = logging.getLogger("pretune")
 
 RUN_FLOWS: tuple[Flow[Any, Any], ...] = (pipeline, prepare, pretrain)
-VERSION_FLOWS: tuple[Flow[Any, Any], ...] = (evaluate, promote)
+VERSION_FLOWS: tuple[Flow[Any, Any], ...] = (evaluate, promote, predict)
 """What is done with a version that is named in the form."""
 
 
@@ -43,20 +47,24 @@ def register_deployments(home: Path) -> list[str]:
             client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", description="Flows of this machine"))
         except ObjectAlreadyExists:
             logger.debug("work pool %s is there", WORK_POOL)
+    finetunes = [
+        *(one for preset in preset_names() for one in load_config([preset]).finetunes(preset)),
+        *deployed(home).values(),
+    ]
     made = [one for preset in preset_names() for one in deployments_of(preset)]
     made += [deployment_of(flow, "any version", {}) for flow in VERSION_FLOWS]
-    made += [finetune_deployment(settings) for settings in deployed(home).values()]
+    made += [finetune_deployment(settings) for settings in finetunes]
     for deployment in made:
         deployment.apply()
+    catch_up(home, finetunes)
     return [f"{deployment.flow_name}/{deployment.name}" for deployment in made]
 
 
 def deployments_of(preset: str) -> list[RunnerDeployment]:
-    """One deployment per flow, and one per fine-tune of the preset, with its schedules."""
+    """One deployment per flow of a run."""
     config = load_config([preset])
     parameters = {"config": config.model_dump(mode="json"), "name": preset}
-    made = [deployment_of(flow, preset, parameters, config.description) for flow in RUN_FLOWS]
-    return [*made, *(finetune_deployment(one) for one in config.finetunes(preset))]
+    return [deployment_of(flow, preset, parameters, config.description) for flow in RUN_FLOWS]
 
 
 def deploy_finetune(settings: FinetuneFile) -> None:
@@ -74,10 +82,23 @@ def remove_finetune(name: str) -> None:
 
 
 def finetune_deployment(settings: FinetuneFile) -> RunnerDeployment:
-    """With a schedule for each of its own, whose runs may have settings that differ."""
-    schedules = [schedule_of(settings, one) for one in settings.schedule]
+    """With its schedules, whose runs may have settings that differ, and with a trigger on its base."""
     parameters = {"settings": settings.model_dump(mode="json")}
-    return deployment_of(refresh, settings.name, parameters, f"From {settings.base} to {settings.name}.", schedules)
+    return deployment_of(
+        refresh, settings.name, parameters, f"From {settings.base} to {settings.name}.",
+        schedules=[schedule_of(settings, one) for one in settings.schedule],
+        triggers=[on_new_base(settings)],
+    )  # fmt: skip
+
+
+def on_new_base(settings: FinetuneFile) -> DeploymentEventTrigger:
+    """Another model where its base is looked for starts a refresh, as a schedule would."""
+    assert settings.base is not None
+    return DeploymentEventTrigger(
+        name=f"refresh {settings.name} from a new base",
+        expect={NEW_BASE},
+        match={"prefect.resource.id": base_resource(settings.base)},
+    )
 
 
 def schedule_of(settings: FinetuneFile, one: ScheduleConfig) -> Schedule:
@@ -88,15 +109,15 @@ def schedule_of(settings: FinetuneFile, one: ScheduleConfig) -> Schedule:
 
 
 def deployment_of(
-    flow: Flow[Any, Any], name: str, parameters: dict[str, Any], description: str = "", schedules: list[Schedule] | None = None
+    flow: Flow[Any, Any], name: str, parameters: dict[str, Any], description: str = "", **starts: Any
 ) -> RunnerDeployment:
-    """Found by module, never by file: the flow's process imports it as this one does."""
+    """Found by module, never by file: the flow's process imports it as this one does. `starts` are schedules and triggers."""
     made = RunnerDeployment.from_flow(
         flow,
         name=name,
         description="\n\n".join(part for part in ((flow.description or "").split("\n\n")[0], description) if part),
         parameters=parameters,
-        schedules=schedules,
+        **starts,
         tags=["pretune"],
         work_pool_name=WORK_POOL,
         entrypoint_type=EntrypointType.MODULE_PATH,

@@ -14,7 +14,7 @@ from flows.walk import do
 from tasks.config.finetuning import FinetuneFile
 from tasks.evaluate import evaluate_candidate
 from tasks.promote import promote_candidate
-from tasks.record.errors import ChampionMovedError, GateError
+from tasks.record.errors import ComparisonNeededError, GateError
 from tasks.record.files import read_json
 from tasks.record.layout import FinetuneLayout, StageLayout, home
 from tasks.record.manifest import Manifest, read_request
@@ -40,7 +40,7 @@ def judged(settings: FinetuneFile, made: Results) -> Outcome:
             return Outcome(came="Rejected", message=f"v{version}: {broken(decision.manifest)}", **came)
         try:
             promote_candidate(settings.name, version, decision.manifest, by="refresh")
-        except ChampionMovedError as error:
+        except ComparisonNeededError as error:
             logger.info("%-24s %s", settings.name, error)
             continue
         return Outcome(came="Promoted", message=f"v{version}: {gain(decision.manifest)}", **came)
@@ -50,19 +50,20 @@ def judged(settings: FinetuneFile, made: Results) -> Outcome:
 
 
 def broken(decision: Manifest) -> str:
-    """The rules that were not kept."""
-    return "; ".join(reason.removeprefix("✗ ") for reason in decision.details["reasons"] if reason.startswith("✗"))
+    """The rules that were not kept and had to be."""
+    rules = decision.details["rules"]
+    return "; ".join(one["sentence"] for one in rules if one["outcome"] == "broken" and one["weight"] == "required")
 
 
 def gain(decision: Manifest) -> str:
     """What was gained over the champion, with its interval; or the score, where nobody was champion."""
-    numbers, kind = decision.metrics, "accuracy" if "candidate_accuracy" in decision.metrics else "answer_loss"
-    if (by := numbers.get("difference")) is None:
-        return f"{kind.replace('_', ' ')} {numbers[f'candidate_{kind}']:.4f}, the first champion"
-    low, high = (numbers[f"difference_{end}"] or 0.0 for end in ("low", "high"))
-    if kind == "accuracy":
-        return f"{100 * by:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
-    return f"{-by:+.4f} nats/token [{-high:.4f}, {-low:.4f}]"
+    said, metric = decision.details, decision.details["metric"]
+    if said.get("difference") is None:
+        return f"{metric.replace('_', ' ')} {decision.metrics[f'candidate_{metric}']:.4f}, the first champion"
+    by, low, high = (said[key] for key in ("difference", "difference_low", "difference_high"))
+    if metric == "answer_loss":
+        return f"{-by:+.4f} nats/token [{-high:.4f}, {-low:.4f}]"
+    return f"{100 * by:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 @flow(name="evaluate", flow_run_name="evaluate {model} v{version}", on_cancellation=[stop_stages])

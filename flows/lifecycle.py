@@ -40,15 +40,10 @@ def finetuning(home: Path, finetune: FinetuneFile) -> list[Stage]:
             needs=("base", "examples"), finetune=finetune.name, model=finetune.name, label=CANDIDATE,
         ),
     ]  # fmt: skip
-    if finetune.gate.beat_random_init:
+    if finetune.gate.trains_random_init:
         stages.append(Stage(
             "random_init", "random weights",
             lambda made: finetune_work(home, finetune, made["base"], made["examples"], random_init=True),
             needs=("base", "examples"), finetune=finetune.name,
         ))  # fmt: skip
     return stages
-
-
-def compared(finetune: FinetuneFile) -> tuple[str, ...]:
-    """Roles of what an evaluation is given."""
-    return ("candidate", "examples", "base", *(("random_init",) if finetune.gate.beat_random_init else ()))

@@ -17,7 +17,7 @@ from flows.parameters import settled, stop_stages
 from flows.walk import do
 from tasks.base import base_of
 from tasks.config.finetuning import FinetuneFile
-from tasks.data.tokens.examples import new_examples
+from tasks.data.example_ids import new_examples
 from tasks.record.errors import DataError, LockedError, MissingBaseError
 from tasks.record.files import write_json
 from tasks.record.layout import AttemptLayout, FinetuneLayout, StageLayout, attempt_of, home

@@ -14,7 +14,7 @@ from tasks.planning.records import Plan
 from tasks.record.layout import AttemptLayout, FinetuneLayout, RunLayout, StageLayout
 from tasks.record.manifest import Manifest
 from tasks.record.outcomes import Outcome, read_outcomes
-from tasks.registry.records import history
+from tasks.registry.records import history, recorded_holders
 from tasks.registry.store import read_registration
 from tasks.services.environment import page
 
@@ -151,7 +151,7 @@ def candidate_lines(settings: FinetuneFile, home: Path) -> list[VersionLine]:
 
 def version_lines(home: Path, stage: StageLayout, model: str) -> list[VersionLine]:
     known = read_registration(home, stage)
-    held = {move.alias: move.to_version for move in history(home, model)}
+    held = recorded_holders(history(home, model))
     lines = []
     for label, version in sorted((known.versions.get(model, {}) if known else {}).items(), key=lambda item: item[1]):
         aliases = tuple(sorted(alias for alias, holder in held.items() if holder == version))

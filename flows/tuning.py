@@ -5,16 +5,18 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.commands import follow, quiet_mlflow, show_states
+from flows.commands import follow, show_states
 from flows.deployed import deployed, forget_deployed, keep_deployed
+from flows.registry import quiet_mlflow, user
 from flows.report import own_command, read_finetune_report, text_report
 from flows.states import complete, plan_finetune
 from tasks.config.finetuning import FinetuneFile
-from tasks.config.presets import load_finetune
+from tasks.config.presets import finetunes_in, load_finetune
 from tasks.data.inputs.sources import located
-from tasks.record.errors import ConfigError, MissingBaseError
+from tasks.record.errors import ComparisonNeededError, ConfigError, MissingBaseError
 from tasks.record.layout import FinetuneLayout, home
 from tasks.registry.find_base import find_base
+from tasks.registry.promotion import promote_version
 from tasks.services.servers import use_running_server
 from tasks.stages.work import examples_work
 
@@ -43,10 +45,7 @@ def finetune(asked: argparse.Namespace) -> int:
         follow(call, settings.name, lambda: examples_work(home(), settings))
     report = read_finetune_report(settings, home())
     print(report.model_dump_json(indent=1) if asked.json else "\n" + text_report(report))
-    if settings.schedule and settings.name not in deployed(home()):
-        logger.info(
-            "its schedule is not deployed: nothing recurs by itself until you type `%s deploy %s`", own_command(), asked.file
-        )
+    say_undeployed((settings,), asked.file)
     return 0
 
 
@@ -64,7 +63,17 @@ def evaluate(asked: argparse.Namespace) -> int:
 
 
 def promote(asked: argparse.Namespace) -> int:
-    """Compare with the champion of now, and promote what passes."""
+    """Promote what passed the gate; what was not compared with the champion of now is compared first."""
+    if asked.force and not (asked.reason or "").strip():
+        raise ConfigError("--force is given without --reason; say with --reason TEXT why no decision is waited for")
+    if asked.reason and not asked.force:
+        raise ConfigError("--reason is given without --force; the reason of a promotion is the gate's decision, leave it out")
+    try:
+        with quiet_mlflow():
+            print(promote_version(home(), asked.model, asked.version, by=user(), forced_because=asked.reason))
+        return 0
+    except ComparisonNeededError as error:
+        logger.info("%s: it is compared now", error)
 
     def call() -> str:
         from flows.judging import promote
@@ -96,7 +105,7 @@ def deploy(asked: argparse.Namespace) -> int:
         return undeploy(asked.files, running)
     if not asked.files:
         raise ConfigError("deploy was given no file; name the TOML files of fine-tunes, or --list")
-    found = [checked(located(load_finetune(file))) for file in asked.files]
+    found = [checked(located(one)) for file in asked.files for one in finetunes_in(file)]
     for settings in found:
         keep_deployed(home(), settings)
     for settings in found:
@@ -124,6 +133,13 @@ def undeploy(names: list[str], running: bool) -> int:
             remove_finetune(name)
         print(f"removed refresh/{name}; what it made is kept")
     return 0
+
+
+def say_undeployed(finetunes: tuple[FinetuneFile, ...], file: str) -> None:
+    """A schedule that stands in a file does nothing by itself: say so, and how."""
+    for one in finetunes:
+        if one.schedule and one.name not in deployed(home()):
+            logger.info("%s recurs only once its schedule is deployed: %s deploy %s", one.name, own_command(), file)
 
 
 def checked(settings: FinetuneFile) -> FinetuneFile:

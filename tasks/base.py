@@ -12,6 +12,6 @@ from tasks.stages.work import Result, Work
 
 @task(name="base", task_run_name="base of {settings.name}", cache_policy=NO_CACHE)
 def base_of(settings: FinetuneFile) -> Result:
-    """The base that the settings name. Raises MissingBaseError for a run that has not come to its end."""
+    """The base that the settings name. Raises the errors of `find_base`, and DataError for one that cannot be taken in."""
     found = find_base(home(), settings)
     return run_stage(found) if isinstance(found, Work) else found

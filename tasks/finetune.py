@@ -5,7 +5,6 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.config.finetuning import FinetuneFile
 from tasks.orchestration.stage import run_stage
-from tasks.record.manifest import flatten
 from tasks.registry.publish import mirror, mirrored, publish_candidate
 from tasks.stages.work import Result, Results, Stage
 
@@ -31,8 +30,8 @@ def register_candidate(settings: FinetuneFile, made: Results) -> int:
 
     Raises TrackingError where MLflow does not answer.
     """
-    shown = flatten({"finetune": settings.model_dump(mode="json", exclude={"gate", "schedule", "launch", "parallel"})})
-    version = publish_candidate(settings.name, shown, made["candidate"], made["base"])
+    shown = {"finetune": settings.model_dump(mode="json", exclude={"gate", "schedule", "launch", "parallel"})}
+    version = publish_candidate(settings.name, shown, made["candidate"], made["base"]).version
     for role in ("examples", "candidate", "random_init"):
         if role in made:
             mirror(made[role].stage)

@@ -3,9 +3,11 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.orchestration.events import say_new_base
 from tasks.orchestration.stage import run_stage
 from tasks.record.errors import TrackingError
-from tasks.record.layout import StageLayout
+from tasks.record.layout import StageLayout, home
+from tasks.registry.names import PRETRAINED, registered_version
 from tasks.registry.publish import logger, mirror, mirrored, publish_milestone, publish_pretrained
 from tasks.stages.work import Result, Results, Stage
 
@@ -39,7 +41,10 @@ def publish_new(model: str, stage: StageLayout, tried: set[str]) -> None:
 @task(name="register pre-trained", cache_policy=NO_CACHE)
 def register_pretrained(model: str, base: Result) -> None:
     """Every milestone, and the finished model as `pretrained`. Raises TrackingError where MLflow does not answer."""
+    is_new = registered_version(home(), base.stage, model, PRETRAINED) is None
     for folder in sorted(base.stage.milestones.glob("step_*")):
         publish_milestone(model, base.stage, folder)
     publish_pretrained(model, base)
     mirror(base.stage)
+    if is_new:
+        say_new_base(f"run:{base.stage.path.parent.name}", f"models:/{model}@{PRETRAINED}")

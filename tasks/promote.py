@@ -3,6 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.orchestration.events import say_new_base
 from tasks.record.layout import home
 from tasks.record.manifest import Manifest
 from tasks.registry.publish import logger
@@ -15,5 +16,6 @@ def promote_candidate(model: str, version: int, decision: Manifest, by: str, rea
     from tasks.registry.aliases import promote
 
     move = promote(home(), model, version, decision, by=by, reason=reason)
+    say_new_base(f"models:/{model}@{move.alias}")
     logger.info("%-24s %s version %d is champion", "promote", model, version)
     return move

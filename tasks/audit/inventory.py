@@ -12,7 +12,7 @@ from tasks.record.errors import IntegrityError, TrackingError
 from tasks.record.files import file_sha256
 from tasks.record.layout import StageLayout, bases_folder, begun_stages, datasets_folder
 from tasks.record.manifest import Input, Manifest, Request, read_request, sha256_of
-from tasks.registry.records import VersionRecord, history, version_records
+from tasks.registry.records import VersionRecord, history, recorded_holders, version_records
 from tasks.registry.store import database_file, store_identity
 
 DATA_KINDS = ("prepare", "examples")
@@ -139,7 +139,7 @@ class Inventory:
     def holders(self, model: str) -> dict[int, tuple[str, ...]]:
         """Version to aliases as MLflow has them, or, where it does not answer, as the local record of their moves does."""
         known = self.aliases(model)
-        return recorded_holders(self.home, model) if known is None else known
+        return holders_of_record(self.home, model) if known is None else known
 
 
 def recorded_inputs(record: VersionRecord) -> dict[str, Input]:
@@ -153,10 +153,10 @@ def relative(folder: Path, home: Path) -> str:
     return folder.relative_to(home).as_posix() if folder.is_relative_to(home) else str(folder)
 
 
-def recorded_holders(home: Path, model: str) -> dict[int, tuple[str, ...]]:
+def holders_of_record(home: Path, model: str) -> dict[int, tuple[str, ...]]:
     """What all moves of the model's aliases, one after the other, come to."""
-    held = {move.alias: move.to_version for move in history(home, model)}
-    return {version: tuple(sorted(a for a, v in held.items() if v == version)) for version in held.values()}
+    held = recorded_holders(history(home, model))
+    return {number: tuple(sorted(alias for alias, one in held.items() if one == number)) for number in held.values()}
 
 
 def trouble_with_request(thing: Thing) -> str:

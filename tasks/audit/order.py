@@ -1,6 +1,9 @@
-"""Which samples each step of a stage has to see, and their tokens, from its request and the data set alone. Needs no torch."""
+"""Which samples each step of a stage has to see, and their tokens, from its request and the data set alone.
 
-from collections.abc import Callable, Sequence
+It needs torch only for a base from elsewhere, whose tokenizer is that of transformers.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +15,9 @@ from tasks.config.training import PretrainConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.data.order.training import mixture_of
 from tasks.data.tokens.digest import rows_digest, samples_digest
-from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples
+from tasks.data.tokens.examples import read_examples
+from tasks.data.tokens.rows import encode_rows, tokenizer_of
 from tasks.data.tokens.shards import TokenDataset
-from tasks.data.tokens.tokenizer import load_tokenizer
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Request, input_manifest
 
@@ -70,12 +73,9 @@ def finetuning_order(request: Request) -> Order:
     input_manifest(request, "base")
     manifest = input_manifest(request, "examples")
     examples = read_examples(Path(request.inputs["examples"].path), manifest, "train")
-    tokenizer = load_tokenizer(StageLayout(Path(request.inputs["base"].path)).export)
-    labels: Sequence[np.ndarray] | np.ndarray
-    if config.kind == "classification":
-        rows, labels = encode_classification(tokenizer, examples, manifest.details.get("labels") or [], config.max_length)
-    else:
-        rows, labels = encode_instruction(tokenizer, examples, config.max_length)
+    tokenizer = tokenizer_of(StageLayout(Path(request.inputs["base"].path)).export)
+    encoded = encode_rows(tokenizer, config.kind, examples, manifest.details.get("labels") or [], config.max_length)
+    rows, labels = encoded.ids, encoded.labels
     lengths = np.array([len(row) for row in rows])
     return Order(
         sample_ids=partial(samples_of_step, global_batch_size=config.batch_size, num_samples=len(examples), seed=config.seed),

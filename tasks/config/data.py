@@ -22,7 +22,8 @@ class TextSource(Section):
     """File, folder, glob or URL (s3://...) of the source; for `huggingface` a local folder or the name of a data set on the
     hub."""
     text_column: str = "text"
-    """Column or key that holds the text (not used by `text`, `mediawiki` and `sample`)."""
+    """Column or key that holds the text, or in JSON and Parquet the path to it, such as `review.body` (not used by `text`,
+    `mediawiki` and `sample`)."""
     huggingface_config: str | None = None
     """Configuration name of the hub data set; empty means its default."""
     huggingface_split: str = "train"

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from tasks.config.cron import check_cron
 from tasks.config.examples import ExamplesConfig
-from tasks.config.gate import GateConfig
+from tasks.config.gate import GateConfig, check_gate
 from tasks.config.parallel import Layout, ParallelConfig
 from tasks.config.places import Place
 from tasks.config.section import NAME_PATTERN, Section, check_multiple, nearest_name
@@ -94,12 +94,22 @@ class FinetuneConfig(Section):
     keep_checkpoints: ClassVar[int] = 1
 
     @property
+    def place(self) -> str:
+        """What a message puts before the name of a setting."""
+        return f"finetune[{self.name}]."
+
+    @property
     def global_batch_size(self) -> int:
         return self.batch_size
 
     @property
     def sequence_length(self) -> int:
         return self.max_length
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_gate(f"{self.place}gate", self.kind, self.gate)
+        return self
 
     def check_batch(self, field: str, layout: Layout) -> None:
         """Raises ValueError for a batch that does not divide over the ranks, of which none is for a pipeline."""
@@ -134,11 +144,15 @@ class FinetuneFile(FinetuneConfig):
     """How the model and its batches are divided over them."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_file(self) -> Self:
         if self.base is None:
             raise ValueError('base is not set, and there is no run whose model it is; set it, such as base = "run:demo"')
         self.check_batch("", self.parallel.layout(self.launch.num_processes))
         return self
+
+    @property
+    def place(self) -> str:
+        return ""
 
     @property
     def recipe(self) -> dict[str, Any]:

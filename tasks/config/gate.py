@@ -1,21 +1,97 @@
 """What a person can set about the gate: what a candidate must show before it can be promoted."""
 
+from typing import Annotated, Any, Literal
+
 from pydantic import ConfigDict, Field
 
-from tasks.config.section import Fraction, Section
+from tasks.config.section import Section
+from tasks.record.errors import ConfigError
+
+Kind = Literal["classification", "instruction"]
+Metric = Literal["accuracy", "macro_f1", "answer_loss"]
+Weight = Literal["required", "informative", "off"]
+"""What a rule does: decide, only say what it found, or nothing."""
+METRICS: dict[Kind, tuple[Metric, ...]] = {"classification": ("accuracy", "macro_f1"), "instruction": ("answer_loss",)}
+"""What each kind can be judged by; the first is the default."""
+OF_ONE_KIND: dict[Kind, tuple[str, ...]] = {
+    "classification": ("min_score", "above_majority", "above_tfidf"),
+    "instruction": ("max_answer_loss", "above_base", "max_forgetting"),
+}
+"""Settings that mean nothing for the other kind."""
 
 
 class GateConfig(Section):
     model_config = ConfigDict(title="Gate")
 
-    min_above_baseline: float = 0.10
-    """Classification: accuracy above the majority class (0 to 1). Instruction: nats/token of answer loss below the model
-    that was fine-tuned."""
-    beat_random_init: bool = True
-    """The candidate must be better than the same model fine-tuned from random weights, which is trained for this."""
-    max_regression: float = Field(0.01, ge=0.0)
-    """The lower confidence bound of the paired difference to the champion must not lie further below zero than this."""
-    confidence: Fraction = 0.95
-    """Level of the paired bootstrap's interval."""
-    bootstrap_samples: int = Field(2000, ge=100, le=100_000)
-    """Resamples of the paired bootstrap."""
+    rule: Literal["superiority", "non-inferiority"] = "superiority"
+    """What is asked of a candidate where there is a champion: to be better than it, or not to be worse by more than margin
+    than it and than the best champion so far."""
+    metric: Metric | None = None
+    """What is compared: accuracy or macro_f1 for classification, answer_loss for instruction; empty means the first."""
+    level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    """How often a candidate that is no better may pass by luck: the level of each one-sided paired test; above 0, below 0.5."""
+    margin: float | None = Field(None, ge=0.0)
+    """Non-inferiority: how much worse than the best champion is good enough, in the metric (0.01 accuracy is a point)."""
+    min_examples: int = Field(30, ge=1)
+    """A candidate that was measured on fewer test examples is rejected; at least 1."""
+    threshold: Weight = "required"
+    """What reaching min_score or max_answer_loss is."""
+    min_score: float | None = Field(None, ge=0.0, le=1.0)
+    """Classification: the least accuracy or macro-F1, 0 to 1; empty means none."""
+    max_answer_loss: float | None = Field(None, gt=0.0)
+    """Instruction: the highest answer loss, in nats/token; empty means none."""
+    above_majority: Weight = "required"
+    """Classification: being better than naming the most frequent training label always."""
+    above_tfidf: Weight = "informative"
+    """Classification: being better than logistic regression on TF-IDF of the same training texts."""
+    above_random_init: Weight = "required"
+    """Being better than the same model fine-tuned from random weights, which is trained for this unless it is off."""
+    above_base: Weight = "required"
+    """Instruction: being better than the model before it was tuned."""
+    overlap: Weight = "required"
+    """What keeping max_overlap is."""
+    max_overlap: float = Field(0.0, ge=0.0, le=1.0)
+    """The largest share of test examples whose text is in the training examples too, 0 to 1."""
+    max_forgetting: float | None = Field(None, ge=0.0)
+    """Instruction: by how much bits/byte of the base's held-out text may rise; empty means that it is measured only."""
+
+    @property
+    def confidence(self) -> float:
+        """Of the two-sided intervals whose bounds are the one-sided ones at `level`."""
+        return 1.0 - 2.0 * self.level
+
+    @property
+    def trains_random_init(self) -> bool:
+        """Whether the fine-tune is done from random weights too."""
+        return self.above_random_init != "off"
+
+    def metric_of(self, kind: Kind) -> Metric:
+        return self.metric or METRICS[kind][0]
+
+
+def check_gate(where: str, kind: Kind, gate: GateConfig) -> None:
+    """Raises ConfigError for settings that contradict each other or the kind; `where` is the gate's place among them."""
+    if gate.metric_of(kind) not in METRICS[kind]:
+        raise ConfigError(
+            f"{where}.metric={gate.metric!r} is not measured for {kind}; set {' or '.join(METRICS[kind])}, or leave it empty"
+        )
+    if gate.rule == "non-inferiority" and gate.margin is None:
+        raise ConfigError(
+            f"{where}.rule='non-inferiority' needs {where}.margin; give how much worse than the best champion is good enough, "
+            "such as 0.005"
+        )
+    if gate.rule == "superiority" and gate.margin is not None:
+        raise no_effect(where, "margin", gate.margin, f"{where}.rule='superiority'")
+    other: Kind = "instruction" if kind == "classification" else "classification"
+    for name in OF_ONE_KIND[other]:
+        if (value := getattr(gate, name)) != GateConfig.model_fields[name].default:
+            raise no_effect(where, name, value, f"kind={kind!r}")
+    for rule, name in (("threshold", "min_score"), ("threshold", "max_answer_loss"), ("overlap", "max_overlap")):
+        if getattr(gate, rule) == "off" and (value := getattr(gate, name)) != GateConfig.model_fields[name].default:
+            raise no_effect(where, name, value, f"{where}.{rule}='off'")
+
+
+def no_effect(where: str, name: str, value: Any, cause: str) -> ConfigError:
+    default = GateConfig.model_fields[name].default
+    remedy = "leave it empty" if default is None else f"leave it at {default!r}"
+    return ConfigError(f"{where}.{name}={value!r} has no effect with {cause}; {remedy}")

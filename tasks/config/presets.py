@@ -53,6 +53,14 @@ def load_finetune(file: str, assignments: Iterable[str] = ()) -> FinetuneFile:
     return parsed(FinetuneFile, values)
 
 
+def finetunes_in(file: str) -> tuple[FinetuneFile, ...]:
+    """The fine-tune of a file of its own, or those of the file of a run that is called as the file."""
+    values = read_toml(Path(file)) if Path(file).is_file() else {}
+    if "finetune" not in values:
+        return (load_finetune(file),)
+    return load_config([file]).finetunes(Path(file).stem)
+
+
 def changed(settings: FinetuneFile, assignments: Iterable[str]) -> FinetuneFile:
     """The settings with some of them set anew; raises ConfigError as `load_config` does."""
     values = settings.model_dump(mode="json", exclude_unset=True)

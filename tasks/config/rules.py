@@ -81,9 +81,10 @@ def check_test_pages(data: DataConfig, finetunes: Finetunes) -> None:
     """Raises ValueError where pages of the sample would be both pre-training text and frozen test examples."""
     for f in finetunes:
         sample = any(source.source == "sample" for source in data.sources)
-        if sample and f.examples.source == "sample" and f.examples.test_fraction > data.heldout_fraction:
+        share = f.examples.test_share
+        if sample and f.examples.source == "sample" and share is not None and share > data.heldout_fraction:
             raise ValueError(
-                f"finetune[{f.name}].examples.test_fraction={f.examples.test_fraction} is larger than data.heldout_fraction="
+                f"finetune[{f.name}].examples.test_fraction={share} is larger than data.heldout_fraction="
                 f"{data.heldout_fraction}, so that pre-training would see test pages; set it to at most "
                 f"{data.heldout_fraction} or hold out more"
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.example_preparation import examples_settings, prepare_examples
-from tasks.data.inputs.sources import SOURCES_FILE, examples_identity, files_listing
+from tasks.data.inputs.sources import SOURCES_FILE, examples_identity, examples_listing
 from tasks.data.steps import Preparation, do_part
 from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE
 from tasks.record.errors import DataError, DiskFullError, PretuneError, StoppedError
@@ -107,12 +107,14 @@ def write_examples(stage: StageLayout, request: Request, report: "Reporter") -> 
     folder.mkdir()
     try:
         manifest = prepare_examples(request, folder, report)
-        if request.identity["source"] != examples_identity(stage.path.parent.parent, examples_settings(request)):
+        section = request.execution["section"]
+        if request.identity["source"] != examples_identity(stage.path.parent.parent, examples_settings(request), section):
+            files = " or ".join(filter(None, (request.execution["data_path"], request.execution["test_path"])))
             raise DataError(
-                f"the files of {request.execution['data_path'] or 'the sample'} were changed while they were read; run the "
+                f"the files of {files or 'the sample'} were changed while they were read; run the "
                 "same command again when nothing writes to them"
             )
-        manifest = with_sources(manifest, folder, files_listing(stage.path.parent.parent, examples_settings(request)))
+        manifest = with_sources(manifest, folder, examples_listing(stage.path.parent.parent, examples_settings(request)))
     except BaseException:
         remove_payload(stage)
         raise
@@ -125,9 +127,9 @@ def write_examples(stage: StageLayout, request: Request, report: "Reporter") -> 
     return write_manifest(stage.path, manifest)
 
 
-def with_sources(manifest: Manifest, folder: Path, files: list[dict[str, Any]]) -> Manifest:
+def with_sources(manifest: Manifest, folder: Path, sources: list[dict[str, Any]]) -> Manifest:
     """The manifest with a list of the files that the examples were read from, by which they are found again."""
-    write_json(folder / SOURCES_FILE, [{"name": "examples", "files": files}])
+    write_json(folder / SOURCES_FILE, sources)
     return manifest.model_copy(update={"files": manifest.files + file_entries(folder, [folder / SOURCES_FILE])})
 
 

@@ -2,7 +2,7 @@
 
 from tasks.config.data import DecontaminationConfig, EvaluationSet
 from tasks.data.sources.read import read_rows, read_text_files, string_at
-from tasks.data.sources.rows import Row
+from tasks.data.sources.rows import Column, Row
 from tasks.data.sources.streams import Meter
 
 
@@ -12,12 +12,14 @@ def read_evaluations(decontamination: DecontaminationConfig) -> dict[str, list[s
 
 
 def read_items(evaluation: EvaluationSet) -> list[str]:
-    field = f"data.decontamination.evaluations[{evaluation.name}].path"
+    section = f"data.decontamination.evaluations[{evaluation.name}]"
+    field = f"{section}.path"
     if evaluation.source == "text":
         return list(read_text_files(evaluation.path, field))
-    rows = read_rows(evaluation.source, evaluation.path, evaluation.text_columns, field, Meter())
-    return [item_text(row, evaluation.text_columns) for row in rows]
+    columns = tuple(Column(column, f"{section}.text_columns") for column in evaluation.text_columns)
+    rows = read_rows(evaluation.source, evaluation.path, columns, field, Meter())
+    return [item_text(row, columns) for row in rows]
 
 
-def item_text(row: Row, columns: tuple[str, ...]) -> str:
+def item_text(row: Row, columns: tuple[Column, ...]) -> str:
     return "\n".join(string_at(row, column) for column in columns)

@@ -1,195 +1,188 @@
 """From labelled rows, or the pages of the sample, to frozen train and test examples. They are held in memory."""
 
 import json
-import re
-from collections import Counter
+import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tasks.config.examples import ExamplesConfig
 from tasks.data.card.card import examples_card
-from tasks.data.documents.cleaning import Counts, clean, is_held_out, text_digest
-from tasks.data.sources.read import Meter, Row, missing_column, read_rows, shortened, string_at
-from tasks.data.tokens.examples import Example, examples_file
+from tasks.data.documents.cleaning import Counts
+from tasks.data.example_ids import ids_sha256
+from tasks.data.example_rows import Asked, Candidate, read_candidates
+from tasks.data.example_split import Splits, settle, split_by_file, split_by_hash
+from tasks.data.sources.streams import Meter
+from tasks.data.tokens.examples import examples_file
 from tasks.record.errors import DataError
 from tasks.record.files import file_entries
 from tasks.record.manifest import Manifest, Request
 
-UNCATEGORIZED = "Uncategorized"
-ANSWER_CHARACTERS = 200
-"""Answers made from the sample are whole sentences of at most so many characters together."""
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[^\W\d_a-z])")
-ABBREVIATION = re.compile(
-    r"(?:^|[\s(.])(?:[A-Za-z]|Mr|Mrs|Ms|Dr|St|Jr|Sr|Prof|Gen|Lt|Col|Sgt|vs|ca|cf|lit|approx|No|Mt|Ft|Inc|Ltd|Co)\.$"
-)
+log = logging.getLogger(__name__)
+
+FEW_TEST_EXAMPLES = 200
+"""Below so many a warning says how uncertain a measurement on them is."""
+Report = Callable[[float, str], None]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One row as an example, or the reason why it is none."""
-
-    example: Example
-    split_digest: bytes
-    """By which it goes to train or test: for the sample of the page's text, as in pre-training."""
-    where: str
-    reason: str | None = None
-
-
-def prepare_examples(request: Request, folder: Path, report: Callable[[float, str], None]) -> Manifest:
+def prepare_examples(request: Request, folder: Path, report: Report) -> Manifest:
     """Write train.jsonl and test.jsonl of `request` (kind `examples`) into the empty `folder`; the manifest is returned.
 
     Raises DataError for anything that is wrong with the input.
     """
-    examples = examples_settings(request)
-    kind = request.identity["kind"]
-    meter, counts = Meter(), Counts()
-    splits: dict[str, list[Example]] = {"train": [], "test": []}
-    for candidate in keep(read_candidates(examples, kind, meter), examples, counts):
-        splits["test" if is_held_out(candidate.split_digest, examples.test_fraction) else "train"].append(candidate.example)
-        report(0.95 * meter.fraction, f"reading examples: {counts.kept:,}")
-    for split in splits.values():
-        split.sort(key=lambda example: example["id"])
-    labels = check_examples(examples, kind, splits, counts)
-    over = splits["train"][examples.max_examples :] if examples.max_examples else []
-    if over:
-        del splits["train"][-len(over) :]
-        counts.kept -= len(over)
-        counts.dropped["over_max_examples"] += len(over)
+    examples, counts = examples_settings(request), Counts()
+    asked = Asked(examples, request.identity["kind"], request.execution["section"])
+    settled = settle(followed(asked, "path", report), asked, counts)
+    read = {"path": counts.read}
+    if examples.test_share is not None:
+        by_label = asked.kind == "classification" and examples.source != "sample"
+        splits = split_by_hash(settled, examples.test_share, by_label)
+    else:
+        splits = split_by_file(settled, settle(followed(asked, "test_path", report), asked, counts), asked, counts)
+        read["test_path"] = counts.read - read["path"]
+    check_size(splits, asked, counts)
+    labels = check_labels(splits, asked) if asked.kind == "classification" else []
+    cut(splits, asked, counts)
+    counts.kept = len(splits.train) + len(splits.test)
     counts.check()
-    return write(request, folder, splits, labels, counts)
+    warnings = doubts(splits, labels, asked)
+    for warning in warnings:
+        log.warning("%s", warning)
+    return write(request, folder, splits, labels, counts, {"read": read, "warnings": warnings})
 
 
 def examples_settings(request: Request) -> ExamplesConfig:
-    """The configuration as it was: its identity and the path, which is not part of that."""
-    return ExamplesConfig(path=request.execution["data_path"], **request.identity["examples"])
+    """The configuration as it was: its identity and the paths, which are not part of that."""
+    paths = {"path": request.execution["data_path"], "test_path": request.execution["test_path"]}
+    return ExamplesConfig(**paths, **request.identity["examples"])
 
 
-def read_candidates(examples: ExamplesConfig, kind: str, meter: Meter) -> Iterator[Candidate]:
-    columns = (examples.text_column, examples.label_column)
-    if kind == "instruction":
-        columns = (examples.prompt_column, examples.answer_column)
-    for row in read_rows(examples.source, examples.path, columns, "examples.path", meter):
-        if examples.source == "sample":
-            yield sample_candidate(row, kind)
-        elif kind == "classification":
-            yield labelled(clean(string_at(row, columns[0])), label_at(row, columns[1]), row.where)
-        else:
-            prompt, answer = clean(string_at(row, columns[0])), clean(string_at(row, columns[1]))
-            yield answered(prompt, answer, text_digest(f"{prompt}\0{answer}"), text_digest(prompt), row.where)
-
-
-def sample_candidate(row: Row, kind: str) -> Candidate:
-    """A page as an example: its lead section and topic, or the question for its title and its first sentences."""
-    text = clean(row.values["text"])
-    if kind == "classification":
-        topic = row.values["topic"]
-        return labelled(text, topic, row.where, "no_topic" if topic == UNCATEGORIZED else None)
-    answer, page = first_sentences(text, ANSWER_CHARACTERS), text_digest(text)
-    reason = "long_sentence" if text and not answer else None
-    return answered(f"What is {clean(row.values['title'])}?", answer, page, page, row.where, reason)
-
-
-def labelled(text: str, label: str, where: str, reason: str | None = None) -> Candidate:
-    digest = text_digest(text)
-    return Candidate({"id": digest.hex(), "text": text, "label": label}, digest, where, reason if text else "empty")
-
-
-def answered(prompt: str, answer: str, identity: bytes, split: bytes, where: str, reason: str | None = None) -> Candidate:
-    if not reason and not (prompt and answer):
-        reason = "empty"
-    return Candidate({"id": identity.hex(), "prompt": prompt, "answer": answer}, split, where, reason)
-
-
-def label_at(row: Row, column: str) -> str:
-    """The label in a column: text, or a whole number, which is taken as its text."""
-    if column not in row.values:
-        raise missing_column(column, list(row.values), row.where)
-    value = row.values[column]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{row.where} column {column!r} is {shortened(value)}, which is no label; give text or a whole number")
-    return value.strip()
-
-
-def first_sentences(text: str, limit: int) -> str:
-    """As many whole sentences from the start of `text` as fit into `limit` characters; empty if the first does not."""
-    text = " ".join(text.split())
-    ends = [match.start() + len(match.group().rstrip()) for match in SENTENCE_END.finditer(text)]
-    ends = [end for end in ends if end <= limit and not ABBREVIATION.search(text[:end])]
-    if len(text) <= limit:
-        return text
-    return text[: ends[-1]] if ends else ""
-
-
-def keep(candidates: Iterator[Candidate], examples: ExamplesConfig, counts: Counts) -> Iterator[Candidate]:
-    """The candidates that become examples, each once; raises DataError for a label that is not permitted."""
-    permitted = set(examples.labels) if examples.labels is not None else None
-    seen: dict[str, str | None] = {}
-    for candidate in candidates:
-        counts.read += 1
-        example, reason = candidate.example, candidate.reason
-        label = example.get("label")
-        if reason is None and permitted is not None and label is not None and label not in permitted:
-            raise DataError(
-                f"{candidate.where} has label {label!r}, which is not in examples.labels={sorted(permitted)}; "
-                "correct the row or add the label"
-            )
-        if reason is None and example["id"] in seen:
-            reason = "duplicate" if seen[example["id"]] == label else "conflicting_label"
-        if reason is not None:
-            counts.dropped[reason] += 1
-            continue
-        seen[example["id"]] = label
-        counts.kept += 1
+def followed(asked: Asked, setting: Literal["path", "test_path"], report: Report) -> Iterator[Candidate]:
+    """The candidates of a setting's files, with progress: of two settings each has half of it."""
+    meter, halves = Meter(), 1 if asked.examples.test_path is None else 2
+    before = 1 if setting == "test_path" else 0
+    for number, candidate in enumerate(read_candidates(asked, setting, meter), 1):
         yield candidate
+        report(0.95 * (before + meter.fraction) / halves, f"reading examples: {number:,}")
 
 
-def check_examples(examples: ExamplesConfig, kind: str, splits: dict[str, list[Example]], counts: Counts) -> list[str]:
-    """The labels, sorted (none for instruction); raises DataError for an empty side of the split or fewer than two labels."""
-    where = "the sample" if examples.path is None else f"examples.path={examples.path!r}"
-    train, test = len(splits["train"]), len(splits["test"])
-    if not (train and test):
+def check_size(splits: Splits, asked: Asked, counts: Counts) -> None:
+    """Raises DataError where there is nothing to train on, or too little to test on."""
+    examples, train, test = asked.examples, len(splits.train), len(splits.test)
+    where = "the sample" if examples.path is None else asked.shown("path")
+    if train + test == 0:
+        raise DataError(f"{where} has no example: none of the {counts.read} rows was kept ({reasons(counts)}); mend the rows")
+    if train == 0:
+        raise DataError(f"{where} leaves nothing to train on beside {test} examples to test on ({reasons(counts)}); give more")
+    least, share = examples.min_test_examples, examples.test_share
+    if test >= least:
+        return
+    rule = f"fewer than {asked.shown('min_test_examples')}"
+    if share is None:
         raise DataError(
-            f"{where} has too few examples to split: {counts.kept} kept of {counts.read} read with examples.test_fraction="
-            f"{examples.test_fraction} give {train} to train on and {test} to test on, and each needs at least 1; "
-            "give more examples or change examples.test_fraction"
+            f"{asked.shown('test_path')} has {test} test examples, {rule}; give more of them, or lower the minimum, if a "
+            "measurement may be that uncertain"
         )
-    if kind == "instruction":
-        return []
-    labels = sorted(set(examples.labels or {example["label"] for split in splits.values() for example in split}))
+    enough = least / (train + test)
+    larger = f"set test_fraction to {enough * 1.25:.2g} or more, " if enough * 1.25 < 0.5 else ""
+    raise DataError(
+        f"{where} gives {test} test examples of {train + test} with {asked.section}.test_fraction={share}, {rule}; {larger}"
+        "give more examples, or lower the minimum, if a measurement may be that uncertain"
+    )
+
+
+def reasons(counts: Counts) -> str:
+    found = [f"{number} {reason}" for reason, number in sorted(counts.dropped.items()) if number]
+    return f"dropped: {', '.join(found)}" if found else "nothing was dropped"
+
+
+def check_labels(splits: Splits, asked: Asked) -> list[str]:
+    """The labels, as they were given, else sorted; raises DataError for fewer than two, and for one that cannot be learned."""
+    train, test = splits.label_counts()
+    labels = list(asked.examples.labels or sorted(train | test))
     if len(labels) < 2:
+        where = "the sample" if asked.examples.path is None else asked.shown("path")
+        column = asked.examples.label_column
+        raise DataError(f"{where} has {len(labels)} label in column {column!r} ({labels}); classification needs at least 2")
+    unlearned = [label for label in labels if not train[label]]
+    if unlearned and (tested := [f"{label!r} ({test[label]} examples)" for label in unlearned if test[label]]):
+        where = asked.shown("test_path") if asked.examples.test_path else "the test set"
         raise DataError(
-            f"{where} has {len(labels)} label in column {examples.label_column!r} ({labels}); classification needs at least 2"
+            f"{where} has labels that no training example has: {', '.join(tested)}; give training examples of them, or take "
+            "them out of the test set"
+        )
+    if unlearned:
+        raise DataError(
+            f"{asked.shown('labels')}: no training example has {', '.join(map(repr, unlearned))}, which cannot be learned; "
+            "give examples of it or take it out of the labels"
         )
     return labels
 
 
-def write(request: Request, folder: Path, splits: dict[str, list[Example]], labels: list[str], counts: Counts) -> Manifest:
+def cut(splits: Splits, asked: Asked, counts: Counts) -> None:
+    """Take away training examples beyond `max_examples`; raises DataError where a label loses all of its own."""
+    most = asked.examples.max_examples
+    if most is None or len(splits.train) <= most:
+        return
+    before, _ = splits.label_counts()
+    counts.dropped["over_max_examples"] += len(splits.train) - most
+    del splits.train[most:]
+    after, _ = splits.label_counts()
+    if lost := [f"{label!r} (of {number})" for label, number in sorted(before.items()) if not after[label]]:
+        raise DataError(
+            f"{asked.shown('max_examples')} leaves no training example of {', '.join(lost)}; raise it, or give more examples "
+            "of rare labels"
+        )
+
+
+def doubts(splits: Splits, labels: list[str], asked: Asked) -> list[str]:
+    """What somebody who reads a result of these examples should know, in sentences."""
+    found, num_tests = [], len(splits.test)
+    if num_tests < FEW_TEST_EXAMPLES:
+        text = f"{num_tests} test examples are few"
+        if asked.kind == "classification":
+            # Normal approximation of a binomial share at its widest, one half: 1.96 x sqrt(1/4 / n).
+            text += f": an accuracy of them is uncertain by up to {98 / num_tests**0.5:.0f} points to each side (95%)"
+        found.append(f"{text}; from {FEW_TEST_EXAMPLES} on nothing is said.")
+    _, test = splits.label_counts()
+    if untested := [label for label in labels if not test[label]]:
+        found.append(
+            f"{len(untested)} of {len(labels)} labels have no test example, so that nothing is measured of them: "
+            f"{', '.join(map(repr, untested[:20]))}{', ...' if len(untested) > 20 else ''}."
+        )
+    return found
+
+
+def write(
+    request: Request, folder: Path, splits: Splits, labels: list[str], counts: Counts, details: dict[str, Any]
+) -> Manifest:
+    """The files, their card, and the manifest, whose `details` get more."""
     kind, source = request.identity["kind"], request.identity["source"]
-    metrics: dict[str, float | int | None] = {f"{name}_examples": len(split) for name, split in splits.items()}
+    sides = {"train": splits.train, "test": splits.test}
+    metrics: dict[str, float | int | None] = {f"{name}_examples": len(side) for name, side in sides.items()}
     metrics |= {"read_examples": counts.read, "kept_examples": counts.kept}
     split_key = "text" if kind == "classification" else "prompt"
-    details: dict[str, Any] = {
+    details = {
         "kind": kind,
-        "dropped": dict(sorted(counts.dropped.items())),
+        "dropped": {reason: number for reason, number in sorted(counts.dropped.items()) if number},
         "source": source,
         "split_key": "page text" if "sample" in source else split_key,
-    }
+        "test_share": examples_settings(request).test_share,
+        "example_ids_sha256": ids_sha256(one.id for side in sides.values() for one in side),
+    } | details
     if kind == "classification":
-        by_split = {name: Counter(example["label"] for example in split) for name, split in splits.items()}
-        majority = max(labels, key=lambda label: by_split["train"][label])
-        metrics["majority_share"] = by_split["test"][majority] / len(splits["test"])
+        train, test = splits.label_counts()
+        majority = max(sorted(labels), key=lambda label: train[label])
+        metrics["majority_share"] = test[majority] / len(splits.test)
         details |= {"labels": labels, "majority_label": majority}
-        details["label_counts"] = {name: dict(sorted(found.items())) for name, found in by_split.items()}
+        details["untested_labels"] = [label for label in labels if not test[label]]
+        details["label_counts"] = {"train": dict(sorted(train.items())), "test": dict(sorted(test.items()))}
     paths = [folder / "data_card.md"]
     paths[0].write_text(examples_card(request, metrics, details), encoding="utf-8")
-    for name, split in splits.items():
+    for name, side in sides.items():
         paths.append(examples_file(folder, name))
         with paths[-1].open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(example, ensure_ascii=False) + "\n" for example in split)
+            file.writelines(json.dumps(one.example, ensure_ascii=False) + "\n" for one in side)
     return Manifest(
         kind=request.kind,
         request_digest=request.digest,

@@ -106,9 +106,11 @@ def committed(stage: StageLayout) -> int:
 
 def start(stage: StageLayout, request: Request, launch: LaunchConfig, lock: StageLock) -> Attempt:
     token = lock.next_token()
-    trains = request.kind in ("pretrain", "finetune", "evaluate")
+    trains = request.kind in ("base", "pretrain", "finetune", "evaluate")
     command, environment = training_command(stage, launch) if trains else data_command(stage)
     environment |= {"PRETUNE_ATTEMPT": str(token)}
+    if request.kind == "base":
+        del environment["HF_HUB_OFFLINE"]  # the one rank that may fetch: the weights of a base on the hub
     folder = stage.logs(token)
     folder.mkdir(parents=True, exist_ok=True)
     if trains:
@@ -136,7 +138,7 @@ def attend(
                 stage.stop.touch()
             if stage.stop.exists():
                 stop_asked = stop_asked or now
-                if now - stop_asked > STOP_GRACE_SECONDS or request.kind in ("prepare", "examples"):
+                if now - stop_asked > STOP_GRACE_SECONDS or request.kind in ("prepare", "examples", "base"):
                     attempt.process.kill()
             elif now - max(attempt.started, last_write(stage)) > launch.stall_timeout_seconds:
                 logger.info("nothing was written for %.0f s: ending the ranks", launch.stall_timeout_seconds)

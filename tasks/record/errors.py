@@ -63,8 +63,8 @@ class GateError(PretuneError):
     """A model without a positive, matching blessing was to be promoted."""
 
 
-class ChampionMovedError(GateError):
-    """The champion is another one than the candidate was compared with; a new comparison decides."""
+class ComparisonNeededError(GateError):
+    """The candidate was compared with no champion yet, or with another one than holds the place now; a comparison decides."""
 
 
 def error_named(name: str) -> type[PretuneError]:

@@ -70,6 +70,11 @@ def registry_folder(home: Path) -> Path:
     return home / "registry"
 
 
+def predictions_folder(home: Path) -> Path:
+    """What registered models said about files."""
+    return home / "predictions"
+
+
 def compiled_folder(home: Path) -> Path:
     """What torch.compile made: not in /tmp, so that the next start, also after a reboot, need not compile again."""
     return home / "compiled"
@@ -263,12 +268,16 @@ def dataset_stage(home: Path, name: str, digest: str) -> StageLayout:
     return StageLayout(datasets_folder(home) / f"{name}-{digest[:12]}")
 
 
+def base_stage(home: Path, name: str, digest: str) -> StageLayout:
+    """A model that was taken in: shared by every run that begins from it."""
+    return StageLayout(bases_folder(home) / f"{name}-{digest[:12]}")
+
+
 def begun_stages(home: Path) -> list[StageLayout]:
-    """Every stage that was ever begun in this home: bases and prepared data first, then those of the runs and fine-tunes."""
+    """Every stage that was ever begun in this home: bases and prepared data first, then those of runs and of fine-tunes."""
     shared = [path for folder in (bases_folder(home), datasets_folder(home)) for path in folder.glob("*/request.json")]
-    requests = [*shared, *runs_folder(home).glob("*/*/request.json")]
-    tuning = finetunes_folder(home).glob("*/*/*/request.json")
-    return [StageLayout(path.parent) for path in (*sorted(requests), *sorted(tuning))]
+    own = [*runs_folder(home).glob("*/*/request.json"), *finetunes_folder(home).glob("*/*/*/request.json")]
+    return [StageLayout(path.parent) for path in (*sorted(shared), *sorted(own))]
 
 
 def step_folder(step: int) -> str:

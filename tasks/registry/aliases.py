@@ -12,20 +12,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.record.errors import ChampionMovedError, ConfigError, GateError
+from tasks.record.errors import ComparisonNeededError, ConfigError, GateError
 from tasks.record.journal import read_journal
 from tasks.record.layout import registry_folder
 from tasks.record.manifest import Manifest
-from tasks.registry.records import Move, history, history_file, keep_decision, version_records, version_text, write_history
+from tasks.registry.champions import earlier_champions, last_place, rollback_target
+from tasks.registry.records import (
+    Move,
+    history,
+    history_file,
+    keep_decision,
+    renumbered,
+    version_records,
+    version_text,
+    write_history,
+)
 from tasks.registry.status import CHAMPION
 from tasks.registry.store import locked
-from tasks.registry.texts import registered_model, write_texts
+from tasks.registry.texts import found_version, registered_model, write_texts
 from tasks.registry.tracking import answering, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PREVIOUS = "previous"
+IN_MLFLOW = "in MLflow itself"
+"""Where an alias was moved that nobody moved from here."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
 
 
@@ -82,43 +94,72 @@ def move_alias(home: Path, model_name: str, alias: str, to_version: int, expecte
 
 
 def promote(
-    home: Path, model_name: str, version: int, decision: Manifest, *, reason: str | None = None, by: str = "pretune"
-) -> Move:
+    home: Path, model_name: str, version: int, decision: Manifest, *, reason: str | None = None, by: str = "pretune",
+    blessing: str | None = None,
+) -> Move:  # fmt: skip
     """Make the version champion, and the champion of now `previous`; returns the champion's move.
 
     Raises GateError unless the decision is positive, was made about these very weights, and compared them with the version
-    that is champion now. A promotion that was already carried out is returned again.
+    that is champion now. A promotion that was already carried out is returned again. The move names its `blessing`, which is
+    the digest of the decision's manifest unless another one is given.
     """
     with changing(home, model_name, f"promoting {model_name} version {version}") as client:
         current = holders(client, model_name).get(CHAMPION)
         check_decision(decision, model_name, version, check_version(client, model_name, version))
         if current == version:
-            earlier = [m for m in history(home, model_name) if m.alias == CHAMPION and m.to_version == version]
-            return earlier[-1] if earlier else new_move(model_name, CHAMPION, None, version, "set in MLflow itself", "unknown")
+            return last_crowning(home, model_name, version)
         check_champion(decision, model_name, current)
         keep_decision(home, model_name, decision)
         why = reason or "; ".join(decision.details.get("reasons", ())) or "positive decision of the gate"
-        moves = [new_move(model_name, CHAMPION, current, version, why, by)]
-        if current is not None:
-            before = holders(client, model_name).get(PREVIOUS)
-            moves.append(new_move(model_name, PREVIOUS, before, current, f"replaced as champion by version {version}", by))
-        return apply_moves(client, home, moves)[0]
+        return crown(client, home, new_move(model_name, CHAMPION, current, version, why, by, blessing or decision.digest))
 
 
-def rollback(home: Path, model_name: str, *, reason: str = "rollback", by: str = "pretune") -> Move:
-    """Give `champion` back to the version that `previous` names, in one move; GateError if there is none to go back to."""
+def force_promotion(home: Path, model_name: str, version: int, *, reason: str, by: str) -> Move:
+    """Make the version champion without asking for a decision; recorded as forced, for that reason, by that person."""
+    with changing(home, model_name, f"promoting {model_name} version {version}") as client:
+        current = holders(client, model_name).get(CHAMPION)
+        check_version(client, model_name, version)
+        if current == version:
+            return last_crowning(home, model_name, version)
+        move = new_move(model_name, CHAMPION, current, version, reason, by)
+        return crown(client, home, move.model_copy(update={"forced": True}))
+
+
+def last_crowning(home: Path, model_name: str, version: int) -> Move:
+    """The move that made the version champion, which it is now."""
+    earlier = [move for move in history(home, model_name) if move.alias == CHAMPION and move.to_version == version]
+    return earlier[-1] if earlier else new_move(model_name, CHAMPION, None, version, f"set {IN_MLFLOW}", "unknown")
+
+
+def crown(client: "MlflowClient", home: Path, move: Move) -> Move:
+    """Carry out the champion's move, and make the champion of before `previous`."""
+    moves = [move]
+    if move.from_version is not None:
+        before = holders(client, move.model).get(PREVIOUS)
+        why = f"replaced as champion by {version_text(move.to_version)}"
+        moves.append(new_move(move.model, PREVIOUS, before, move.from_version, why, move.by))
+    return apply_moves(client, home, moves)[0]
+
+
+def rollback(home: Path, model_name: str, *, to: int | None = None, reason: str = "rollback", by: str = "pretune") -> Move:
+    """Give `champion` back to the version that held it before, or to the one of its earlier holders that is named.
+
+    Asked again it goes one champion further back. `previous` is then where the next one would go. Raises GateError where there
+    is no earlier champion, or the named one is none of them or is gone.
+    """
     with changing(home, model_name, f"rolling {model_name} back") as client:
         held = holders(client, model_name)
-        if PREVIOUS not in held:
-            raise GateError(
-                f"{model_name}@{PREVIOUS} is held by no version; there is nothing to roll back to, promote a version"
-            )
-        if held.get(CHAMPION) == held[PREVIOUS]:
-            raise GateError(
-                f"{model_name}@{CHAMPION} is version {held[PREVIOUS]} and so is {PREVIOUS}; it was rolled back already, "
-                "promote another version"
-            )
-        return apply_moves(client, home, [new_move(model_name, CHAMPION, held.get(CHAMPION), held[PREVIOUS], reason, by)])[0]
+        current = held.get(CHAMPION)
+        numbers = renumbered(version_records(home, model_name))
+        line = earlier_champions(history(home, model_name), numbers, current)
+        there = [version for version in line if found_version(client, model_name, version) is not None]
+        target = rollback_target(model_name, current, line, there, to)
+        moves = [new_move(model_name, CHAMPION, current, target, reason, by)]
+        further = there[: last_place(there, target)]
+        if (next_one := further[-1] if further else None) != held.get(PREVIOUS):
+            why = "the champion before" if next_one else "there was no champion before"
+            moves.append(new_move(model_name, PREVIOUS, held.get(PREVIOUS), next_one, f"{why} version {target}", by))
+        return apply_moves(client, home, moves)[0]
 
 
 def advance(client: "MlflowClient", home: Path, model_name: str, alias: str, version: int, reason: str, by: str) -> None:
@@ -128,9 +169,13 @@ def advance(client: "MlflowClient", home: Path, model_name: str, alias: str, ver
         apply_moves(client, home, [new_move(model_name, alias, current, version, reason, by)])
 
 
-def new_move(model: str, alias: str, current: int | None, version: int, reason: str, by: str) -> Move:
+def new_move(
+    model: str, alias: str, current: int | None, version: int | None, reason: str, by: str, blessing: str | None = None
+) -> Move:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Move(model=model, alias=alias, from_version=current, to_version=version, reason=reason, by=by, time=now)
+    return Move(
+        model=model, alias=alias, from_version=current, to_version=version, reason=reason, by=by, time=now, blessing=blessing
+    )
 
 
 def apply_moves(client: "MlflowClient", home: Path, moves: list[Move]) -> list[Move]:
@@ -149,7 +194,11 @@ def carry_out(client: "MlflowClient", home: Path, identity: str, moves: Sequence
         write_history(home, "abandoned", identity, moves)
         return False
     for move in moves:
-        if held.get(move.alias) != move.to_version:
+        if held.get(move.alias) == move.to_version:
+            continue
+        if move.to_version is None:
+            client.delete_registered_model_alias(move.model, move.alias)
+        else:
             client.set_registered_model_alias(move.model, move.alias, str(move.to_version))
     write_history(home, "done", identity, moves)
     return True
@@ -161,19 +210,19 @@ def settle(client: "MlflowClient", home: Path, model_name: str) -> None:
     closed = {line["id"] for line in lines if line["kind"] != "intent"}
     for line in lines:
         if line["kind"] == "intent" and line["id"] not in closed and line["moves"][0]["model"] == model_name:
-            carry_out(client, home, line["id"], [Move.model_validate(move) for move in line["moves"]])
+            moves = [Move.model_validate(move) for move in line["moves"]]
+            targets = [move.to_version for move in moves if move.to_version is not None]
+            if all(found_version(client, model_name, version) for version in targets):
+                carry_out(client, home, line["id"], moves)
+            else:  # deleted in MLflow meanwhile: nobody can hold an alias there
+                write_history(home, "abandoned", line["id"], moves)
 
 
 def check_version(client: "MlflowClient", model_name: str, version: int) -> dict[str, str]:
     """The tags of the version; GateError if it does not exist."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return dict(client.get_model_version(model_name, str(version)).tags)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        raise GateError(f"{model_name} has no version {version}; name one that is registered") from None
+    if (found := found_version(client, model_name, version)) is None:
+        raise GateError(f"{model_name} has no version {version}; name one that is registered")
+    return dict(found.tags)
 
 
 def check_decision(decision: Manifest, model_name: str, version: int, tags: dict[str, str]) -> None:
@@ -194,12 +243,12 @@ def check_decision(decision: Manifest, model_name: str, version: int, tags: dict
 
 
 def check_champion(decision: Manifest, model_name: str, current: int | None) -> None:
-    """Raises ChampionMovedError unless the candidate was compared with the version that is champion now."""
+    """Raises ComparisonNeededError unless the candidate was compared with the version that is champion now."""
     if "champion" not in decision.details:
         raise GateError(f"the decision does not say which champion of {model_name} it was compared with; evaluate again")
     compared = champion_version(decision.details["champion"])
     if compared != current:
-        raise ChampionMovedError(
+        raise ComparisonNeededError(
             f"the candidate was compared with {version_text(compared)} and {model_name}@{CHAMPION} is held by "
             f"{version_text(current)} now; evaluate it again, against that one"
         )

@@ -15,9 +15,10 @@ from tasks.registry import aliases as alias_moves
 from tasks.registry.card import card_body, data_text
 from tasks.registry.datasets import card_links, data_of
 from tasks.registry.names import CANDIDATE, PRETRAINED, registered_version
-from tasks.registry.store import read_registration
+from tasks.registry.records import records_of_manifest, version_records
+from tasks.registry.store import here, read_registration
 from tasks.registry.tracking import sync
-from tasks.registry.versions import NewVersion, Version, models, register, versions
+from tasks.registry.versions import NewVersion, Version, register, version_numbered, version_of_record
 from tasks.stages.work import Result
 
 logger = logging.getLogger("pretune")
@@ -65,19 +66,34 @@ def publish_milestone(model: str, stage: StageLayout, folder: Path) -> None:
 
 def publish_pretrained(model: str, base: Result) -> None:
     """Register the finished pre-training as `pretrained`."""
-    if registered_version(home(), base.stage, model, PRETRAINED) is not None:
-        refresh(model)
-    else:
+    if known_version(base.stage, model, PRETRAINED) is None:
         publish(final_version(base, model, PRETRAINED), pretrain_settings(base.stage))
 
 
-def publish_candidate(model: str, settings: dict[str, Any], candidate: Result, base: Result) -> int:
-    """Register a fine-tuned model as `candidate`, with its parent, if its base is registered; returns its version."""
-    if (known := registered_version(home(), candidate.stage, model, CANDIDATE)) is not None:
-        refresh(model)
+def publish_candidate(model: str, settings: dict[str, Any], candidate: Result, base: Result) -> Version:
+    """Register a fine-tuned model as `candidate` of `model`, with the version that it was made from, if that is registered.
+
+    `settings` are those of its training, which its card shows.
+    """
+    if (known := known_version(candidate.stage, model, CANDIDATE)) is not None:
         return known
-    parent = version_of(base.manifest.digest)
-    return publish(final_version(candidate, model, CANDIDATE, parent), settings).version
+    parent = version_of(home(), base.manifest.digest)
+    return publish(final_version(candidate, model, CANDIDATE, parent), flatten(settings))
+
+
+def known_version(stage: StageLayout, model: str, label: str) -> Version | None:
+    """The version that the stage was registered as, with its texts up to date; None if there is none, or none any more.
+
+    Where MLflow is away, what the records say is believed.
+    """
+    number = registered_version(home(), stage, model, label)
+    if number is None:
+        return None
+    refresh(model)
+    try:
+        return version_numbered(home(), model, number)
+    except TrackingError:
+        return next((version_of_record(one) for one in version_records(home(), model) if one.version == number), None)
 
 
 def final_version(made: Result, model: str, label: str, parent: Version | None = None) -> NewVersion:
@@ -85,10 +101,12 @@ def final_version(made: Result, model: str, label: str, parent: Version | None =
     return NewVersion(model, label, (label,), made.stage, made.manifest, made.stage.path, parent)
 
 
-def version_of(digest: str) -> Version | None:
-    """The version, of any model, that was registered with this manifest."""
-    found = (version for model in models(home()) for version in versions(home(), model) if version.digest == digest)
-    return next(found, None)
+def version_of(home: Path, digest: str) -> Version | None:
+    """The version, of any registered model of this home, that was registered with this manifest; None if there is none."""
+    for record in records_of_manifest(home, digest):
+        if (found := version_numbered(home, record.model, record.version or 0)) is not None:
+            return found
+    return None
 
 
 def publish(new: NewVersion, settings: dict[str, Any]) -> Version:
@@ -124,7 +142,7 @@ def lineage_line(request: Request, parent: Version | None) -> str:
 
 def mirror_data(stage: StageLayout) -> None:
     """Complete the MLflow runs of the data sets that are still there, so that the version can name their cards."""
-    for entry, _ in data_of(read_request(stage)):
+    for entry, _ in data_of(home(), read_request(stage)):
         data = StageLayout(Path(entry.path))
         if data.manifest.exists():
             mirror(data)
@@ -141,7 +159,7 @@ def data_section(stage: StageLayout) -> str:
     entry = inputs.get("dataset") or inputs.get("examples")
     if entry is None:
         return ""
-    data = StageLayout(Path(entry.path))
+    data = StageLayout(here(home(), entry.path))
     if not data.manifest.exists():
         return f"No longer there; its digest is `{entry.digest}`."
     return data_text(Manifest.read(data.manifest), read_request(data))

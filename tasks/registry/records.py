@@ -1,7 +1,7 @@
 """What this home knows of its registered versions without asking MLflow: a record of each, and every move of an alias."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +12,13 @@ from tasks.record.files import Record, write_json
 from tasks.record.journal import Journal, read_journal
 from tasks.record.layout import StageLayout, attempt_of, registry_folder
 from tasks.record.manifest import Manifest
-from tasks.registry.store import make_private, store_identity
+from tasks.registry.store import here, inside, make_private, store_identity
 
 log = logging.getLogger(__name__)
 
 PRIVATE_FILE = 0o600
+PATH_TAGS = ("path", "stage")
+"""Tags of a version that are folders."""
 
 
 class VersionRecord(Record):
@@ -43,6 +45,8 @@ class VersionRecord(Record):
     """The stage's `orchestrator.json`: which flow run it was made for."""
     decision: Manifest | None = None
     """Of the gate about this model, kept here too, so that it outlives the folder of the run."""
+    earlier_versions: tuple[int, ...] = ()
+    """Numbers that the same model had before it was deleted in MLflow and registered again."""
 
 
 class Move(Record):
@@ -51,36 +55,63 @@ class Move(Record):
     model: str
     alias: str
     from_version: int | None
-    to_version: int
+    to_version: int | None
+    """None where the alias was taken away."""
     reason: str
     by: str
     time: str
+    blessing: str | None = None
+    """Digest of the evaluation's manifest that this promotion stands on."""
+    forced: bool = False
+    """Promoted without a positive decision, for the reason that a person gave."""
 
 
 def record_file(home: Path, key: str) -> Path:
     return registry_folder(home) / "intents" / f"{key}.json"
 
 
-def read_record(path: Path) -> VersionRecord | None:
+def read_record(home: Path, key: str) -> VersionRecord | None:
     """None where there is none, or one that cannot be read: registering again writes it anew."""
+    path = record_file(home, key)
     if not path.exists():
         return None
     try:
-        return VersionRecord.model_validate_json(path.read_bytes())
+        record = VersionRecord.model_validate_json(path.read_bytes())
     except ValueError as error:
         log.warning("%s cannot be read (%s); registering its model again writes it anew", path, str(error).splitlines()[0])
         return None
+    return with_paths(record, lambda written: str(here(home, written)))
 
 
 def write_record(home: Path, record: VersionRecord) -> None:
-    write_json(record_file(home, record.key), record, PRIVATE_FILE)
+    """On disk its paths are relative to the home, so that they are true of a copy too."""
+    stored = with_paths(record, lambda path: inside(home, path))
+    write_json(record_file(home, record.key), stored, PRIVATE_FILE)
+
+
+def with_paths(record: VersionRecord, change: Callable[[str], str]) -> VersionRecord:
+    """The record with every path in it changed."""
+    tags = {key: change(value) if key in PATH_TAGS else value for key, value in record.tags.items()}
+    paths = {name: change(value) for name in ("folder", "stage") if (value := getattr(record, name))}
+    return record.model_copy(update=paths | {"tags": tags})
 
 
 def version_records(home: Path, model_name: str) -> list[VersionRecord]:
     """Of every version of the model that was registered in this store."""
-    found = [read_record(path) for path in sorted(record_file(home, "x").parent.glob(f"{model_name}@*.json"))]
+    return done_records(home, f"{model_name}@*")
+
+
+def done_records(home: Path, keys: str) -> list[VersionRecord]:
+    """Of the versions in this store whose keys match the pattern, by their keys."""
+    files = sorted(record_file(home, "x").parent.glob(f"{keys}.json"))
+    found = [read_record(home, file.name.removesuffix(".json")) for file in files]
     store = store_identity(home)
     return [record for record in found if record and record.state == "done" and record.store == store]
+
+
+def records_of_manifest(home: Path, digest: str) -> list[VersionRecord]:
+    """Of every model's versions in this store that were registered with the manifest of this digest, by the model's name."""
+    return done_records(home, f"*@{digest}")
 
 
 def decision_about(home: Path, candidate: StageLayout) -> Manifest | None:
@@ -131,6 +162,12 @@ def history(home: Path, model_name: str) -> list[Move]:
     ]
 
 
+def models_with_history(home: Path) -> list[str]:
+    """Names of the models of which an alias was ever moved, sorted."""
+    lines, _ = read_journal(history_file(home))
+    return sorted({move["model"] for line in lines if line["kind"] == "done" for move in line["moves"]})
+
+
 def write_history(home: Path, kind: str, identity: str, moves: Sequence[Move]) -> None:
     make_private(history_file(home).parent)
     journal = Journal(history_file(home), attempt=0)
@@ -142,9 +179,20 @@ def write_history(home: Path, kind: str, identity: str, moves: Sequence[Move]) -
 
 def describe(move: Move) -> str:
     """`2030-01-31T12:00:00+00:00 champion: version 1 -> version 2 by pretune: reason`."""
-    return (
-        f"{move.time} {move.alias}: {version_text(move.from_version)} -> version {move.to_version} by {move.by}: {move.reason}"
-    )
+    forced = ", forced" if move.forced else ""
+    passed = f"{version_text(move.from_version)} -> {version_text(move.to_version)}"
+    return f"{move.time} {move.alias}: {passed} by {move.by}{forced}: {move.reason}"
+
+
+def recorded_holders(moves: Sequence[Move]) -> dict[str, int]:
+    """Alias to version, as all of the moves, one after the other, leave them."""
+    held = {move.alias: move.to_version for move in moves}
+    return {alias: version for alias, version in held.items() if version is not None}
+
+
+def renumbered(records: Sequence[VersionRecord]) -> dict[int, int]:
+    """From every number that a model had before it was registered again to the one that it has now."""
+    return {old: record.version for record in records if record.version for old in record.earlier_versions}
 
 
 def version_text(version: int | None) -> str:

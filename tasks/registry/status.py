@@ -6,14 +6,18 @@ it anew is all that a change needs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from tasks.record.manifest import Manifest
+from tasks.record.manifest import Input, Manifest
 from tasks.registry.card import card_links, section
 from tasks.registry.flow_links import FLOW_TAGS
 from tasks.registry.records import Move, VersionRecord, describe
 
 CHAMPION = "champion"
 SHOWN_MOVES = 12
+CHAMPION_LINE = "Champion:"
+SCORES = ("accuracy", "answer_loss", "bits_per_byte", "heldout_loss")
+"""Metrics by which a model is judged, the first that was measured."""
 CHANGING_TAGS = ("status", "decision", *FLOW_TAGS)
 """Those that may be taken away again; all others are true of a version for ever."""
 PRETRAINED = {
@@ -53,6 +57,8 @@ def version_texts(
     tags = record.tags | dict(flow_link) | ({"status": status} if status else {})
     if record.decision is not None:
         tags["decision"] = str(record.decision.details.get("decision"))
+        if measured := score_text(record.decision.metrics, "candidate_"):
+            tags["score"] = measured
     headline = " ".join(text for text in (meaning(record, ending), standing) if text)
     title = f"# {record.model}: {record.label.partition(' ')[0]}"
     summary, *sections = record.body or ("",)
@@ -64,6 +70,35 @@ def version_texts(
         section("Links", card_links(tags)),
     ]
     return Texts(tags, "\n".join(part for part in parts if part))
+
+
+def score_text(metrics: Mapping[str, float | int | None], prefix: str = "") -> str | None:
+    """The number by which a model is judged, with its name, such as `accuracy 0.7619`; None where none was measured."""
+    for name in SCORES:
+        if (value := metrics.get(prefix + name)) is not None:
+            return f"{name.replace('_', ' ')} {value:.4f}"
+    return None
+
+
+def short_tags(manifest: Manifest, inputs: Mapping[str, Input], parent: str | None) -> dict[str, str | None]:
+    """What a list of versions shows, which has tags and no metrics: how good it is, what it was made from."""
+    base, data = inputs.get("base"), inputs.get("examples") or inputs.get("dataset")
+    return {
+        "score": score_text(manifest.metrics),
+        "base": parent or (base.digest[:12] if base else None),
+        "data": f"{Path(data.path).name.rpartition('-')[0]} {data.digest[:12]}".strip() if data else None,
+    }
+
+
+def champion_line(records: Sequence[VersionRecord], moves: Sequence[Move], held: Mapping[str, int]) -> str | None:
+    """For the page of the registered model; None where it never had a champion."""
+    gained = [move for move in moves if move.alias == CHAMPION]
+    if (version := held.get(CHAMPION)) is None:
+        return f"{CHAMPION_LINE} nobody." if gained else None
+    record = next((one for one in records if one.version == version), None)
+    score = record and ((record.decision and score_text(record.decision.metrics, "candidate_")) or record.tags.get("score"))
+    since = f"since {gained[-1].time}" if gained and gained[-1].to_version == version else "set in MLflow itself"
+    return f"{CHAMPION_LINE} {', '.join(part for part in (f'version {version}', score, since) if part)}."
 
 
 def meaning(record: VersionRecord, ending: Ending | None) -> str:
@@ -101,8 +136,11 @@ def standing_of(record: VersionRecord, moves: Sequence[Move], held: Mapping[str,
             return "champion", f"The champion since {gained.time}."
         return "champion", "The champion; the alias was set in MLflow itself."
     if lost is not None:
-        back = any(m.to_version == lost.to_version for m in passed[: passed.index(lost)])
+        chosen = lost.blessing is not None or lost.forced
+        back = not chosen and any(m.to_version == lost.to_version for m in passed[: passed.index(lost)])
         since = f" from {gained.time}" if gained else ""
+        if lost.to_version is None:
+            return "replaced", f"It was the champion{since} to {lost.time}, then the alias was taken away: {lost.reason}."
         what = f"rolled back to version {lost.to_version}" if back else f"replaced by version {lost.to_version}"
         return "rolled back" if back else "replaced", f"It was the champion{since} to {lost.time}, then {what}."
     if gained is not None:

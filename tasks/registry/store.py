@@ -42,6 +42,30 @@ def artifact_folder(home: Path) -> Path:
     return mlflow_folder(home) / "artifacts"
 
 
+def places_file(home: Path) -> Path:
+    """Where this home was before it was moved, or copied, to where it is."""
+    return mlflow_folder(home) / "places.json"
+
+
+def earlier_places(home: Path) -> list[Path]:
+    return [Path(place) for place in read_json(places_file(home))] if places_file(home).exists() else []
+
+
+def here(home: Path, written: str | Path) -> Path:
+    """Where a path lies now that was written down in this home: relative to it, or in an earlier place of it."""
+    path = home / written
+    if not path.is_relative_to(home):
+        for place in earlier_places(home):
+            if path.is_relative_to(place):
+                return home / path.relative_to(place)
+    return path
+
+
+def inside(home: Path, path: str | Path) -> str:
+    """The path as it is written down: relative to the home where it lies in it."""
+    return Path(path).relative_to(home).as_posix() if Path(path).is_relative_to(home) else str(path)
+
+
 def tracking_uri(home: Path) -> str:
     """MLFLOW_TRACKING_URI, else the server that `pretune up` started if it lives, else the database file itself."""
     if given := os.environ.get("MLFLOW_TRACKING_URI"):

@@ -14,8 +14,18 @@ from tasks.record.layout import StageLayout
 from tasks.record.manifest import Manifest
 from tasks.registry.card import card_description, with_picture
 from tasks.registry.flow_links import flow_tags
-from tasks.registry.records import Move, VersionRecord, describe, history, newest_decision, version_records, write_record
-from tasks.registry.status import CHANGING_TAGS, Ending, version_texts
+from tasks.registry.records import (
+    Move,
+    VersionRecord,
+    describe,
+    history,
+    newest_decision,
+    recorded_holders,
+    version_records,
+    version_text,
+    write_record,
+)
+from tasks.registry.status import CHAMPION_LINE, CHANGING_TAGS, Ending, champion_line, version_texts
 from tasks.registry.tracking import MAX_TAG
 
 if TYPE_CHECKING:
@@ -23,6 +33,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 log = logging.getLogger(__name__)
+logger = logging.getLogger("pretune")
+"""What a person at a terminal is told."""
 
 CARD, CURVE = "README.md", "curve.png"
 
@@ -35,13 +47,38 @@ def write_texts(client: "MlflowClient", home: Path, model_name: str) -> None:
     if not (model := registered_model(client, model_name)):
         return
     moves, held = history(home, model_name), {alias: int(version) for alias, version in model.aliases.items()}
-    for found in client.search_model_versions(f"name = '{model_name}'"):
+    there = client.search_model_versions(f"name = '{model_name}'")
+    for difference in differences(list(records.values()), moves, held, {int(found.version) for found in there}):
+        logger.warning("%s: %s; see `pretune registry repair`", model_name, difference)
+    for found in there:
         if record := records.get(int(found.version)):
             describe_version(client, home, found, record, moves, held)
+    line = champion_line(list(records.values()), moves, held)
+    if line and (description := with_champion(model.description or "", line)) != model.description:
+        client.update_registered_model(model_name, description)
     for alias in dict.fromkeys(move.alias for move in moves):
         text = history_text([move for move in moves if move.alias == alias])
         if model.tags.get(f"history.{alias}") != text:
             client.set_registered_model_tag(model_name, f"history.{alias}", text)
+
+
+def differences(records: list[VersionRecord], moves: list[Move], held: dict[str, int], there: set[int]) -> list[str]:
+    """What somebody did in MLflow itself, a phrase each: versions that were deleted, aliases that were moved."""
+    lost = sorted((one for one in records if one.version not in there), key=lambda one: one.version or 0)
+    found = [f"version {one.version} ({one.label}) was deleted in MLflow" for one in lost]
+    recorded = recorded_holders(moves)
+    for alias in sorted(recorded.keys() | held.keys()):
+        was, now = recorded.get(alias), held.get(alias)
+        if was != now:
+            found.append(f"{alias} is held by {version_text(now)} in MLflow and by {version_text(was)} in the record")
+    return found
+
+
+def with_champion(description: str, line: str) -> str:
+    """The description of the registered model with its champion in the first line; what a person wrote there stays below."""
+    first, _, rest = description.partition("\n")
+    kept = rest.strip() if first.startswith(CHAMPION_LINE) else description.strip()
+    return f"{line}\n\n{kept}".strip()
 
 
 def registered_model(client: "MlflowClient", model_name: str) -> "RegisteredModel | None":
@@ -50,6 +87,18 @@ def registered_model(client: "MlflowClient", model_name: str) -> "RegisteredMode
 
     try:
         return client.get_registered_model(model_name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def found_version(client: "MlflowClient", model_name: str, number: int) -> "ModelVersion | None":
+    """None for a version that is not there, or no longer."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(model_name, str(number))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise

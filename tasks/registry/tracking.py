@@ -12,6 +12,7 @@ import math
 import os
 import re
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -26,7 +27,10 @@ from tasks.record.layout import StageLayout
 from tasks.record.layout import home as pretune_home
 from tasks.record.manifest import Manifest, Request, flatten, read_request
 from tasks.registry.datasets import card_note, log_card, log_data
+from tasks.registry.experiments import find_experiment
 from tasks.registry.flow_links import FLOW_TAGS, flow_run_of, flow_tags
+from tasks.registry.moved import settle_home
+from tasks.registry.records import records_of_manifest
 from tasks.registry.store import (
     Registration,
     artifact_folder,
@@ -72,7 +76,7 @@ def answering(home: Path, doing: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError) as error:
+    except (MlflowException, requests.RequestException, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error) as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise TrackingError(
             f"MLflow at {tracking_uri(home)} failed while {doing} ({reason}); nothing is lost, try again when it answers"
@@ -106,6 +110,8 @@ def connect(home: Path) -> "MlflowClient":
             os.environ.pop("MLFLOW_TRACKING_URI", None)
         if uri == database_uri(home) and not database_file(home).exists():
             make_database(home)
+        if given is None:
+            settled(home, os.getpid())
         return open_client(uri, os.getpid())
 
 
@@ -115,6 +121,12 @@ def open_client(uri: str, process_id: int) -> "MlflowClient":
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@functools.lru_cache(maxsize=8)
+def settled(home: Path, process_id: int) -> None:
+    """Once in a process: a home does not move under it."""
+    settle_home(home)
 
 
 def make_database(home: Path) -> None:
@@ -145,24 +157,6 @@ def initialise(home: Path) -> str:
     return tracking_uri(home)
 
 
-def find_experiment(client: "MlflowClient", home: Path, name: str) -> str:
-    """The id of the experiment, made if there is none, with its artifacts in this home so that files can be linked there."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        make_private(artifact_folder(home))
-        try:
-            return client.create_experiment(name, artifact_location=artifact_folder(home).as_uri())
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)
-    if found is None or found.lifecycle_stage != "active":
-        raise TrackingError(f"experiment={name!r} was deleted in MLflow; restore it there, or give another name")
-    return found.experiment_id
-
-
 def sync(home: Path, stage: StageLayout, status: Status | None = None) -> str:
     """Bring the stage's MLflow run up to date with its folder and return the run's id.
 
@@ -181,6 +175,7 @@ def sync(home: Path, stage: StageLayout, status: Status | None = None) -> str:
             known = ship_journal(client, stage, known)
             if manifest:
                 ship_manifest(client, run, manifest)
+                link_judged(client, home, run, manifest)
                 if card := log_card(client, run.info.run_id, stage.path):
                     set_tags(client, run, {"mlflow.note.content": card_note(card)})
             set_status(client, run, "FINISHED" if manifest else status or folder_status(stage))
@@ -215,7 +210,7 @@ def ensure_run(client: "MlflowClient", home: Path, stage: StageLayout) -> tuple[
     everywhere = [found.experiment_id for found in client.search_experiments()]
     runs = client.search_runs(everywhere, filter_string=f"tags.`{STAGE_KEY}` = '{key}'", max_results=1)
     run = runs[0] if runs else create_run(client, home, stage, key)
-    describe_run(client, run, request)
+    describe_run(client, home, run, request)
     known = Registration(store=store_identity(home), run_id=run.info.run_id, versions=known.versions if known else {})
     write_json(stage.registration, known)
     return run, known
@@ -232,7 +227,7 @@ def create_run(client: "MlflowClient", home: Path, stage: StageLayout, key: str)
     return client.create_run(find_experiment(client, home, experiment), tags=tags, run_name=run_name)
 
 
-def describe_run(client: "MlflowClient", run: "Run", request: Request) -> None:
+def describe_run(client: "MlflowClient", home: Path, run: "Run", request: Request) -> None:
     """Parameters (the identity, which never changes) and data sets of the run."""
     from mlflow.entities import Param
 
@@ -242,7 +237,7 @@ def describe_run(client: "MlflowClient", run: "Run", request: Request) -> None:
     missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
     for batch in in_batches(missing, PARAMS_PER_BATCH):
         client.log_batch(run.info.run_id, params=batch)
-    log_data(client, run.info.run_id, request)
+    log_data(client, home, run.info.run_id, request)
 
 
 def describe_execution(client: "MlflowClient", home: Path, run: "Run", stage: StageLayout) -> None:
@@ -306,6 +301,18 @@ def ship_manifest(client: "MlflowClient", run: "Run", manifest: Manifest) -> Non
     if "markdown" in words:
         words["mlflow.note.content"] = words.pop("markdown")
     set_tags(client, run, {key: plain(value) for key, value in words.items() if value is not None})
+
+
+def link_judged(client: "MlflowClient", home: Path, run: "Run", manifest: Manifest) -> None:
+    """What an evaluation measured, at the registered model that it judged too: its page shows it, and leads to the run."""
+    from mlflow.entities import LoggedModelInput
+
+    judged = manifest.inputs.get("candidate") if manifest.kind == "evaluate" else None
+    everywhere = [found.experiment_id for found in client.search_experiments()] if judged else []
+    for record in records_of_manifest(home, judged.digest) if judged else ():
+        if client.search_logged_models(everywhere, filter_string=f"model_id = '{record.model_id}'"):
+            client.log_batch(run.info.run_id, metrics=manifest_metrics(manifest, record.model_id))
+            client.log_inputs(run.info.run_id, models=[LoggedModelInput(record.model_id)])
 
 
 def manifest_metrics(manifest: Manifest, model_id: str | None = None) -> "list[Metric]":

@@ -19,9 +19,11 @@ from tasks.record.manifest import Manifest, read_request, verify
 from tasks.registry import aliases as alias_moves
 from tasks.registry.files import local_folder, place_file
 from tasks.registry.flow_links import flow_run_of
+from tasks.registry.mlmodel import has_mlmodel, place_mlmodel
 from tasks.registry.records import VersionRecord, read_record, record_file, write_record
+from tasks.registry.status import short_tags
 from tasks.registry.store import make_private, read_registration, stage_locked, store_identity
-from tasks.registry.texts import CURVE
+from tasks.registry.texts import CURVE, found_version
 from tasks.registry.tracking import MAX_TAG, answering, connect, ensure_run, in_batches, manifest_metrics, plain
 
 if TYPE_CHECKING:
@@ -113,14 +115,15 @@ def carry_out(client: "MlflowClient", home: Path, new: NewVersion) -> Version:
 
 def read_done(client: "MlflowClient", home: Path, new: NewVersion) -> VersionRecord | None:
     """The record of an earlier call that came to its end in this store, if its version and its files are still there."""
-    record = read_record(record_file(home, new.key))
+    record = read_record(home, new.key)
     if record is None or record.state != "done" or record.store != store_identity(home):
         return None
     number = search_version(client, new)
     if number is None:
         return None
     version = read_version(client, new.model, number)
-    complete = all((Path(version.path) / name).is_file() for name in REQUIRED_FILES)
+    folder = Path(version.path)
+    complete = has_mlmodel(folder) and all((folder / name).is_file() for name in REQUIRED_FILES)
     return record.model_copy(update={"version": number}) if complete else None
 
 
@@ -143,13 +146,19 @@ def model_files(new: NewVersion) -> dict[str, Path]:
 
 
 def write_intent(home: Path, new: NewVersion) -> None:
+    """What an earlier registration in this store knew is kept: its number, and what was decided about the model."""
     make_private(record_file(home, new.key).parent)
-    store = store_identity(home)
-    write_record(home, VersionRecord(state="intent", store=store, key=new.key, folder=str(new.folder)))
+    store, earlier = store_identity(home), read_record(home, new.key)
+    if earlier is None or earlier.store != store:
+        earlier = VersionRecord(state="intent", store=store, key=new.key, folder=str(new.folder))
+    write_record(home, earlier.model_copy(update={"state": "intent", "folder": str(new.folder)}))
 
 
 def made_record(home: Path, new: NewVersion, version: Version) -> VersionRecord:
-    """What there is to say of a version that was just made."""
+    """What there is to say of a version that was just made; the intent says what was known of the same model before."""
+    earlier = read_record(home, new.key)
+    assert earlier is not None
+    before = [number for number in (*earlier.earlier_versions, earlier.version) if number not in (None, version.version)]
     return VersionRecord(
         state="done",
         store=store_identity(home),
@@ -164,6 +173,9 @@ def made_record(home: Path, new: NewVersion, version: Version) -> VersionRecord:
         tags=version_tags(new, Path(version.path)),
         body=new.body,
         flow_run=flow_run_of(new.stage),
+        aliases=() if new.aliases else earlier.aliases,
+        decision=earlier.decision,
+        earlier_versions=tuple(dict.fromkeys(before)),
     )
 
 
@@ -197,13 +209,14 @@ def find_logged_model(client: "MlflowClient", new: NewVersion, run_id: str) -> "
 
 
 def place_files(client: "MlflowClient", new: NewVersion, model: "LoggedModel") -> None:
-    """Hard-link the model's files into the logged model's folder; write picture and manifest beside them."""
+    """Hard-link the model's files into the logged model's folder; write picture, manifest and MLmodel beside them."""
     target = make_private(local_folder(model.artifact_location))
     for name, source in model_files(new).items():
         place_file(source, target / name)
     if (picture := new.root / CURVE).exists():
         write_atomically(target / CURVE, picture.read_bytes())
     write_json(target / MANIFEST, new.manifest)
+    place_mlmodel(target, model, new.manifest, read_request(new.stage))
     fsync_folder(target)
 
 
@@ -227,19 +240,21 @@ def search_version(client: "MlflowClient", new: NewVersion) -> int | None:
 
 def find_version(client: "MlflowClient", new: NewVersion, model: "LoggedModel", run_id: str) -> int:
     """The version of this key, made with its tags in one call if there is none."""
-    from mlflow.exceptions import MlflowException
-
     if (number := search_version(client, new)) is not None:
         return number
+    return create_version(client, new.model, model.model_id, run_id, version_tags(new, local_folder(model.artifact_location)))
+
+
+def create_version(client: "MlflowClient", name: str, model_id: str, run_id: str, tags: dict[str, str]) -> int:
+    """A new version of the logged model, and the registered model if it is the first. The caller holds the model's lock."""
+    from mlflow.exceptions import MlflowException
+
     try:
-        client.create_registered_model(new.model)
+        client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = version_tags(new, local_folder(model.artifact_location))
-    source = f"models:/{model.model_id}"
-    made = client.create_model_version(new.model, source, run_id, tags, model_id=model.model_id)
-    return int(made.version)
+    return int(client.create_model_version(name, f"models:/{model_id}", run_id, tags, model_id=model_id).version)
 
 
 def version_tags(new: NewVersion, path: Path) -> dict[str, str]:
@@ -259,6 +274,7 @@ def version_tags(new: NewVersion, path: Path) -> dict[str, str]:
         "stage": str(new.stage.path),
     }
     inputs = read_request(new.stage).inputs | manifest.inputs
+    values |= short_tags(manifest, inputs, f"{new.parent.name} version {new.parent.version}" if new.parent else None)
     values |= {f"input.{role}": entry.digest for role, entry in inputs.items()}
     values |= new.links
     return {key: plain(value)[:MAX_TAG] for key, value in values.items() if value is not None}
@@ -299,6 +315,14 @@ def as_version(found: "ModelVersion", held: dict[str, int]) -> Version:
     )
 
 
+def version_of_record(record: VersionRecord) -> Version:
+    """The version as this home recorded it; who holds which alias is not in there."""
+    return Version(
+        name=record.model, version=record.version or 0, model_id=record.model_id, run_id=record.run_id,
+        digest=record.tags["digest"], path=record.tags["path"], tags=record.tags,
+    )  # fmt: skip
+
+
 def verify_version(version: Version) -> Manifest:
     """The manifest that the version was registered with, after reading all of its files; IntegrityError if one differs."""
     manifest = Manifest.read(Path(version.path) / MANIFEST)
@@ -334,12 +358,13 @@ def version_by_alias(home: Path, model_name: str, alias: str) -> Version | None:
         return None if number is None else read_version(client, model_name, number)
 
 
-def version_by_number(home: Path, model_name: str, number: int) -> Version:
-    """Raises GateError for a version that is not there."""
+def version_numbered(home: Path, model_name: str, number: int) -> Version | None:
+    """None for a version that is not there, or no longer."""
     client = connect(home)
     with answering(home, f"reading {model_name} version {number}"):
-        alias_moves.check_version(client, model_name, number)
-        return read_version(client, model_name, number)
+        if (found := found_version(client, model_name, number)) is None:
+            return None
+        return as_version(found, alias_moves.holders(client, model_name))
 
 
 def models(home: Path) -> list[str]:
@@ -356,7 +381,9 @@ def lineage(home: Path, version: Version) -> list[Version]:
     with answering(home, f"reading the lineage of {version.name}"):
         while parent := found[-1].tags.get("parent"):
             name, number = parent.rsplit("/", 1)
-            found.append(read_version(client, name, int(number)))
+            if (ancestor := found_version(client, name, int(number))) is None:
+                break
+            found.append(as_version(ancestor, alias_moves.holders(client, name)))
     return found
 
 

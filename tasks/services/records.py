@@ -27,6 +27,8 @@ class ServiceRecord(BaseModel):
     create_time: float
     """Start time of the process: a process id alone may be another program's by now."""
     port: int | None = None
+    home: str = ""
+    """Whose service it is: a copy of a home has a copy of the record, and must not take the other one's server for its own."""
 
     @property
     def url(self) -> str | None:
@@ -84,12 +86,13 @@ def record_file(home: Path, name: ServiceName) -> Path:
 
 
 def write_record(home: Path, record: ServiceRecord) -> None:
-    write_json(record_file(home, record.name), record, mode=PRIVATE_FILE)
+    write_json(record_file(home, record.name), record.model_copy(update={"home": str(home)}), mode=PRIVATE_FILE)
 
 
 def recorded(home: Path, name: ServiceName) -> ServiceRecord | None:
     path = record_file(home, name)
-    return ServiceRecord.model_validate(read_json(path)) if path.exists() else None
+    record = ServiceRecord.model_validate(read_json(path)) if path.exists() else None
+    return record if record is None or record.home in ("", str(home)) else None
 
 
 def alive(home: Path, name: ServiceName) -> ServiceRecord | None:

@@ -61,6 +61,15 @@ def check_dataset(config: Config, dataset: Manifest) -> None:
             )
 
 
+def check_length(finetune: FinetuneFile, positions: int | None) -> None:
+    """Raises ConfigError for examples that are longer than the base has positions; None has no end."""
+    if positions is not None and finetune.max_length > positions:
+        raise ConfigError(
+            f"{finetune.place}max_length={finetune.max_length} is longer than the {positions} positions of the base; "
+            f"set it to at most {positions}"
+        )
+
+
 def finetune_request(finetune: FinetuneFile, base: Input, examples: Input, random_init: bool) -> Request:
     return Request(
         kind="finetune",
@@ -93,8 +102,8 @@ def evaluate_request(
             "kind": finetune.kind,
             "gate": finetune.gate.model_dump(mode="json"),
             "max_length": finetune.max_length,
-            "champion": champion and champion["digest"],
-            "best": best and best["digest"],
+            "champion": champion and [champion["version"], champion["digest"]],
+            "best": best and [best["version"], best["digest"]],
         },
         inputs=inputs,
         execution={

@@ -8,13 +8,15 @@ from pathlib import Path
 from tasks.config.config import Config
 from tasks.config.data import PreparationConfig
 from tasks.config.finetuning import FinetuneFile
+from tasks.data.example_rows import check_first_rows
 from tasks.data.inputs.request import examples_request, prepare_request
 from tasks.data.inputs.sources import examples_identity, tokenizer_identity
 from tasks.data.inputs.text import earlier_datasets, text_identity
 from tasks.record.errors import ConfigError
+from tasks.record.files import read_json
 from tasks.record.layout import FinetuneLayout, RunLayout, StageLayout, attempt_of, dataset_stage
 from tasks.record.manifest import Input, Manifest, Request, finished
-from tasks.stages.requests import Version, evaluate_request, finetune_request, pretrain_request
+from tasks.stages.requests import Version, check_length, evaluate_request, finetune_request, pretrain_request
 
 
 @dataclass(frozen=True)
@@ -106,18 +108,34 @@ def pretrain_work(run: RunLayout, config: Config, dataset: Result) -> Work:
 
 
 def examples_work(home: Path, finetune: FinetuneFile) -> Work:
-    """Raises DataError for input that is missing or empty."""
-    request = examples_request(finetune, examples_identity(home, finetune.examples))
+    """Raises DataError for input that is missing or empty, or whose first row cannot be an example."""
+    section = f"{finetune.place}examples"
+    source = examples_identity(home, finetune.examples, section)
+    check_first_rows(finetune.examples, finetune.kind, section)
+    request = examples_request(finetune, source, section)
     return Work(dataset_stage(home, finetune.name, request.digest), request)
 
 
 def finetune_work(home: Path, finetune: FinetuneFile, base: Result, examples: Result, random_init: bool = False) -> Work:
-    """In the folder of its attempt, which is called by what the candidate is asked for."""
+    """In the folder of its attempt, which is called by what the candidate is asked for.
+
+    Raises ConfigError for examples that may be longer than the base can read.
+    """
+    check_length(finetune, positions_of(base))
     candidate = finetune_request(finetune, base.input, examples.input, False)
     attempt = FinetuneLayout(home, finetune.name).attempt(candidate.digest)
     if random_init:
         return Work(attempt.random_init, finetune_request(finetune, base.input, examples.input, True))
     return Work(attempt.candidate, candidate)
+
+
+def positions_of(base: Result) -> int | None:
+    """The longest text that the model can read, in tokens; None where it has no end, or does not say."""
+    if base.manifest.kind == "base":
+        return base.manifest.details["max_length"]
+    config = base.stage.export / "config.json"
+    known = read_json(config) if config.is_file() else {}
+    return known.get("max_position_embeddings", known.get("n_positions"))
 
 
 def evaluate_work(

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from tasks.data.tokens.shards import TokenDataset
 from tasks.training.model.mesh import Mesh
 from tasks.training.model.objective import IGNORED_LABEL, choose_token_losses
+from tasks.training.significance import macro_f1
 
 Batch = dict[str, Tensor]
 TokenLosses = Callable[[PreTrainedModel, Batch], Tensor]
@@ -133,28 +134,13 @@ def answer_losses(
     return over_examples(batches, mesh, measure)
 
 
-def classification_metrics(predicted: np.ndarray, losses: np.ndarray, labels: np.ndarray, num_classes: int) -> dict[str, float]:
-    """`accuracy`, `macro_f1` (mean over the classes that occur in `labels`) and `heldout_loss`."""
-    scores = []
-    for k in range(num_classes):
-        hits = int(((predicted == k) & (labels == k)).sum())
-        both = int((predicted == k).sum() + (labels == k).sum())
-        if (labels == k).any():
-            scores.append(2 * hits / both)
+def classification_metrics(predicted: np.ndarray, losses: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """`accuracy`, `macro_f1` (mean over the classes that occur in `labels`) and `heldout_loss`; NaN without losses."""
     return {
-        "heldout_loss": float(losses.mean()),
+        "heldout_loss": float(losses.mean()) if len(losses) else math.nan,
         "accuracy": float((predicted == labels).mean()),
-        "macro_f1": float(np.mean(scores)),
+        "macro_f1": macro_f1(predicted, labels),
     }
-
-
-def paired_bootstrap(difference: np.ndarray, confidence: float, samples: int, seed: int) -> tuple[float, float]:
-    """Percentile interval of the mean of per-example differences (Efron & Tibshirani 1993, chapter 13)."""
-    random = np.random.default_rng(seed)
-    means = [difference[random.integers(0, len(difference), len(difference))].mean() for _ in range(samples)]
-    tail = (1.0 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return float(low), float(high)
 
 
 def as_metrics(values: dict[str, Any]) -> dict[str, float]:

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 from tasks.config.finetuning import FinetuneConfig
 from tasks.data.order.permutation import samples_of_step
 from tasks.data.tokens.digest import samples_digest
-from tasks.data.tokens.examples import encode_classification, encode_instruction, read_examples
+from tasks.data.tokens.examples import read_examples
 from tasks.data.tokens.packing import pack
-from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.data.tokens.rows import encode_rows, tokenizer_of
 from tasks.record.files import file_entries
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Manifest, Request, input_manifest, sha256_of, write_manifest
@@ -57,6 +57,8 @@ class Encoded:
     """Class numbers, or per row the token labels with IGNORED_LABEL on all but the answer."""
     make: Callable[..., Batch]
     pad_id: int
+    truncated: int = 0
+    """Examples that were longer than allowed."""
 
     def batch(self, ids: np.ndarray) -> Batch:
         return self.make([self.rows[i] for i in ids], [self.labels[i] for i in ids], self.pad_id)
@@ -91,12 +93,19 @@ def run(stage: StageLayout, request: Request, ranks: Ranks, attempt: int) -> Non
         encode(config, StageLayout(base).export, read_examples(examples, examples_manifest, split), labels)
         for split in ("train", "test")
     )
+    for split, encoded in (("train", train), ("test", test)):
+        if encoded.truncated:
+            logger.warning(
+                "%d of %d %s examples are longer than finetune.max_length=%d tokens and were cut",
+                encoded.truncated, len(encoded.rows), split, config.max_length,
+            )  # fmt: skip
     recipe = finetuning_recipe(config, request, partition, setup, train, test)
     recipe = replace(recipe, tokenizer_digest=sha256_of(base_manifest, "export/tokenizer.json"))
     trainer = Trainer(recipe, partition, stage, attempt)
     trainer.resume()
     trainer.train()
-    finish(trainer, config, request, StageLayout(base).export, test, labels)
+    counts = {"truncated_train_examples": train.truncated, "truncated_test_examples": test.truncated}
+    finish(trainer, config, request, StageLayout(base).export, test, labels, counts)
 
 
 def initial_partition(config: FinetuneConfig, setup: Setup, export: Path, labels: list[str], random_init: bool) -> Partition:
@@ -120,13 +129,10 @@ def initial_partition(config: FinetuneConfig, setup: Setup, export: Path, labels
 
 def encode(config: FinetuneConfig, export: Path, examples: list[dict[str, str]], labels: list[str]) -> Encoded:
     """Token ids of the examples, by the tokenizer that the model was exported with."""
-    tokenizer = load_tokenizer(export)
-    pad_id = tokenizer.pad_id
-    if config.kind == "classification":
-        rows, classes = encode_classification(tokenizer, examples, labels, config.max_length)
-        return Encoded(rows, list(classes), classification_batch, pad_id)
-    rows, targets = encode_instruction(tokenizer, examples, config.max_length)
-    return Encoded(rows, targets, instruction_batch, pad_id)
+    tokenizer = tokenizer_of(export)
+    rows = encode_rows(tokenizer, config.kind, examples, labels, config.max_length)
+    make = classification_batch if config.kind == "classification" else instruction_batch
+    return Encoded(rows.ids, rows.labels, make, tokenizer.pad_id, rows.truncated)
 
 
 def finetuning_recipe(
@@ -178,13 +184,21 @@ def measure(trainer: Trainer, test: Encoded, batches: list[Batch], precision: st
     with torch.no_grad(), autocast(mesh.ranks.device, precision):
         if test.make is classification_batch:
             predicted, losses = predict_classes(model, batches, mesh)
-            return classification_metrics(predicted, losses, np.array(test.labels), int(model.config.num_labels or 0))
+            return classification_metrics(predicted, losses, np.array(test.labels))
         losses, counts = answer_losses(model, batches, mesh, lambda part, batch: cast(WithLosses, part).token_losses(batch))
     return {"heldout_loss": float(losses.sum() / counts.sum())}
 
 
-def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Path, test: Encoded, labels: list[str]) -> None:
-    """Final measurement in fp32, export, curve, manifest. All ranks call it; rank 0 writes."""
+def finish(
+    trainer: Trainer,
+    config: FinetuneConfig,
+    request: Request,
+    base: Path,
+    test: Encoded,
+    labels: list[str],
+    counts: dict[str, int],
+) -> None:
+    """Final measurement in fp32, export, curve, manifest with the `counts` of examples. All ranks call it; rank 0 writes."""
     stage, state, ranks = trainer.stage, trainer.state, trainer.ranks
     trainer.partition.train(False)
     final = measure(trainer, test, test.batches(config.micro_batch_size), "fp32")
@@ -194,7 +208,7 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
         curve = stage.path / "curve.png"
         unit = "nats/example" if config.kind == "classification" else "nats/token"
         curve.write_bytes(loss_curve(state.evaluations, None, unit))
-        metrics = final | {
+        measured = {
             "initial_heldout_loss": state.evaluations[0]["heldout_loss"],
             "train_loss": state.evaluations[-1]["train_loss"],
             "num_parameters": trainer.partition.num_parameters,
@@ -213,7 +227,7 @@ def finish(trainer: Trainer, config: FinetuneConfig, request: Request, base: Pat
             step=state.step,
             tokens_seen=state.tokens_seen,
             environment=environment,
-            metrics=as_metrics(metrics),
+            metrics=as_metrics(final | counts | measured),
             details=details,
         )
         trainer.note("done", durable=True, step=state.step)

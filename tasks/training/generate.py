@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from tasks.data.tokens.examples import encode_prompt, encode_texts
-from tasks.data.tokens.tokenizer import load_tokenizer
+from tasks.data.tokens.rows import ids_to_continue, text_of, tokenizer_of
+from tasks.training.asked import be_quiet
 from tasks.training.model.model import load_causal
 from tasks.training.model.partition import Partition
 
@@ -24,11 +24,8 @@ def sample_text(
 
     The same for the same seed on the same machine. `folder` is where the tokenizer lies.
     """
-    tokenizer = load_tokenizer(folder)
-    if chat:
-        start = encode_prompt(tokenizer, prompt).tolist()
-    else:
-        start = [tokenizer.end_of_text_id, *encode_texts(tokenizer, [prompt])[0]]
+    tokenizer = tokenizer_of(folder)
+    start = ids_to_continue(tokenizer, prompt, chat)
     ids = torch.tensor([start], device=next(model.parameters()).device)
     room = model.config.max_position_embeddings - ids.shape[1]
     if room < 1:
@@ -40,7 +37,7 @@ def sample_text(
             max_new_tokens=min(NEW_TOKENS, room), pad_token_id=model.config.pad_token_id, use_cache=True,
         )  # fmt: skip
     kept = made[0][len(start) if chat else 0 :].tolist()
-    return tokenizer.tokenizer.decode(kept, skip_special_tokens=True)
+    return text_of(tokenizer, kept)
 
 
 def sample_of(partition: Partition, folder: Path, seed: int, prompt: str = "", chat: bool = False) -> str | None:
@@ -60,6 +57,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--temperature", type=float, default=0.8)
     arguments = parser.parse_args()
+    be_quiet()
     model = load_causal(arguments.folder).eval()
     text = sample_text(model, arguments.folder, arguments.seed, arguments.prompt, arguments.temperature, arguments.chat)
     sys.stdout.write(text.strip() + "\n")

@@ -26,8 +26,9 @@ PRETRAINING = {"train_tokens": 512 * 24, "learning_rate": 5e-3, "warmup_steps": 
 def config_for(home: Path) -> Any:
     rows = [{"text": f"{i} {('cat', 'oak')[i % 2]}", "label": ("animal", "plant")[i % 2]} for i in range(80)]
     (home / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    examples = {"source": "jsonl", "path": str(home / "rows.jsonl"), "test_fraction": 0.3, "min_test_examples": 10}
     finetune = {
-        "name": "things", "examples": {"source": "jsonl", "path": str(home / "rows.jsonl"), "test_fraction": 0.3},
+        "name": "things", "examples": examples,
         "batch_size": 8, "micro_batch_size": 4, "max_length": 16, "evaluate_every_steps": 5, "checkpoint_every_steps": 10,
         "precision": "fp32",
     }  # fmt: skip

@@ -56,8 +56,8 @@ def write_inputs(folder: Path) -> None:
 
 def tiny_values(folder: Path) -> dict[str, Any]:
     """Ten steps of a model with 36 thousand parameters, then one epoch of classification; one rank."""
-    examples = {"source": "jsonl", "path": str(folder / "animals.jsonl")}
-    gate = {"min_above_baseline": -1.0, "beat_random_init": False, "bootstrap_samples": 100}
+    examples = {"source": "jsonl", "path": str(folder / "animals.jsonl"), "min_test_examples": 2}
+    gate = {"min_examples": 1, "above_majority": "off", "above_random_init": "off"}
     return {
         "data": {"name": "tiny", "source": "jsonl", "path": str(folder / "text.jsonl"), "heldout_fraction": 0.2},
         "tokenizer": {"vocab_size": 300},

@@ -10,12 +10,12 @@ from tasks.record.files import write_json
 from tasks.record.layout import RunLayout
 from tasks.record.manifest import Manifest
 from tasks.stages.work import Result, Work, prepare_work, pretrain_work
-from tasks.training import evaluate, finetune, pretrain
+from tasks.training import base, evaluate, finetune, pretrain
 from tests.kit.models import ALONE
 from tests.kit.preparations import prepared_result
 from tests.kit.runs import tiny_config, write_text
 
-KINDS = {"pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
+KINDS = {"base": base, "pretrain": pretrain, "finetune": finetune, "evaluate": evaluate}
 TOPICS = {"animals": "cat dog owl fox hen", "plants": "oak elm ivy fern moss", "stones": "flint chalk slate opal quartz"}
 
 
@@ -58,9 +58,12 @@ def labelled_texts(path: Path, count: int = 120) -> Path:
 def finetune_config(home: Path, kind: str, **settings: Any) -> FinetuneFile:
     """Of the run of `pretrained_base`, on one rank."""
     values = {
-        "base": "run:run", "name": kind[:5], "kind": kind, "epochs": 8, "batch_size": 16, "micro_batch_size": 8,
+        "name": kind[:5], "base": "run:run", "kind": kind, "epochs": 8, "batch_size": 16, "micro_batch_size": 8,
         "max_length": 48, "learning_rate": 1e-2, "evaluate_every_steps": 5, "checkpoint_every_steps": 5, "precision": "fp32",
-        "examples": {"source": "jsonl", "path": str(labelled_texts(home / "examples.jsonl")), "test_fraction": 0.3},
-        "gate": {"bootstrap_samples": 200}, "launch": {"num_processes": 1, "device": "cpu"},
+        "examples": {
+            "source": "jsonl", "path": str(labelled_texts(home / "examples.jsonl")), "test_fraction": 0.3,
+            "min_test_examples": 10,
+        },
+        "gate": {"min_examples": 10}, "launch": {"num_processes": 1, "device": "cpu"},
     }  # fmt: skip
     return FinetuneFile.model_validate(values | settings)

@@ -10,11 +10,25 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tasks.config.config import Config
+from tasks.config.finetuning import FinetuneConfig, FinetuneFile
 from tasks.config.section import Section
 from tests.rules.repository import ROOT
 
 README = ROOT / "configs" / "README.md"
 MARK = "<!-- from here on written by `python -m tests.rules.settings_reference` -->\n"
+
+
+FILE = """### A fine-tune's own file
+
+What `pretune finetune FILE` and `pretune deploy FILE` take: the settings of `finetune.NAME` at the top of the file, its tables
+as `[examples]`, `[gate]` and `[[schedule]]`, and {more} as for a run. `base` is to be given.
+"""
+
+
+def whole_reference() -> str:
+    """Of a run's configuration, and what of it a fine-tune's own file has."""
+    more = [f"`[{name}]`" for name in FinetuneFile.model_fields if name not in FinetuneConfig.model_fields]
+    return reference() + "\n" + FILE.format(more=" and ".join(more))
 
 
 def reference(section: type[Section] = Config, path: str = "") -> str:
@@ -50,7 +64,7 @@ def default(field: FieldInfo) -> str:
 
 
 def with_reference(text: str) -> str:
-    return text.partition(MARK)[0] + MARK + "\n" + reference()
+    return text.partition(MARK)[0] + MARK + "\n" + whole_reference()
 
 
 if __name__ == "__main__":

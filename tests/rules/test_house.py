@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from tasks.record.layout import (
+    bases_folder,
     compiled_folder,
     datasets_folder,
+    deployed_folder,
     digest_cache,
+    finetunes_folder,
     mlflow_folder,
+    predictions_folder,
     prefect_folder,
     registry_folder,
     runs_folder,
@@ -126,7 +130,10 @@ def test_no_file_of_flows_is_named_like_a_library() -> None:
 
 def test_only_the_layout_names_a_folder_of_the_home() -> None:
     """Neither joined to a path, `home / "runs"`, nor in a pattern, `glob("runs/*")`."""
-    made = (runs_folder, datasets_folder, services_folder, prefect_folder, mlflow_folder, registry_folder, compiled_folder)
+    made = (
+        runs_folder, datasets_folder, bases_folder, finetunes_folder, deployed_folder, predictions_folder, services_folder,
+        prefect_folder, mlflow_folder, registry_folder, compiled_folder,
+    )  # fmt: skip
     names = {place(Path("home")).name for place in made} | {digest_cache(Path("home")).parent.name}
     found = []
     for path in python_files("flows", "tasks"):

@@ -26,7 +26,8 @@ REASONS = {
     "repeated_paragraphs": "every paragraph of it came before",
     "language": "in a language that is not wanted, or none that could be identified",
     "no_topic": "the page has no topic (`Uncategorized`)",
-    "conflicting_label": "the same text came before with another label",
+    "conflicting_label": "the same text has another label too; `on_conflict` says what is done then",
+    "in_test_file": "the test file has it too, so that it is not trained on",
     "long_sentence": "the first sentence is too long for an answer",
     "over_max_examples": "beyond `max_examples`, by hash",
     "redirect": "the page only leads to another one",
@@ -275,20 +276,39 @@ def examples_card(request: Request, metrics: Metrics, details: dict[str, Any]) -
         "",
         *dropped_lines("examples", metrics["read_examples"], metrics["kept_examples"], details["dropped"]),
         "",
-        f"An example is in the test set if the SHA-256 of its cleaned {details['split_key']} lies in the first "
-        f"{examples['test_fraction']:.2%} of all hashes.",
+        *split_lines(examples["source"], kind, details),
     ]
-    if examples["source"] == "sample":
-        lines += ["Pre-training on the sample does not see the test pages if its `heldout_fraction` is not smaller than that."]
+    if details["warnings"]:
+        lines += ["", "## To keep in mind", "", *(f"- {escaped(warning)}" for warning in details["warnings"])]
     if kind == "classification":
         counts = details["label_counts"]
         rows = [
-            [label, f"{counts['train'].get(label, 0):,}", f"{counts['test'].get(label, 0):,}"] for label in details["labels"]
+            [escaped(label), f"{counts['train'].get(label, 0):,}", f"{counts['test'].get(label, 0):,}"]
+            for label in details["labels"]
         ]
         lines += ["", table(["label", "train", "test"], rows), ""]
-        majority = f"Always answering `{details['majority_label']}`, the most frequent label of the train set, is right for "
-        lines += [majority + f"{metrics['majority_share']:.2%} of the test set."]
+        majority = f"Always answering {code(details['majority_label'])}, the most frequent label of the train set, "
+        lines += [f"{majority}is right for {metrics['majority_share']:.2%} of the test set."]
     return "\n".join([*lines, ""])
+
+
+def split_lines(source: str, kind: str, details: dict[str, Any]) -> list[str]:
+    """Which examples are frozen for evaluation."""
+    share, key = details["test_share"], details["split_key"]
+    if share is None:
+        inside = details["dropped"].get("in_test_file", 0)
+        read = details["read"]
+        return [
+            f"The test set is a file of its own: {read['path']:,} examples were read to train on, {read['test_path']:,} to "
+            f"test on. {inside:,} of the former were dropped, as the test set has their {key} too."
+        ]
+    lines = [f"An example is in the test set if the SHA-256 of its cleaned {key} lies in the first {share:.2%} of all hashes."]
+    if source == "sample":
+        lines += ["Pre-training on the sample does not see the test pages if its `heldout_fraction` is not smaller than that."]
+    elif kind == "classification":
+        lines += ["A label with none of its two or more examples there has the one with the smallest hash in the test set; one"]
+        lines += ["with all of them there has the one with the largest to train on; a single example is trained on."]
+    return lines
 
 
 def example_changes(kind: str) -> str:
@@ -298,10 +318,17 @@ def example_changes(kind: str) -> str:
 def source_lines(source: str, identity: dict[str, Any], changes: str = "cleaned") -> list[str]:
     """Where the data came from, under which licence, and what was changed, which CC BY-SA asks to be said."""
     lines = ["## Source", "", sentence(licence(source, identity, changes))]
+    if "test" in identity:
+        lines.insert(2, f"Files of the test set: {files_text(identity['test'])}.")
     if "files" in identity:
-        size = f"{identity['files']:,}, {identity['bytes']:,} bytes"
-        lines.insert(2, f"Files of kind `{source}`: {size}, SHA-256 over their digests `{identity['sha256']}`.")
+        lines.insert(2, f"Files of kind `{source}`: {files_text(identity)}.")
     return lines
+
+
+def files_text(identity: dict[str, Any]) -> str:
+    """Number, bytes and digest of files; remote ones are known by what their server says of them."""
+    digest = f"digests `{identity['sha256']}`" if "sha256" in identity else f"versions `{identity['versions_sha256']}`"
+    return f"{identity['files']:,}, {identity['bytes']:,} bytes, SHA-256 over their {digest}"
 
 
 def sentence(text: str) -> str:

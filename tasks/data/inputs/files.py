@@ -16,12 +16,14 @@ PACKED = ("", ".gz", ".bz2", ".zst", ".xz")
 PLAIN_SUFFIXES = {
     "text": (".txt", ".text", ".md"),
     "jsonl": (".jsonl", ".ndjson"),
-    "csv": (".csv",),
+    "csv": (".csv", ".tsv"),
     "mediawiki": (".xml",),
 }
 SUFFIXES = {source: tuple(s + packed for s in suffixes for packed in PACKED) for source, suffixes in PLAIN_SUFFIXES.items()}
 SUFFIXES["parquet"] = (".parquet",)
 """What is taken from a folder; a file or a glob is taken as it is named."""
+TAB_SUFFIXES = tuple(".tsv" + packed for packed in PACKED)
+"""Of files of source `csv` whose fields are separated by tabs where nothing else is said."""
 
 DATA_ROOT = "PRETUNE_DATA_ROOT"
 """Environment variable: folders and URL prefixes outside of which nothing is read, separated as in PATH."""

@@ -13,6 +13,8 @@ from tasks.record.manifest import Input, Request
 
 PREPARE_FORMAT = 3
 """Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
+EXAMPLES_FORMAT = 4
+"""The same for examples: raised whenever the same rows would become other examples."""
 NO_SETTINGS = ("weight", "max_epochs", "huggingface_revision")
 """Of a source: how often it is drawn from is the training's business, and the commit of a hub data set is what it is."""
 
@@ -62,14 +64,16 @@ def prepare_settings(request: Request) -> tuple[DataConfig, TokenizerConfig]:
     )
 
 
-def examples_request(finetune: FinetuneConfig, source: Identity) -> Request:
+def examples_request(finetune: FinetuneConfig, source: Identity, section: str = "examples") -> Request:
+    """`source` are the content digests (`examples_identity`); `section` names the settings in messages, wherever they stand."""
+    places = located(finetune.examples)
     return Request(
         kind="examples",
         identity={
-            "format": PREPARE_FORMAT,
+            "format": EXAMPLES_FORMAT,
             "kind": finetune.kind,
             "examples": finetune.examples.model_dump(mode="json", exclude=places_and(ExamplesConfig)),
             "source": source,
         },
-        execution={"data_path": located(finetune.examples).path, "name": finetune.name},
+        execution={"data_path": places.path, "test_path": places.test_path, "section": section, "name": finetune.name},
     )

@@ -1,13 +1,18 @@
 """Rows of CSV, with the place and the bytes of each, over quoted line ends."""
 
 import csv
+import json
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from tasks.data.inputs.files import TAB_SUFFIXES
 from tasks.data.sources.lines import Line, read_lines
 from tasks.data.sources.quarantine import EXCERPT_BYTES, Place, utf8_problem
-from tasks.data.sources.rows import Reading, Row, check_columns
+from tasks.data.sources.rows import Column, Reading, Row, check_columns
 from tasks.data.sources.streams import Limits, Meter, open_input
 from tasks.record.errors import DataError
+
+USUAL_DELIMITERS = (",", ";", "\t", "|")
 
 
 class Record:
@@ -41,15 +46,34 @@ class Record:
             return line.raw.decode(errors="surrogateescape")
 
 
-def read_csv(reading: Reading, columns: tuple[str, ...]) -> Iterator[Row]:
-    """Rows with at least `columns`; raises DataError where the header does not have them."""
+class CsvFormat(NamedTuple):
+    """How the files are written."""
+
+    delimiter: str | None = None
+    """Between fields; None means a comma, and a tab in files named *.tsv."""
+    header: bool = True
+    columns: tuple[str, ...] | None = None
+    """Names of the columns where there is no header; None means "1", "2" and so on."""
+    section: str | None = None
+    """Which section of the settings says this, for messages; None where none does."""
+
+
+PLAIN_CSV = CsvFormat()
+
+
+def read_csv(reading: Reading, columns: tuple[Column, ...], form: CsvFormat = PLAIN_CSV) -> Iterator[Row]:
+    """Rows with at least `columns`; raises DataError where the file does not have them."""
     csv.field_size_limit(reading.limits.max_line_bytes)
-    unit = reading.unit
+    unit, delimiter = reading.unit, delimiter_of(form, reading.unit.name)
     with reading.open() as stream:
         record = Record(read_lines(stream, reading.limits))
-        rows = csv.reader(iter(record), strict=True)
-        header = read_header(rows, unit.location) if unit.start == 0 else first_row(unit.location, reading.limits)
-        check_columns(columns, header, unit.location)
+        rows = csv.reader(iter(record), strict=True, delimiter=delimiter)
+        if form.header and unit.start == 0:
+            first = read_header(rows, unit.location)
+        else:
+            first = first_row(unit.location, reading.limits, delimiter)
+        names = column_names(first, form, unit.location)
+        check_fields(columns, names, first, form, unit.location, delimiter)
         while True:
             record.begin()
             problem: tuple[str, str] | None = None
@@ -63,13 +87,54 @@ def read_csv(reading: Reading, columns: tuple[str, ...]) -> Iterator[Row]:
             problem = record.problem or problem
             if not values and not problem:
                 continue
-            if not problem and len(values) != len(header):
-                problem = "wrong_fields", f"has {len(values)} fields and the header has {len(header)}"
+            if not problem and len(values) != len(names):
+                whose = "the header" if form.header else "the first row"
+                problem = "wrong_fields", f"has {len(values)} fields and {whose} has {len(names)}"
             place = record_place(reading, record)
             if problem:
                 reading.refuse(place, *problem, record.first)
             else:
-                yield Row(dict(zip(header, values, strict=True)), place)
+                yield Row(dict(zip(names, values, strict=True)), place)
+
+
+def delimiter_of(form: CsvFormat, name: str) -> str:
+    return form.delimiter or ("\t" if name.lower().endswith(TAB_SUFFIXES) else ",")
+
+
+def column_names(first: list[str], form: CsvFormat, location: str) -> list[str]:
+    """What the columns of a file are called, from its first row; raises DataError where there are not as many as were named."""
+    if form.header:
+        return first
+    if form.columns is None:
+        return [str(number) for number in range(1, len(first) + 1)]
+    if len(form.columns) != len(first):
+        raise DataError(
+            f"{location} has {len(first)} fields in its first row, and {form.section}.columns={list(form.columns)} names "
+            f"{len(form.columns)}; name each of them"
+        )
+    return list(form.columns)
+
+
+def check_fields(
+    columns: tuple[Column, ...], names: list[str], first: list[str], form: CsvFormat, location: str, delimiter: str
+) -> None:
+    """As `check_columns`, but that a row which was not divided says by which character it is likely to be."""
+    missing = next((column for column in columns if column.path not in names), None)
+    likely = likely_delimiter(first[0], delimiter) if len(first) == 1 else None
+    if missing is None or likely is None:
+        return check_columns(columns, names, location)
+    remedy = f"set {form.section}.delimiter={json.dumps(likely)}" if form.section else "write it with commas"
+    raise DataError(
+        f"column {missing.path!r} is not in {location}, whose first row is one field, {first[0][:40]!r}, when divided by "
+        f"{json.dumps(delimiter)}, but has {json.dumps(likely)} in it; {remedy}"
+    )
+
+
+def likely_delimiter(field: str, delimiter: str) -> str | None:
+    """The usual delimiter, other than the given one, that occurs most often in what was taken for one field."""
+    others = [character for character in USUAL_DELIMITERS if character != delimiter]
+    best = max(others, key=field.count)
+    return best if best in field else None
 
 
 def record_place(reading: Reading, record: Record) -> Place:
@@ -77,14 +142,15 @@ def record_place(reading: Reading, record: Record) -> Place:
     return reading.line_place(record.first)._replace(raw=record.raw, size=record.size)
 
 
-def first_row(location: str, limits: Limits) -> list[str]:
-    """The header, for a span that does not have it."""
+def first_row(location: str, limits: Limits, delimiter: str) -> list[str]:
+    """Of the file: the header, for a span that does not have it, or a row that is read as such too."""
     with open_input(location, limits, Meter()) as stream:
-        return read_header(csv.reader(iter(Record(read_lines(stream, limits))), strict=True), location)
+        record = Record(read_lines(stream, limits))
+        return read_header(csv.reader(iter(record), strict=True, delimiter=delimiter), location)
 
 
 def read_header(rows: Iterator[list[str]], location: str) -> list[str]:
     try:
-        return next(rows, [])
+        return next((row for row in rows if row), [])
     except csv.Error as error:
-        raise DataError(f"{location} line 1 is not a valid CSV header ({error}); mend it") from None
+        raise DataError(f"{location} line 1 is not a valid first row of CSV ({error}); mend it") from None

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from tasks.config.data import Source, TextSource
+from tasks.data.inputs.files import input_files
 from tasks.data.inputs.sources import sample_file
-from tasks.data.sources.csv_rows import read_csv
+from tasks.data.sources.csv_rows import PLAIN_CSV, CsvFormat, read_csv
 from tasks.data.sources.lines import Line, raw_lines, read_lines
 from tasks.data.sources.parquet_rows import read_parquet
 from tasks.data.sources.quarantine import EXCERPT_BYTES, Place, Quarantine, shortened, text_problem, utf8_problem
-from tasks.data.sources.rows import Reading, Row, missing_column
+from tasks.data.sources.rows import Column, Missing, Reading, Row, shown, value_at
 from tasks.data.sources.streams import Limits, Meter, open_input
 from tasks.data.sources.units import UNIT_BYTES, Unit, input_units
 from tasks.record.errors import DataError
@@ -66,16 +67,28 @@ def read_unit(
 
         return documents(read_huggingface(reading, source), source.text_column, reading)
     column = "text" if source.source == "sample" else source.text_column
-    return documents(unit_rows(source.source, reading, (column,), texts=True), column, reading)
+    return documents(unit_rows(source.source, reading, (Column(column),), texts=True), column, reading)
 
 
-def read_rows(source: Source, path: str | None, columns: tuple[str, ...], field: str, meter: Meter) -> Iterator[Row]:
+def read_rows(
+    source: Source, path: str | None, columns: tuple[Column, ...], field: str, meter: Meter, form: CsvFormat = PLAIN_CSV
+) -> Iterator[Row]:
     """Rows of a sample, jsonl, csv or parquet source; `field` names the setting in messages. Raises DataError for a bad row."""
-    given = TextSource.model_construct(source=source, path=path, text_column=columns[0])
+    given = TextSource.model_construct(source=source, path=path, text_column=columns[0].path)
     units = input_units(given, UNIT_BYTES, field)
     meter.total, meter.done = sum(unit.bytes for unit in units), 0
     for unit in units:
-        yield from unit_rows(source, Reading(unit, Limits(), Quarantine(None, "fail"), meter), columns)
+        yield from unit_rows(source, Reading(unit, Limits(), Quarantine(None, "fail"), meter), columns, form=form)
+
+
+def first_rows(
+    source: Source, path: str, columns: tuple[Column, ...], field: str, form: CsvFormat = PLAIN_CSV
+) -> Iterator[Row]:
+    """As `read_rows`, of the first file only, if that lies on this machine: nothing is read ahead, so that one row is cheap."""
+    file = input_files(source, path, field)[0]
+    if file.version is None:
+        unit = Unit(file.location, file.name, "file", bytes=file.size)
+        yield from unit_rows(source, Reading(unit, Limits(), Quarantine(None, "fail"), Meter()), columns, form=form)
 
 
 def read_text_files(path: str, field: str) -> list[str]:
@@ -84,13 +97,15 @@ def read_text_files(path: str, field: str) -> list[str]:
     return [found.text for found in read_source(source, Limits(), Quarantine(None, "fail"), Meter(), Counter(), field)]
 
 
-def unit_rows(source: str, reading: Reading, columns: tuple[str, ...], texts: bool = False) -> Iterator[Row]:
+def unit_rows(
+    source: str, reading: Reading, columns: tuple[Column, ...], texts: bool = False, form: CsvFormat = PLAIN_CSV
+) -> Iterator[Row]:
     """The good rows of a unit. With `texts` a Parquet file whose columns hold no strings is refused as a whole."""
     if source == "sample":
         return read_sample(reading)
     if source == "parquet":
         return read_parquet(reading, columns, texts)
-    return read_csv(reading, columns) if source == "csv" else read_jsonl(reading)
+    return read_csv(reading, columns, form) if source == "csv" else read_jsonl(reading)
 
 
 def documents(rows: Iterator[Row], column: str, reading: Reading) -> Iterator[RawDocument]:
@@ -98,16 +113,20 @@ def documents(rows: Iterator[Row], column: str, reading: Reading) -> Iterator[Ra
     longest = reading.limits.max_line_bytes
     for row in rows:
         text = row.values.get(column)
+        if text is None and column not in row.values:
+            text = value_at(row.values, column)
         if isinstance(text, str):
             found = text_problem(text, longest)
             if found is None:
                 yield RawDocument(text, row.place.short)
                 continue
             problem = found
-        elif column in row.values:
+        elif not isinstance(text, Missing):
             problem = "no_text", f"column {column!r} is {shortened(text)}, which is no text"
+        elif text.inside:
+            problem = "missing_column", f"has no column {column!r}, as {text.inside!r} {text.problem}"
         else:
-            problem = "missing_column", f"has no column {column!r} but {', '.join(map(repr, list(row.values)[:20])) or 'none'}"
+            problem = "missing_column", f"has no column {column!r} but {shown(list(row.values))}"
         reading.refuse(row.place, *problem)
 
 
@@ -247,11 +266,10 @@ def read_sample(reading: Reading) -> Iterator[Row]:
         yield Row(values, Place(reading.unit.location, reading.unit.name, f"page {title!r}"))
 
 
-def string_at(row: Row, column: str) -> str:
+def string_at(row: Row, column: Column) -> str:
     """The text in a column of a row; raises DataError if the column is missing or holds anything else."""
-    if column not in row.values:
-        raise missing_column(column, list(row.values), row.where)
-    value = row.values[column]
+    value = row.value(column)
     if not isinstance(value, str):
-        raise DataError(f"{row.where} column {column!r} is {shortened(value)}, which is no text; convert or remove the row")
+        problem = f"{row.where} column {column.path!r} is {shortened(value)}, which is no text"
+        raise DataError(f"{problem}; convert or remove the row")
     return value

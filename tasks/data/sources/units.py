@@ -115,9 +115,15 @@ def row_group_sizes(file: InputFile, column: str) -> list[int]:
         sizes = []
         for group in groups:
             columns = [group.column(number) for number in range(group.num_columns)]
-            wanted = [c for c in columns if c.path_in_schema.split(".")[0] == column] or columns
+            whole = [c for c in columns if in_column(c.path_in_schema, column)]
+            wanted = whole or [c for c in columns if in_column(c.path_in_schema, column.partition(".")[0])] or columns
             sizes.append(sum(c.total_compressed_size for c in wanted))
         return sizes
+
+
+def in_column(path: str, name: str) -> bool:
+    """Whether a dotted path is that of the column `name`, or of something inside of it."""
+    return path == name or path.startswith(f"{name}.")
 
 
 def open_parquet(location: str) -> Any:

@@ -1,1 +1,1 @@
-"""Floor 3.3, loads pyarrow, tokenizers: from text to memory-mapped tokens."""
+"""Floor 3.3, loads pyarrow, tokenizers, transformers: from text to memory-mapped tokens."""

@@ -41,17 +41,6 @@ def read_examples(folder: Path, manifest: Manifest, split: str) -> list[Example]
     return examples
 
 
-def new_examples(old: Path, new: Path) -> int:
-    """How many examples of a data set another one does not have, in whichever split they are."""
-
-    def ids(folder: Path) -> set[str]:
-        return {
-            json.loads(line)["id"] for name in ("train", "test") for line in examples_file(folder, name).open(encoding="utf-8")
-        }
-
-    return len(ids(new) - ids(old))
-
-
 def encode_classification(
     tokenizer: TextTokenizer, examples: Sequence[Example], labels: Sequence[str], max_length: int
 ) -> tuple[list[np.ndarray], np.ndarray]:

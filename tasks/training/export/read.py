@@ -21,6 +21,17 @@ def files_by_name(folder: Path) -> dict[str, Path]:
         return dict.fromkeys(opened.keys(), file)
 
 
+def stored_dtypes(folder: Path) -> dict[str, str]:
+    """Name and dtype, as safetensors writes it (`F32`, `BF16`), of every tensor of an export."""
+    found: dict[str, str] = {}
+    files = files_by_name(folder)
+    for file in sorted(set(files.values())):
+        with safe_open(file, framework="pt") as opened:
+            names = opened.keys()
+            found |= {name: opened.get_slice(name).get_dtype() for name in names}
+    return found
+
+
 def fill_from_export(parameters: Mapping[str, Tensor], folder: Path) -> set[str]:
     """Fill this rank's part of each parameter that the export has under the same name and shape; returns their names."""
     files, filled = files_by_name(folder), set()

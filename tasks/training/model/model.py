@@ -11,7 +11,15 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from tasks.config.model import ModelConfig
 from tasks.record.errors import ConfigError
@@ -21,6 +29,7 @@ from tasks.training.model.objective import causal_loss_from_logits
 
 ATTENTION_DROPOUT_NAMES = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
 """What architectures call the dropout of attention's probabilities."""
+GENERATION = "generation_config.json"
 WIDTH_NAMES = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 """What architectures call the width of the feed-forward layer."""
 
@@ -148,6 +157,12 @@ def load_causal(folder: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
 
 
+def without_values(config: PreTrainedConfig) -> PreTrainedModel:
+    """A causal model of this shape on the meta device, fp32; buffers are real."""
+    with init_empty_weights(include_buffers=False):
+        return AutoModelForCausalLM.from_config(config).float()
+
+
 def like_exported(folder: Path, labels: list[str] | None) -> PreTrainedModel:
     """A model of an exported architecture on the meta device, fp32: causal, or with `labels` a sequence classifier."""
     kind: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification]
@@ -156,7 +171,11 @@ def like_exported(folder: Path, labels: list[str] | None) -> PreTrainedModel:
     else:
         config, kind = AutoConfig.from_pretrained(folder, **label_settings(labels)), AutoModelForSequenceClassification
     with init_empty_weights(include_buffers=False):
-        return kind.from_config(config).float()
+        model = kind.from_config(config).float()
+    if labels is None and (folder / GENERATION).is_file():
+        # What is made from the config alone forgets ends of a text that only generation knows.
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return model
 
 
 def classifier_from(folder: Path, labels: list[str]) -> PreTrainedModel:
@@ -189,6 +208,11 @@ def add_tokenizer(tokenizer: Path, folder: Path, only: tuple[str, ...] | None = 
     """Copy the files of `tokenizer`, or those named in `only`, to an export, flush all of it to disk, return its files."""
     for source in sorted(p for p in tokenizer.iterdir() if only is None or p.name in only):
         (folder / source.name).write_bytes(source.read_bytes())
+    return flushed(folder)
+
+
+def flushed(folder: Path) -> list[Path]:
+    """Every file below the folder, on disk."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
         with path.open("rb") as file:

@@ -19,6 +19,7 @@ from tasks.record.layout import FinetuneLayout, RunLayout
 from tasks.record.manifest import environment
 from tasks.record.outcomes import Outcome, note_outcome
 from tasks.registry import versions as registry
+from tasks.registry.records import version_records, write_record
 from tests.kit.lineage_homes import LineageHome, lose_some, random_home
 from tests.kit.registered_stages import begun_stage, finished_training, new_home, new_version
 
@@ -247,6 +248,15 @@ def test_a_version_that_was_deleted_in_mlflow_is_said_to_be(tmp_path: Path) -> N
     found = ancestry_of(home, "demo-base/1")
     assert (found.version.in_mlflow, found.version.aliases, found.made_by.stated) == ("deleted", (), "verified")
     assert found.made_by.made_from[0].said.endswith(f"nothing in this home has the digest {'d' * 12}")
+
+
+def test_a_version_that_was_registered_again_is_found_by_its_old_number_and_keeps_its_moves(tmp_path: Path) -> None:
+    made = random_home(tmp_path / "home", 0)
+    number = made.versions["tuned-1"]
+    record = next(one for one in version_records(made.home, "tuned-1") if one.version == number)
+    write_record(made.home, record.model_copy(update={"version": 40, "earlier_versions": (number,)}))
+    found = ancestry_of(made.home, f"tuned-1/{number}").version
+    assert (found.version, found.approved_by, found.moves[-1].to_version) == (40, "anna", number)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tasks.audit.inventory import recorded_holders
+from tasks.audit.inventory import holders_of_record
 from tasks.audit.lineage import (
     MEASURED,
     STARTED,
@@ -160,7 +160,7 @@ def test_down_to_the_aliases_that_are_held_now(tmp_path, files):
     held = {version.version: version.aliases for version in versions}
     assert held == {1: (), 2: ("pretrained",)}
     assert {(version.model, version.label) for version in versions} == {("demo-base", "pretrained")}
-    assert recorded_holders(home, "demo-base") == {2: ("pretrained",)}
+    assert holders_of_record(home, "demo-base") == {2: ("pretrained",)}
 
 
 def test_without_mlflow_aliases_come_from_the_record_and_that_is_said(tmp_path, files):
@@ -255,6 +255,7 @@ def test_a_file_of_a_data_set_of_its_own_test_examples_is_found(home, files):
     digests = [hashlib.sha256(file_sha256(files[name]).encode()).hexdigest() for name in ("animals", "pages")]
     source = {"files": 1, "sha256": digests[0], "test": {"files": 1, "sha256": digests[1]}}
     made = written(stage, request, {}, {"source": source})
-    for name in ("animals", "pages"):
-        assert only(lineage_of_source(home, str(files[name])).datasets).digest == made.digest
+    for name, splits in (("animals", ("train", "test")), ("pages", ("test",))):
+        use = only(lineage_of_source(home, str(files[name])).datasets)
+        assert (use.digest, use.splits) == (made.digest, splits)
     assert lineage_of_source(home, str(files["other"])).datasets == ()

@@ -65,7 +65,7 @@ def test_another_data_set_in_its_place_is_refused(tmp_path: Path) -> None:
 def test_a_fine_tune_sees_its_examples_in_the_tokens_of_its_base(tmp_path: Path, kind: str) -> None:
     rows = [f'{{"text": "a cat {i}", "label": "{"ab"[i % 2]}", "prompt": "what {i}?", "answer": "cat"}}\n' for i in range(60)]
     (tmp_path / "rows.jsonl").write_text("".join(rows))
-    examples = {"source": "jsonl", "path": str(tmp_path / "rows.jsonl"), "test_fraction": 0.3}
+    examples = {"source": "jsonl", "path": str(tmp_path / "rows.jsonl"), "test_fraction": 0.3, "min_test_examples": 5}
     config = FinetuneConfig.model_validate({"kind": kind, "examples": examples, "batch_size": 8, "max_length": 12})
     prepared = prepared_result(examples_work(tmp_path, config))
     save_tokenizer(train_tokenizer(["what is a cat? a cat is a cat"], 300, 1000), tmp_path / "base" / "export")

@@ -18,7 +18,7 @@ VALUES = {
         "decontamination": {"evaluations": [{"name": "quiz", "path": "q.jsonl"}]},
     },
     "tokenizer": {"path": "tok"},
-    "finetune": [{"name": "one", "examples": {"source": "csv", "path": "e.csv"}}, {"name": "two"}],
+    "finetune": [{"name": "one", "examples": {"source": "csv", "path": "e.csv", "test_path": "t.csv"}}, {"name": "two"}],
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def fields(kind: type[Section], section: str = "") -> dict[str, bool]:
 def test_the_marked_settings_are_the_places() -> None:
     assert {name for name, marked in fields(Config).items() if marked} == {
         "data.path", "data.mixture.path", "data.duplicates.against", "data.decontamination.evaluations.path", "tokenizer.path",
-        "finetune.base", "finetune.examples.path",
+        "finetune.base", "finetune.examples.path", "finetune.examples.test_path",
     }  # fmt: skip
     assert [name for name, marked in fields(Config).items() if name.endswith("path") and not marked] == []
 
@@ -50,7 +50,8 @@ def test_every_place_is_changed_wherever_it_stands_and_nothing_else_is() -> None
     moved = with_places(config, change)
     assert sorted(seen) == [
         ("DataConfig", False, "a.txt"), ("DuplicatesConfig", True, "earlier"), ("DuplicatesConfig", True, "older"),
-        ("EvaluationSet", False, "q.jsonl"), ("ExamplesConfig", False, "e.csv"), ("MixedSource", False, "b.txt"),
+        ("EvaluationSet", False, "q.jsonl"), ("ExamplesConfig", False, "e.csv"), ("ExamplesConfig", False, "t.csv"),
+        ("MixedSource", False, "b.txt"),
         ("TokenizerConfig", False, "tok"),
     ]  # fmt: skip
     assert moved.data.mixture[0].path == "B.TXT"
@@ -68,13 +69,13 @@ def test_what_was_not_set_stays_unset() -> None:
 
 def test_what_a_dump_leaves_out() -> None:
     config = parse_config(VALUES)
-    assert places_and(ExamplesConfig) == {"path": True}
+    assert places_and(ExamplesConfig) == {"path": True, "test_path": True}
     assert places_and(DataConfig, "weight") == {
         "path": True, "weight": True, "mixture": {"__all__": {"path": True, "weight": True}}, "duplicates": {"against": True},
         "decontamination": {"evaluations": {"__all__": {"path": True}}},
     }  # fmt: skip
     dumped = str(config.model_dump(mode="json", exclude=places_and(Config)))
-    assert [text for text in ("a.txt", "b.txt", "earlier", "q.jsonl", "'tok'", "e.csv") if text in dumped] == []
+    assert [text for text in ("a.txt", "b.txt", "earlier", "q.jsonl", "'tok'", "e.csv", "t.csv") if text in dumped] == []
     assert "quiz" in dumped
 
 

@@ -89,7 +89,7 @@ MISTAKES = [
     ("pretrain.sed=1", "pretrain.sed is not a known setting; did you mean 'seed'?"),
     ("pretain.seed=1", "pretain is not a known setting; did you mean 'pretrain'?"),
     ("finetune.topic.epoch=1", "finetune.0.epoch is not a known setting; did you mean 'epochs'?"),
-    ("finetune.topic.gate.confidance=0.9", "finetune.0.gate.confidance is not a known setting; did you mean 'confidence'?"),
+    ("finetune.topic.gate.margni=0.9", "finetune.0.gate.margni is not a known setting; did you mean 'margin'?"),
     ("registry.zzz=1", "registry.zzz is not a known setting; known here: model_name"),
     ("pretrain.seed", "--set 'pretrain.seed' is not of the form section.field=value; for example pretrain.seed=1"),
     ("=1", "--set '=1' is not of the form section.field=value; for example pretrain.seed=1"),
@@ -145,16 +145,14 @@ def test_only_the_first_mistake_is_told() -> None:
 
 
 def test_fine_tunes_can_be_tables_of_their_names(tmp_path: Path) -> None:
-    first = preset(
-        tmp_path, "first", "[finetune.topic]\nepochs = 3\n[finetune.topic.gate]\nconfidence = 0.9\n[finetune.chat]\n"
-    )
+    first = preset(tmp_path, "first", "[finetune.topic]\nepochs = 3\n[finetune.topic.gate]\nlevel = 0.01\n[finetune.chat]\n")
     config = load_config([first])
     assert [(one.name, one.epochs) for one in config.finetune] == [("topic", 3), ("chat", 2)]
-    assert config.finetune[0].gate.confidence == 0.9
+    assert config.finetune[0].gate.level == 0.01
     second = preset(tmp_path, "second", "[finetune.topic]\nepochs = 4\n[finetune.more]\nepochs = 5\n")
-    laid_over = load_config([first, second], ["finetune.topic.gate.max_regression=0.5"])
+    laid_over = load_config([first, second], ["finetune.topic.gate.min_score=0.5"])
     assert [(one.name, one.epochs) for one in laid_over.finetune] == [("topic", 4), ("chat", 2), ("more", 5)]
-    assert (laid_over.finetune[0].gate.confidence, laid_over.finetune[0].gate.max_regression) == (0.9, 0.5)
+    assert (laid_over.finetune[0].gate.level, laid_over.finetune[0].gate.min_score) == (0.01, 0.5)
 
 
 def test_tables_over_a_list_of_fine_tunes_change_the_one_of_their_name_and_lists_take_its_place(tmp_path: Path) -> None:
@@ -188,20 +186,20 @@ name = "banking"
 base = "run:demo"
 learning_rate = 1e-4
 [gate]
-confidence = 0.9
+level = 0.01
 [[schedule]]
 cron = "0 3 * * 1"
 timezone = "Europe/Berlin"
 [[schedule]]
 every_minutes = 30
-settings = ["epochs=1", "gate.confidence=0.8"]
+settings = ["epochs=1", "gate.level=0.02"]
 """
 
 
 def test_the_file_of_a_fine_tune_holds_its_settings_and_assignments_win(tmp_path: Path) -> None:
-    settings = load_finetune(preset(tmp_path, "banking", FILE), ["learning_rate=2e-4", "gate.max_regression=0.5"])
+    settings = load_finetune(preset(tmp_path, "banking", FILE), ["learning_rate=2e-4", "gate.min_score=0.5"])
     assert (settings.name, settings.base, settings.learning_rate) == ("banking", "run:demo", 2e-4)
-    assert (settings.gate.confidence, settings.gate.max_regression) == (0.9, 0.5)
+    assert (settings.gate.level, settings.gate.min_score) == (0.01, 0.5)
     assert [(one.cron, one.every_minutes, one.timezone) for one in settings.schedule] == [
         ("0 3 * * 1", None, "Europe/Berlin"), (None, 30, "UTC"),
     ]  # fmt: skip
@@ -210,10 +208,10 @@ def test_the_file_of_a_fine_tune_holds_its_settings_and_assignments_win(tmp_path
 def test_settings_can_be_set_anew_one_by_one(tmp_path: Path) -> None:
     settings = load_finetune(preset(tmp_path, "banking", FILE))
     other = changed(settings, settings.schedule[1].settings)
-    assert (other.epochs, other.gate.confidence) == (1, 0.8)
+    assert (other.epochs, other.gate.level) == (1, 0.02)
     assert other.model_copy(update={"epochs": settings.epochs, "gate": settings.gate}) == settings
-    with pytest.raises(ConfigError, match=r"gate\.confidance is not a known setting; did you mean 'confidence'\?"):
-        changed(settings, ["gate.confidance=1"])
+    with pytest.raises(ConfigError, match=r"gate\.min_scor is not a known setting; did you mean 'min_score'\?"):
+        changed(settings, ["gate.min_scor=1"])
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,12 @@ def prepared(requested: Callable[..., Preparation]) -> Callable[..., tuple[int, 
 
 @pytest.fixture
 def examples(home: Path) -> Callable[..., tuple[int, StageLayout]]:
-    """Runs a preparation of examples: `examples(kind, **settings)` gives exit code and stage."""
+    """Runs a preparation of examples: `examples(kind, **settings)` gives exit code and stage; few tests are enough."""
 
     def run(kind: str, **settings: Any) -> tuple[int, StageLayout]:
-        finetune = FinetuneConfig.model_validate({"kind": kind, "examples": settings})
-        request = examples_request(finetune, examples_identity(home, finetune.examples))
+        finetune = FinetuneConfig.model_validate({"kind": kind, "examples": {"min_test_examples": 1} | settings})
+        section = "finetune[topic].examples"
+        request = examples_request(finetune, examples_identity(home, finetune.examples, section), section)
         return run_preparation(dataset_stage(home, finetune.name, request.digest), request)
 
     return run

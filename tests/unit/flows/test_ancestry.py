@@ -52,6 +52,13 @@ def test_a_version_that_is_not_in_mlflow_says_so(state, sentence):
     assert lines[1] == sentence and "  no gate has decided about it" in lines
 
 
+def test_a_forced_promotion_says_why():
+    found = told()
+    version = found.version.model_copy(update={"forced_because": "the old one was wrong"})
+    said = "made champion at 2026-11-27 11:30:00 UTC, by anna, without a positive decision: the old one was wrong"
+    assert f"  {said}" in text_ancestry(found.model_copy(update={"version": version})).splitlines()
+
+
 def test_of_many_files_the_rest_is_counted_and_a_licence_is_said_once():
     files = tuple(SourceFile(source="s", name=f"{n}.txt", licence="free [here](https://x.org)") for n in range(11))
     one = Ancestor(role="dataset", kind="prepare", name="d", digest="1" * 64, stated="verified", sources=files)

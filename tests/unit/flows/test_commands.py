@@ -58,6 +58,9 @@ def refusal(capsys, *arguments):
         ("pretrain.global_batch_tokens=100", "pretrain.global_batch_tokens=100 is not a multiple of"),
         ("model.vocab_size=299", "model.vocab_size=299"),
         ("data.path=nowhere.txt", "nowhere.txt"),
+        ("finetune.animals.examples.path=nowhere.jsonl", "finetune[animals].examples.path='"),
+        ("finetune.animals.examples.test_path=nowhere.jsonl", "finetune[animals].examples.test_path='"),
+        ("finetune.animals.examples.text_column=txt", "; set finetune[animals].examples.text_column to one of them"),
         ("finetune.cats.epochs=2", "no element is named 'cats'; there are: animals"),
         ("seed", "is not of the form section.field=value"),
     ],
@@ -97,6 +100,8 @@ def test_a_dry_run_shows_the_stages_and_starts_nothing(home, preset, capsys):
     said = capsys.readouterr().out
     assert "pre-train " in said and "to do" in said
     assert not (home / "runs").exists()
+    wrong = ("--set", "finetune.animals.examples.label_column=topic")
+    assert "column 'topic' is not in" in refusal(capsys, "run", preset, "--dry-run", *wrong), "which the first row shows"
 
     assert main(["run", preset, "--dry-run", "--json", "--set", "pretrain.seed=7"]) == 0
     shown = json.loads(capsys.readouterr().out)

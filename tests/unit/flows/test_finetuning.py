@@ -41,5 +41,5 @@ def test_another_recipe_is_another_attempt_of_the_same_fine_tune_and_another_gat
 
     assert attempt(home, changed(settings, ["learning_rate=1e-3"])) != first
     assert attempt(home, changed(settings, ["learning_rate=1e-3"])).parents[1] == first.parents[1]
-    for other in ("gate.confidence=0.9", "launch.max_restarts=0", "min_new_examples=5", "overlap=skip"):
+    for other in ("gate.level=0.01", "launch.max_restarts=0", "min_new_examples=5", "overlap=skip"):
         assert attempt(home, changed(settings, [other])) == first, other

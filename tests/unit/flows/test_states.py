@@ -114,7 +114,7 @@ def test_a_fine_tune_is_planned_before_its_base_is_there(home, config):
 
 def test_the_comparison_with_random_weights_is_planned_where_the_gate_asks_for_it(home, tmp_path, config):
     values = tiny_values(tmp_path / "in")
-    values["finetune"][0]["gate"]["beat_random_init"] = True
+    values["finetune"][0]["gate"]["above_random_init"] = "required"
 
     assert "random weights tiny-animals" in states_by_name(parse_config(values), home)
     assert "random weights tiny-animals" not in states_by_name(config, home)

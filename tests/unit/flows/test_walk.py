@@ -8,7 +8,7 @@ from tests.kit.finished_runs import DATASET_METRICS, config_on_files, finished_r
 def test_every_stage_has_its_verb(home, tmp_path):
     write_inputs(tmp_path / "in")
     values = tiny_values(tmp_path / "in")
-    values["finetune"][0]["gate"]["beat_random_init"] = True
+    values["finetune"][0]["gate"]["above_random_init"] = "required"
     config = parse_config(values)
 
     stages = [*pretraining(RunLayout(home, "r"), config), *finetuning(home, tuned(config))]

@@ -104,19 +104,82 @@ def test_champion_that_changed_since_the_evaluation_blocks_promotion(home):
     assert held(home) == {"champion": 1}
 
 
-def test_rollback_is_one_move_and_only_possible_once(home):
-    with pytest.raises(GateError, match="demo-topic@previous is held by no version; there is nothing to roll back to"):
-        aliases.rollback(home, MODEL)
-    first, second = registered(home, 2)
-    aliases.promote(home, MODEL, 1, decision(first.digest))
-    aliases.promote(home, MODEL, 2, decision(second.digest, champion=1))
-    before = len(aliases.history(home, MODEL))
+def line_of_champions(home, count: int) -> None:
+    for number, version in enumerate(registered(home, count), 1):
+        aliases.promote(home, MODEL, number, decision(version.digest, champion=number - 1 or None))
+
+
+def test_rollback_goes_one_champion_further_back_each_time(home):
+    line_of_champions(home, 3)
     move = aliases.rollback(home, MODEL, reason="worse in use", by="ann")
-    assert (move.from_version, move.to_version, move.reason) == (2, 1, "worse in use")
-    assert held(home) == {"champion": 1, "previous": 1}
-    assert len(aliases.history(home, MODEL)) == before + 1
-    with pytest.raises(GateError, match="demo-topic@champion is version 1 and so is previous; it was rolled back already"):
+    assert (move.from_version, move.to_version, move.reason, move.by) == (3, 2, "worse in use", "ann")
+    assert held(home) == {"champion": 2, "previous": 1}
+    aliases.rollback(home, MODEL)
+    assert held(home) == {"champion": 1}, "there is no champion before it, so `previous` names nobody"
+    before = aliases.history(home, MODEL)
+    with pytest.raises(GateError, match="demo-topic had no champion before version 1; there is nothing to roll back to"):
         aliases.rollback(home, MODEL)
+    assert aliases.history(home, MODEL) == before
+
+
+def test_rollback_before_any_promotion_is_refused(home):
+    with pytest.raises(GateError, match="demo-topic had no champion so far; there is nothing to roll back to, promote a ver"):
+        aliases.rollback(home, MODEL)
+
+
+def test_rollback_names_its_version_and_never_goes_to_one_that_is_gone(home):
+    line_of_champions(home, 4)
+    with pytest.raises(GateError, match="demo-topic version 9 is no champion before version 4; there are: 1, 2, 3"):
+        aliases.rollback(home, MODEL, to=9)
+    connect(home).delete_model_version(MODEL, "2")
+    with pytest.raises(GateError, match="is still there: version 2 was deleted in MLflow; there are: 1, 3"):
+        aliases.rollback(home, MODEL, to=2)
+    aliases.rollback(home, MODEL)
+    assert held(home) == {"champion": 3, "previous": 1}
+    aliases.rollback(home, MODEL, to=1)
+    assert held(home) == {"champion": 1}
+
+
+def test_a_champion_after_a_rollback_has_the_one_before_it_behind_it(home):
+    line_of_champions(home, 2)
+    aliases.rollback(home, MODEL)
+    second = registry.versions(home, MODEL)[1]
+    aliases.promote(home, MODEL, 2, decision(second.digest, champion=1))
+    assert held(home) == {"champion": 2, "previous": 1}
+    assert aliases.rollback(home, MODEL).to_version == 1
+
+
+def test_two_candidates_registered_before_one_is_promoted_are_both_promotable_by_a_fresh_evaluation(home):
+    first, second = registered(home, 2)
+    earlier = decision(second.digest, champion=None)
+    aliases.promote(home, MODEL, 1, decision(first.digest, champion=None))
+    with pytest.raises(
+        GateError, match="was compared with nobody and demo-topic@champion is held by version 1 now; evaluate it"
+    ):
+        aliases.promote(home, MODEL, 2, earlier)
+    aliases.promote(home, MODEL, 2, decision(second.digest, champion=1))
+    aliases.promote(home, MODEL, 1, decision(first.digest, champion=2))
+    assert held(home) == {"champion": 1, "previous": 2}
+
+
+def test_a_promotion_names_its_blessing_and_a_forced_one_its_reason(home):
+    first = registered(home, 2)[0]
+    blessed = decision(first.digest)
+    assert aliases.promote(home, MODEL, 1, blessed).blessing == blessed.digest
+    move = aliases.force_promotion(home, MODEL, 2, reason="the gate is broken", by="ann")
+    assert (move.forced, move.blessing, move.from_version, move.to_version, move.reason) == (
+        True,
+        None,
+        1,
+        2,
+        "the gate is broken",
+    )
+    assert held(home) == {"champion": 2, "previous": 1}
+    assert [m for m in aliases.history(home, MODEL) if m.alias == "champion"][-1] == move
+    assert "by ann, forced: the gate is broken" in connect(home).get_model_version(MODEL, "2").description
+    assert aliases.force_promotion(home, MODEL, 2, reason="again", by="bob") == move
+    with pytest.raises(GateError, match="demo-topic has no version 9; name one that is registered"):
+        aliases.force_promotion(home, MODEL, 9, reason="typo", by="ann")
 
 
 def killing_client(home, calls_before_death: int) -> None:

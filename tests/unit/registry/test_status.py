@@ -4,7 +4,7 @@ import pytest
 
 from tasks.record.manifest import Input, Manifest
 from tasks.registry.records import Move, VersionRecord
-from tasks.registry.status import Ending, version_texts
+from tasks.registry.status import Ending, score_text, short_tags, version_texts
 
 DIGEST = "c" * 64
 
@@ -141,3 +141,28 @@ def test_the_card_keeps_the_order_of_its_sections():
     titles = [line for line in card.splitlines() if line.startswith("#")]
     assert titles == ["# demo: candidate", "## Decision of the gate", "## Aliases", "## Metrics", "## Links"]
     assert card.index("| numbers |") < card.index("## Decision")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"candidate_accuracy": 0.76191, "candidate_answer_loss": 1.0}, "accuracy 0.7619"),
+        ({"candidate_answer_loss": 1.25}, "answer loss 1.2500"),
+        ({"candidate_accuracy": None}, None),
+        ({"accuracy": 0.5}, None),
+    ],
+)
+def test_the_score_is_the_first_number_that_was_measured(metrics, said):
+    assert score_text(metrics, "candidate_") == said
+
+
+def test_short_tags_name_what_the_version_was_made_from():
+    inputs = {
+        "base": Input(path="/h/runs/a", digest="b" * 64),
+        "examples": Input(path="/h/datasets/topic-0123", digest="e" * 64),
+    }
+    made = Manifest(kind="finetune", request_digest="r", metrics={"bits_per_byte": 2.5})
+    assert short_tags(made, inputs, None) == {"score": "bits per byte 2.5000", "base": "b" * 12, "data": f"topic {'e' * 12}"}
+    assert short_tags(made, {}, "demo-base version 3") == {
+        "score": "bits per byte 2.5000", "base": "demo-base version 3", "data": None,
+    }  # fmt: skip

@@ -15,7 +15,7 @@ from tasks.record.manifest import Input, Manifest, Request, write_manifest
 from tasks.registry import aliases
 from tasks.registry import texts as version_texts
 from tasks.registry import versions as registry
-from tasks.registry.publish import final_version, publish, refresh
+from tasks.registry.publish import final_version, mirror, publish, refresh
 from tasks.registry.tracking import connect
 from tasks.registry.versions import NewVersion, Version
 from tasks.stages.work import Result
@@ -99,7 +99,7 @@ def test_champions_follow_each_other_and_one_is_rolled_back(home):
     assert said(home, MODEL, 1)["status"] == "champion"
     assert said(home, MODEL, 2)["headline"].endswith("then rolled back to version 1.")
     assert "by ann: worse in use" in connect(home).get_model_version(MODEL, "2").description
-    with pytest.raises(GateError, match="rolled back already"):
+    with pytest.raises(GateError, match="had no champion before version 1"):
         aliases.rollback(home, MODEL)
 
 
@@ -127,7 +127,7 @@ def milestone(home: Path, stage: StageLayout, label: str, step: int, verdict: st
     folder = stage.milestones / f"step_{step:08d}"
     (folder / "export").mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
-        (folder / "export" / name).write_text(json.dumps([name, step]))
+        (folder / "export" / name).write_text(json.dumps({"file": name, "step": step}))
     files = file_entries(folder, sorted((folder / "export").iterdir()))
     details = {"label": label, "verdict": Verdict(verdict=verdict, reason="because", num_evaluations=9).model_dump()}
     manifest = write_manifest(folder, Manifest(kind="milestone", request_digest="r", files=files, step=step, details=details))
@@ -301,3 +301,61 @@ def test_processes_that_describe_at_once_leave_one_text(home):
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
     assert said(home, MODEL, 1)["status"] == "rejected"
     assert registry.versions(home, MODEL)[0].tags["decision"] == "reject"
+
+
+def evaluated(home: Path, run: str, accuracy: float, champion: int | None) -> Manifest:
+    """A fine-tune, and its evaluation as the stage leaves it, shipped as the task does."""
+    stage = candidate(home, run)
+    judged = Input(path=str(stage.path), digest=Manifest.read(stage.manifest).digest)
+    folder = attempt_of(stage).evaluation(EVALUATION)
+    write_json(folder.request, Request(kind="evaluate", identity={"run": run}, inputs={"candidate": judged}))
+    made = Manifest(
+        kind="evaluate", request_digest="r", inputs={"candidate": judged}, metrics={"candidate_accuracy": accuracy},
+        details={"decision": "promote", "reasons": ["✓"], "champion": champion},
+    )  # fmt: skip
+    decision = write_manifest(folder.path, made)
+    mirror(folder)
+    refresh(MODEL, decision)
+    return decision
+
+
+def test_a_list_of_versions_shows_score_decision_base_and_data(home):
+    candidate(home, "one")
+    tags = connect(home).get_model_version(MODEL, "1").tags
+    assert (tags["score"], tags["base"], tags["data"]) == ("heldout loss 3.5000", "b" * 12, "dddddddddddd")
+    assert "decision" not in tags
+    evaluated(home, "two", 0.7619, None)
+    tags = connect(home).get_model_version(MODEL, "2").tags
+    assert (tags["score"], tags["decision"]) == ("accuracy 0.7619", "promote")
+
+
+def test_the_run_of_an_evaluation_and_its_numbers_are_shown_at_the_model_that_it_judged(home):
+    evaluated(home, "one", 0.5, None)
+    version = registry.versions(home, MODEL)[0]
+    client = connect(home)
+    measured = {metric.key: metric for metric in client.get_logged_model(version.model_id).metrics}
+    assert measured["candidate_accuracy"].value == 0.5
+    run = client.get_run(measured["candidate_accuracy"].run_id)
+    assert run.info.run_name == "one/04-evaluate-topic"
+    assert [given.model_id for given in run.inputs.model_inputs] == [version.model_id]
+
+
+def test_the_page_of_a_registered_model_names_its_champion_above_what_a_person_wrote(home):
+    client = connect(home)
+    first = evaluated(home, "one", 0.5, None)
+    assert not client.get_registered_model(MODEL).description
+    client.update_registered_model(MODEL, "Topics of letters.\n\nAsk Ann.")
+    move = aliases.promote(home, MODEL, 1, first)
+    said = f"Champion: version 1, accuracy 0.5000, since {move.time}.\n\nTopics of letters.\n\nAsk Ann."
+    assert client.get_registered_model(MODEL).description == said
+    move = aliases.promote(home, MODEL, 2, evaluated(home, "two", 0.75, 1))
+    said = said.replace(said.splitlines()[0], f"Champion: version 2, accuracy 0.7500, since {move.time}.")
+    assert client.get_registered_model(MODEL).description == said
+    client.delete_registered_model_alias(MODEL, "champion")
+    refresh(MODEL)
+    assert client.get_registered_model(MODEL).description.startswith("Champion: nobody.\n\nTopics")
+    client.set_registered_model_alias(MODEL, "champion", "1")
+    refresh(MODEL)
+    assert client.get_registered_model(MODEL).description.startswith(
+        "Champion: version 1, accuracy 0.5000, set in MLflow itself."
+    )

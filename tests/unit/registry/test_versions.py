@@ -57,7 +57,9 @@ def test_registers_by_reference_and_reads_back(home, stage):
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         linked = Path(version.path) / name
         assert linked.samefile(stage.export / name)
-        assert linked.stat().st_nlink == 2
+        assert linked.stat().st_nlink == (3 if name == "tokenizer.json" else 2), (
+            "the tokenizer lies where MLflow looks for it too"
+        )
     assert registry.versions(home, "demo-base") == [version]
     assert registry.version_by_alias(home, "demo-base", "pretrained") == version
     assert registry.version_by_alias(home, "demo-base", "champion") is None

@@ -199,7 +199,7 @@ def finetune(random_init: bool = False, **settings: Any) -> Request:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"gate": {"confidence": 0.9}}, {"schedule": [{"cron": "0 3 * * 1"}]}, {"name": "other"}, {"base": "models:/demo/2"},
+        {"gate": {"level": 0.1}}, {"schedule": [{"cron": "0 3 * * 1"}]}, {"name": "other"}, {"base": "models:/demo/2"},
         {"examples": {"test_fraction": 0.01}}, {"min_new_examples": 9}, {"max_shrinkage": 0.5}, {"overlap": "skip"},
         {"launch": {"max_restarts": 9}}, {"launch": {"num_processes": 1}},
     ],
@@ -234,13 +234,14 @@ def test_an_evaluation_is_another_one_for_each_champion_and_each_gate() -> None:
     champion = {"name": "demo-topic", "version": 3, "path": "/v3", "digest": "3" * 64}
     first = evaluate_request(file(), inputs, None, None)
     second = evaluate_request(file(), inputs, champion, None)
-    moved = evaluate_request(file(), inputs, champion | {"path": "/elsewhere", "version": 4}, None)
+    moved = evaluate_request(file(), inputs, champion | {"path": "/elsewhere"}, None)
+    anew = evaluate_request(file(), inputs, champion | {"version": 4}, None)
     third = evaluate_request(file(), inputs, champion | {"digest": "4" * 64}, None)
-    assert len({one.digest for one in (first, second, third)}) == 3
-    assert moved.digest == second.digest, "the same model under another number"
+    assert len({one.digest for one in (first, second, third, anew)}) == 4
+    assert moved.digest == second.digest
     assert (first.execution["champion"], second.execution["champion"]) == (None, champion)
     assert second.execution["launch"]["num_processes"] == 1
-    stricter = evaluate_request(file(gate={"confidence": 0.99}), inputs, champion, None)
+    stricter = evaluate_request(file(gate={"level": 0.01}), inputs, champion, None)
     assert stricter.digest != second.digest
     best = evaluate_request(file(), inputs, champion, champion | {"version": 2, "digest": "2" * 64})
     assert best.digest != second.digest and best.execution["best"]["version"] == 2

@@ -21,7 +21,6 @@ from tasks.training.evaluation import (
     heldout_batches,
     heldout_metrics,
     instruction_batch,
-    paired_bootstrap,
     predict_classes,
     read_text,
 )
@@ -159,41 +158,16 @@ def test_accuracy_and_macro_f1_are_those_of_scikit_learn(seed: int) -> None:
     chance = np.random.default_rng(seed)
     labels = chance.integers(0, 5, 200)
     predicted = np.where(chance.random(200) < 0.6, labels, chance.integers(0, 6, 200))
-    found = classification_metrics(predicted, np.full(200, 0.5), labels, 6)
+    found = classification_metrics(predicted, np.full(200, 0.5), labels)
     assert found["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
     assert found["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro", labels=np.unique(labels)))
     assert found["heldout_loss"] == 0.5
 
 
 def test_a_class_that_is_never_named_counts_as_zero() -> None:
-    found = classification_metrics(np.array([0, 0, 0, 0]), np.zeros(4), np.array([0, 0, 1, 1]), 3)
+    found = classification_metrics(np.array([0, 0, 0, 0]), np.zeros(4), np.array([0, 0, 1, 1]))
     assert found["accuracy"] == 0.5
     assert found["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
-
-
-def test_the_bootstrap_interval_is_that_of_the_normal_distribution() -> None:
-    difference = np.random.default_rng(1).normal(0.1, 1.0, 2000)
-    low, high = paired_bootstrap(difference, 0.95, 4000, 0)
-    error = difference.std() / math.sqrt(2000)
-    assert low == pytest.approx(difference.mean() - 1.96 * error, abs=0.1 * error)
-    assert high == pytest.approx(difference.mean() + 1.96 * error, abs=0.1 * error)
-    narrow = paired_bootstrap(difference, 0.5, 4000, 0)
-    assert narrow[1] - narrow[0] == pytest.approx(2 * 0.6745 * error, rel=0.1)
-
-
-def test_the_bootstrap_covers_the_truth_as_often_as_it_says() -> None:
-    inside = 0
-    for seed in range(100):
-        low, high = paired_bootstrap(np.random.default_rng(seed).normal(0.3, 1.0, 60), 0.9, 400, seed)
-        inside += low <= 0.3 <= high
-    assert 80 <= inside <= 97
-
-
-def test_the_bootstrap_is_paired_and_repeatable() -> None:
-    assert paired_bootstrap(np.full(50, 0.25), 0.95, 100, 0) == (0.25, 0.25)
-    difference = np.random.default_rng(0).normal(size=30)
-    assert paired_bootstrap(difference, 0.95, 200, 7) == paired_bootstrap(difference, 0.95, 200, 7)
-    assert paired_bootstrap(difference, 0.95, 200, 7) != paired_bootstrap(difference, 0.95, 200, 8)
 
 
 def test_only_finite_numbers_are_metrics() -> None:

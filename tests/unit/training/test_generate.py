@@ -61,4 +61,5 @@ def test_it_is_a_command(export: Path) -> None:
     command = [sys.executable, "-m", "tasks.training.generate", str(export), "--prompt", "the quick", "--seed", "0"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "no bars of what is loaded"
     assert done.stdout.strip() == sample_text(model(), export, 0, "the quick").strip()

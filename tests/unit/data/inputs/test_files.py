@@ -67,7 +67,10 @@ def test_names_are_relative_to_what_was_named(folder, monkeypatch):
     ("path", "words"),
     [
         ("nothing", ["data.path=", "nothing' does not exist; give a file, a folder or a glob of source 'csv'"]),
-        ("sub", ["is a folder without files of source 'csv' (*.csv, *.csv.gz, *.csv.bz2, *.csv.zst, *.csv.xz)"]),
+        (
+            "sub",
+            ["is a folder without files of source 'csv' (*.csv, *.csv.gz, *.csv.bz2, *.csv.zst, *.csv.xz, *.tsv, *.tsv.gz"],
+        ),
         ("*.tsv", ["matches no file; mend the pattern"]),
         ("empty.txt", ["empty.txt is empty; remove it or give it content"]),
     ],

@@ -45,6 +45,15 @@ def folder(tmp_path) -> Path:
 def test_the_field_of_the_examples_is_named(tmp_path):
     with pytest.raises(DataError, match=r"examples\.path='.*gone\.csv' does not exist"):
         examples_identity(tmp_path, ExamplesConfig(source="csv", path=str(tmp_path / "gone.csv")))
+    (tmp_path / "here.csv").write_text("text,label\n")
+    (tmp_path / "empty.csv").touch()
+    section = "finetune[topic].examples"
+    for name, words in (("gone.csv", "does not exist; give a file"), ("empty.csv", "empty.csv is empty; remove it or give")):
+        settings = ExamplesConfig(source="csv", path=str(tmp_path / "here.csv"), test_path=str(tmp_path / name))
+        with pytest.raises(DataError) as found:
+            examples_identity(tmp_path, settings, section)
+        assert str(found.value).startswith(f"{section}.test_path={settings.test_path!r}")
+        assert words in str(found.value)
 
 
 def test_identity_is_content_and_order_not_place(folder, tmp_path):
@@ -58,7 +67,10 @@ def test_identity_is_content_and_order_not_place(folder, tmp_path):
     changed = data_identity(tmp_path / "home", TextSource(source="jsonl", path=str(tmp_path / "copy")))
     assert changed["bytes"] == identity["bytes"]
     assert changed["sha256"] != identity["sha256"]
-    assert examples_identity(tmp_path / "home", ExamplesConfig(source="jsonl", path=str(folder))) == identity
+    examples = ExamplesConfig(source="jsonl", path=str(folder))
+    assert examples_identity(tmp_path / "home", examples) == identity
+    tested = examples.model_copy(update={"test_path": str(tmp_path / "copy")})
+    assert examples_identity(tmp_path / "home", tested) == identity | {"test": changed}
 
 
 def test_a_file_is_read_again_only_if_it_changed(tmp_path):

@@ -4,7 +4,12 @@ import csv
 
 import pytest
 
-from tasks.data.sources.streams import Limits
+from tasks.config.data import TextSource
+from tasks.data.sources.csv_rows import CsvFormat, read_csv
+from tasks.data.sources.quarantine import Quarantine
+from tasks.data.sources.rows import Column, Reading
+from tasks.data.sources.streams import Limits, Meter
+from tasks.data.sources.units import input_units
 from tasks.record.errors import DataError
 from tests.kit.reading import read_all
 
@@ -55,7 +60,7 @@ def test_bad_rows_are_refused_once_and_the_others_kept(tmp_path):
     ("content", "words"),
     [
         (b"body,n\na,1\n", ["column 'text' is not in", "a.csv, which has 'body', 'n'"]),
-        (b'"text\n', ["a.csv line 1 is not a valid CSV header"]),
+        (b'"text\n', ["a.csv line 1 is not a valid first row of CSV ("]),
         (b"text,n\na,1\nb\n", ["a.csv line 3 (byte 11) has 1 fields and the header has 2; quote fields"]),
         (b'text,n\n"a"b,1\n', ["a.csv line 2 (byte 7) is not valid CSV (", "; mend the row"]),
         (b"text,n\n\xff,1\n", ["a.csv line 2 (byte 7) is not valid UTF-8 at byte 7 (0xff); convert it"]),
@@ -67,6 +72,36 @@ def test_bad_input_ends_the_reading_with_its_place(tmp_path, content, words):
         read_all("csv", tmp_path / "a.csv")
     for word in words:
         assert word in str(raised.value)
+
+
+def test_a_wrong_delimiter_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("id;text\n1;one\n")
+    with pytest.raises(DataError) as raised:
+        read_all("csv", tmp_path / "a.csv")
+    assert str(raised.value) == (
+        f"column 'text' is not in {tmp_path}/a.csv, whose first row is one field, 'id;text', when divided by \",\", but has "
+        '";" in it; write it with commas'
+    )
+    (tmp_path / "b.csv").write_text("id\n1\n")
+    with pytest.raises(DataError, match=r"column 'text' is not in .*b\.csv, which has 'id'; set text_column to one of them"):
+        read_all("csv", tmp_path / "b.csv")
+
+
+def test_files_named_tsv_are_divided_by_tabs_and_blank_lines_before_the_header_passed_over(tmp_path):
+    (tmp_path / "a.tsv").write_text("\n\nid\ttext\n1\tone, two\n")
+    assert read_all("csv", tmp_path).texts == ["one, two"]
+
+
+def test_a_span_without_a_header_has_the_names_of_the_whole_file(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("".join(f"row {n},{n}\n" for n in range(300)))
+    for form in (CsvFormat(header=False), CsvFormat(header=False, columns=("text", "n"))):
+        columns = (Column(form.columns[0] if form.columns else "1"),)
+        found = []
+        for unit in input_units(TextSource(source="csv", path=str(path)), 1000):
+            reading = Reading(unit, Limits(), Quarantine(None, "fail"), Meter())
+            found += [row.values[columns[0].path] for row in read_csv(reading, columns, form)]
+        assert found == [f"row {n}" for n in range(300)]
 
 
 def test_a_long_line_or_field_is_refused(tmp_path):

@@ -104,3 +104,51 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
         DataError, match=r"a\.parquet row group 0 unpacks from \d+ to \d+ bytes, \d+ times its size, more than 250"
     ):
         read_all("parquet", tmp_path / "a.parquet")
+
+
+def test_a_text_inside_of_a_struct_or_list_is_read_by_its_path(tmp_path):
+    rows = [
+        {"data": {"text": f"row {n}", "n": n}, "turns": [{"text": f"turn {n}"}], "a.b": f"whole {n}", "a": {"b": "part"}}
+        for n in range(30)
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=7)
+    for column, word in (("data.text", "row"), ("turns.0.text", "turn"), ("a.b", "whole")):
+        found = read_all("parquet", tmp_path / "a.parquet", unit_bytes=1, text_column=column)
+        assert found.texts == [f"{word} {n}" for n in range(30)]
+        assert found.meter.fraction == 1.0
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("body", "which has 'data', 'text', 'turns'; set text_column to one of them"),
+        ("data.body", "'data' has 'text', 'n', and there is no 'body' in it; set text_column to a path that every row has"),
+        ("text.body", "'text' is of type string, which has no parts, and there is no 'body' in it"),
+        ("turns.last", "'turns' is a list, whose places are numbers from 0, and there is no 'last' in it"),
+        ("data.n", "has type int64, which is no text; convert it"),
+        ("data", "has type struct<"),
+    ],
+)
+def test_a_path_that_the_schema_does_not_have_is_refused_before_a_row_is_read(tmp_path, column, words):
+    rows = [{"data": {"text": "a", "n": 1}, "text": "a", "turns": ["a"]}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    with pytest.raises(DataError) as raised:
+        read_all("parquet", tmp_path / "a.parquet", text_column=column)
+    assert words in str(raised.value)
+
+
+def test_a_list_that_is_too_short_is_refused_with_its_row(tmp_path):
+    table = pyarrow.table({"turns": [["a", "b"], ["c"]]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    found = read_all("parquet", tmp_path / "a.parquet", tmp_path / "quarantine.jsonl", text_column="turns.1")
+    assert found.texts == ["b"]
+    assert found.places == [("missing_column", "row 2", None)]
+    problem = "has no column 'turns.1', as 'turns' is a list of 1, whose places are numbers from 0"
+    assert found.refused[0]["problem"] == problem
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    table = pyarrow.Table.from_arrays([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"column 'text' is in .*a\.parquet 2 times, so that none is meant for sure; rename"):
+        read_all("parquet", tmp_path / "a.parquet")

@@ -12,6 +12,7 @@ from tasks.config.data import TextSource
 from tasks.data.sources.compression import zstd
 from tasks.data.sources.quarantine import Quarantine
 from tasks.data.sources.read import LONGEST_TEXT, read_rows, read_source, string_at
+from tasks.data.sources.rows import Column
 from tasks.data.sources.streams import Limits, Meter
 from tasks.record.errors import DataError
 from tests.kit import real_data
@@ -19,8 +20,8 @@ from tests.kit.reading import read_all
 
 
 def rows(source: str, path: Path, *columns: str) -> list[tuple]:
-    columns = columns or ("text",)
-    return [tuple(string_at(row, c) for c in columns) for row in read_rows(source, str(path), columns, "data.path", Meter())]
+    wanted = tuple(Column(name) for name in columns or ("text",))
+    return [tuple(string_at(row, c) for c in wanted) for row in read_rows(source, str(path), wanted, "data.path", Meter())]
 
 
 def texts(path: Path, *quarantine: Path) -> list[str]:
@@ -82,6 +83,15 @@ def test_blank_lines_of_jsonl_are_passed_over(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n\n \r\n{"text": "b"}')
     assert rows("jsonl", tmp_path / "a.jsonl") == [("a",), ("b",)]
     assert [d.where for d in read_all("jsonl", tmp_path / "a.jsonl").documents] == ["a.jsonl line 1", "a.jsonl line 4"]
+
+
+def test_a_text_inside_of_others_is_read_by_its_path(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"review": {"body": "a"}}\n{"review": null}\n{"review.body": "b"}\n')
+    found = read_all("jsonl", tmp_path / "a.jsonl", tmp_path / "quarantine.jsonl", text_column="review.body")
+    assert found.texts == ["a", "b"]
+    assert found.places == [("missing_column", "line 2", 26)]
+    problem = "has no column 'review.body', as 'review' is NoneType None, which has no parts"
+    assert found.refused[0]["problem"] == problem
 
 
 def test_compressed_rows_are_read_for_examples_too(tmp_path):

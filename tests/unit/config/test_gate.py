@@ -1,0 +1,94 @@
+"""Settings of the gate that contradict each other or the kind of the fine-tune, in one sentence each."""
+
+from typing import Any
+
+import pytest
+
+from tasks.config.finetuning import FinetuneConfig
+from tasks.config.gate import GateConfig
+from tasks.config.presets import parse_config
+from tasks.record.errors import ConfigError
+
+
+def finetune(kind: str = "classification", **gate: Any) -> FinetuneConfig:
+    return FinetuneConfig(name="topic", kind=kind, gate=gate)
+
+
+TEXT, ANSWERS = "classification", "instruction"
+
+
+@pytest.mark.parametrize(
+    ("kind", "gate", "sentence"),
+    [
+        (
+            TEXT, {"metric": "answer_loss"},
+            "metric='answer_loss' is not measured for classification; set accuracy or macro_f1, or leave it empty",
+        ),
+        (
+            ANSWERS, {"metric": "macro_f1"},
+            "metric='macro_f1' is not measured for instruction; set answer_loss, or leave it empty",
+        ),
+        (
+            TEXT, {"rule": "non-inferiority"},
+            "rule='non-inferiority' needs finetune[topic].gate.margin; give how much worse than the best champion is good "
+            "enough, such as 0.005",
+        ),
+        (TEXT, {"margin": 0.1}, "margin=0.1 has no effect with finetune[topic].gate.rule='superiority'; leave it empty"),
+        (TEXT, {"max_answer_loss": 2.0}, "max_answer_loss=2.0 has no effect with kind='classification'; leave it empty"),
+        (TEXT, {"max_forgetting": 0.1}, "max_forgetting=0.1 has no effect with kind='classification'; leave it empty"),
+        (TEXT, {"above_base": "off"}, "above_base='off' has no effect with kind='classification'; leave it at 'required'"),
+        (ANSWERS, {"min_score": 0.5}, "min_score=0.5 has no effect with kind='instruction'; leave it empty"),
+        (
+            ANSWERS, {"above_tfidf": "required"},
+            "above_tfidf='required' has no effect with kind='instruction'; leave it at 'informative'",
+        ),
+        (
+            TEXT, {"threshold": "off", "min_score": 0.5},
+            "min_score=0.5 has no effect with finetune[topic].gate.threshold='off'; leave it empty",
+        ),
+        (
+            TEXT, {"overlap": "off", "max_overlap": 0.1},
+            "max_overlap=0.1 has no effect with finetune[topic].gate.overlap='off'; leave it at 0.0",
+        ),
+    ],
+)  # fmt: skip
+def test_a_setting_that_means_nothing_is_refused(kind: str, gate: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        finetune(kind, **gate)
+    assert str(refused.value) == f"finetune[topic].gate.{sentence}"
+
+
+@pytest.mark.parametrize(
+    ("gate", "field"),
+    [
+        ({"level": 0.0}, "level"), ({"level": 0.5}, "level"), ({"min_examples": 0}, "min_examples"),
+        ({"margin": -0.1}, "margin"),
+        ({"min_score": 1.1}, "min_score"), ({"max_overlap": 1.1}, "max_overlap"), ({"above_majority": True}, "above_majority"),
+        ({"above_random_init": "no"}, "above_random_init"), ({"rule": "better"}, "rule"),
+    ],
+)  # fmt: skip
+def test_a_value_out_of_its_bounds_is_named(gate: dict, field: str) -> None:
+    with pytest.raises(ConfigError, match=rf"finetune\.0\.gate\.{field}"):
+        parse_config({"finetune": [{"name": "topic", "gate": gate}]})
+
+
+def test_the_metric_is_the_kinds_own_unless_another_is_chosen() -> None:
+    assert GateConfig().metric_of("classification") == "accuracy"
+    assert GateConfig().metric_of("instruction") == "answer_loss"
+    assert finetune(metric="macro_f1").gate.metric_of("classification") == "macro_f1"
+
+
+def test_random_weights_are_trained_unless_the_rule_is_off() -> None:
+    assert GateConfig().trains_random_init
+    assert GateConfig(above_random_init="informative").trains_random_init
+    assert not GateConfig(above_random_init="off").trains_random_init
+
+
+def test_the_bounds_of_the_interval_are_one_sided_at_the_level() -> None:
+    assert GateConfig().confidence == pytest.approx(0.9)
+    assert GateConfig(level=0.025).confidence == pytest.approx(0.95)
+
+
+def test_settings_of_either_kind_and_rule_are_taken() -> None:
+    assert finetune(rule="non-inferiority", margin=0.005, min_score=0.8, threshold="informative").gate.margin == 0.005
+    assert finetune("instruction", max_answer_loss=2.0, max_forgetting=0.1, above_base="informative").gate.max_forgetting == 0.1
