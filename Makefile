@@ -56,11 +56,11 @@ clean:  ## remove the environment; what was trained stays
 # A stamp is written after its installation succeeded, and taken away before one begins: an interrupted one is begun again,
 # and pip keeps the packages that were complete.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(call install,sample$(comma)serve,about 2 minutes the first time)
+	@$(call install,gguf$(comma)sample$(comma)serve,about 2 minutes the first time)
 	@touch $@
 
 $(INSTALLED_TEST): pyproject.toml constraints.txt
-	@$(call install,sample$(comma)serve$(comma)ray$(comma)s3$(comma)test,about 2 minutes the first time)
+	@$(call install,gguf$(comma)sample$(comma)serve$(comma)ray$(comma)s3$(comma)test,about 2 minutes the first time)
 	@touch $(INSTALLED) $@
 
 comma := ,

@@ -128,6 +128,14 @@ def add_finetune_words(words: Words) -> None:
     promote.add_argument("--force", action="store_true", help="without a positive decision; needs --reason, and is recorded")
     promote.add_argument("--reason", metavar="TEXT", help="why it is forced")
 
+    for word, help in (("approve", "promote a version that waits for it"), ("refuse", "do not promote a version that waits")):
+        answer = words.add_parser(word, help=help)
+        answer.set_defaults(module="flows.answering")
+        answer.add_argument("model", metavar="MODEL", help="registered model, such as demo-topic")
+        answer.add_argument("version", metavar="VERSION", type=int)
+        answer.add_argument("--by", metavar="NAME", help="who decides; default: the name of your account")
+        answer.add_argument("--reason", metavar="TEXT", default="", help="why; kept with the decision")
+
 
 def add_service_words(words: Words) -> None:
     """Services and what runs there."""
@@ -138,6 +146,14 @@ def add_service_words(words: Words) -> None:
 
     down = words.add_parser("down", help="stop trainings at a step boundary, then all that `up` started")
     down.add_argument("--keep-training", action="store_true", help="let trainings go on")
+
+    alerts = words.add_parser("alerts", help="where messages go when a flow run fails, hangs, waits for a person")
+    alerts.set_defaults(module="flows.alerting")
+    alerts.add_argument("--webhook", metavar="URL", help="is sent JSON with text, what, flow_run, state, message and url")
+    alerts.add_argument("--slack", metavar="URL", help="incoming webhook of Slack")
+    alerts.add_argument("--email", metavar="URL", help="mailtos://USER:PASSWORD@SMTP-HOST?from=ADDRESS&to=ADDRESS")
+    alerts.add_argument("--off", action="store_true", help="send nothing any more")
+    alerts.add_argument("--test", action="store_true", help="send a message now")
 
     status = words.add_parser("status", help="services and runs of this home")
     status.add_argument("--json", action="store_true", help="print it as JSON")

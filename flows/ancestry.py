@@ -44,6 +44,8 @@ def version_lines(version: Registered) -> Iterator[str]:
     yield f"  {decision_text(version)}"
     for reason in version.reasons:
         yield f"    {reason}"
+    if version.answer:
+        yield f"  {version.answer.text}, at {when(version.answer.time)}"
     if version.promoted_at:
         yield f"  {promotion_text(version)}"
     for move in version.moves:

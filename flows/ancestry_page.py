@@ -99,6 +99,8 @@ def describe_version(main: Element, version: Registered) -> None:
         reasons = SubElement(card, "ul")
         for reason in version.reasons:
             add(reasons, "li", reason)
+    if version.answer:
+        add(card, "p", sentence(f"{version.answer.text}, at {when(version.answer.time)}"))
     if version.promoted_at:
         add(card, "p", sentence(promotion_text(version)), "bad" if version.forced_because else "")
     if version.moves:

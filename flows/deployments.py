@@ -3,7 +3,8 @@
 import logging
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
+from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
@@ -14,6 +15,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.utilities.callables import ParameterSchema
 
+from flows.automations import register_alerts, register_expiry, remove_expiry
 from flows.catch_up import catch_up
 from flows.deployed import deployed
 from flows.judging import evaluate, promote
@@ -23,6 +25,7 @@ from flows.preparation import prepare
 from flows.pretraining import pretrain
 from flows.refresh import refresh
 from tasks.config.finetuning import FinetuneFile, ScheduleConfig
+from tasks.config.gate import GateConfig
 from tasks.config.presets import changed, load_config, preset_names
 from tasks.orchestration.events import NEW_BASE, base_resource
 from tasks.services.environment import WORK_POOL
@@ -53,9 +56,12 @@ def register_deployments(home: Path) -> list[str]:
     ]
     made = [one for preset in preset_names() for one in deployments_of(preset)]
     made += [deployment_of(flow, "any version", {}) for flow in VERSION_FLOWS]
-    made += [finetune_deployment(settings) for settings in finetunes]
     for deployment in made:
-        deployment.apply()
+        identity = cast(UUID, deployment.apply())
+        if deployment.flow_name == promote.name:  # of any model: a run that is woken before its time asks again
+            register_expiry(f"{promote.name}/{deployment.name}", identity, GateConfig().approval_days)
+    made += [deploy_finetune(settings) for settings in finetunes]
+    register_alerts(home)
     catch_up(home, finetunes)
     return [f"{deployment.flow_name}/{deployment.name}" for deployment in made]
 
@@ -67,13 +73,20 @@ def deployments_of(preset: str) -> list[RunnerDeployment]:
     return [deployment_of(flow, preset, parameters, config.description) for flow in RUN_FLOWS]
 
 
-def deploy_finetune(settings: FinetuneFile) -> None:
-    """Create or update the deployment of a fine-tune at the server in use."""
-    finetune_deployment(settings).apply()
+def deploy_finetune(settings: FinetuneFile) -> RunnerDeployment:
+    """Create or update the deployment of a fine-tune at the server in use, and what ends its waits for approval."""
+    made = finetune_deployment(settings)
+    identity, name = cast(UUID, made.apply()), f"{refresh.name}/{settings.name}"
+    if settings.gate.approval == "required":
+        register_expiry(name, identity, settings.gate.approval_days)
+    else:
+        remove_expiry(name)
+    return made
 
 
 def remove_finetune(name: str) -> None:
     """Take the deployment of a fine-tune away, with its runs that have not begun."""
+    remove_expiry(f"{refresh.name}/{name}")
     with get_client(sync_client=True) as client:
         try:
             client.delete_deployment(client.read_deployment_by_name(f"{refresh.name}/{name}").id)

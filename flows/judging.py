@@ -6,8 +6,10 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from flows.approval import answered, open_elsewhere
 from flows.lifecycle import finetuning
 from flows.parameters import ModelName, settled, stop_stages
 from flows.walk import do
@@ -18,13 +20,14 @@ from tasks.record.errors import ComparisonNeededError, GateError
 from tasks.record.files import read_json
 from tasks.record.layout import FinetuneLayout, StageLayout, home
 from tasks.record.manifest import Manifest, read_request
-from tasks.record.outcomes import Outcome
+from tasks.record.outcomes import DECIDED, Came, Outcome, asked_by, decided, note_outcome
 from tasks.registry.names import CANDIDATE, registered_version
 from tasks.registry.records import version_records
 from tasks.stages.work import Result, Results, promoted
 
 logger = logging.getLogger("pretune")
 
+NOT_APPROVED: dict[str, Came] = {"refused": "Refused", "expired": "Expired"}
 COMPARISONS = 5
 """How often a candidate is compared anew because the champion moved in between."""
 
@@ -33,17 +36,30 @@ def judged(settings: FinetuneFile, made: Results) -> Outcome:
     """Compare the candidate with the champion and promote it where it passes; again, where the champion moved meanwhile."""
     version = registered_version(home(), made["candidate"].stage, settings.name, CANDIDATE)
     assert version is not None, "a candidate is registered before it is judged"
+    attempt = made["candidate"].stage.path.parent.name
+    if (waiting := open_elsewhere(settings.name, attempt)) is not None:
+        return waiting
     for _ in range(COMPARISONS):
         decision = evaluate_candidate(settings, made)
-        came = {"attempt": made["candidate"].stage.path.parent.name, "version": version, "evaluation": decision.stage.path.name}
+        came = {"attempt": attempt, "version": version, "evaluation": decision.stage.path.name}
         if not promoted(decision.manifest):
             return Outcome(came="Rejected", message=f"v{version}: {broken(decision.manifest)}", **came)
+        answer = None
+        if settings.gate.approval == "required":
+            answer = answered(settings, decision, came, gain(decision.manifest))
+            if isinstance(answer, Outcome):
+                return answer
+            came |= {"by": answer.by, "reason": answer.reason or None}
+            if answer.decision != "approved":
+                return Outcome(came=NOT_APPROVED[answer.decision], message=f"v{version}: {answer.text}", **came)
         try:
-            promote_candidate(settings.name, version, decision.manifest, by="refresh")
+            who, why = (answer.by or "refresh", answer.text) if answer else ("refresh", None)
+            promote_candidate(settings.name, version, decision.manifest, by=who, reason=why)
         except ComparisonNeededError as error:
             logger.info("%-24s %s", settings.name, error)
             continue
-        return Outcome(came="Promoted", message=f"v{version}: {gain(decision.manifest)}", **came)
+        text = f"v{version}: {gain(decision.manifest)}" + (f"; {answer.text}" if answer else "")
+        return Outcome(came="Promoted", message=text, **came)
     raise GateError(
         f"the champion of {settings.name} moved {COMPARISONS} times while v{version} was compared; refresh it again"
     )
@@ -64,6 +80,13 @@ def gain(decision: Manifest) -> str:
     if metric == "answer_loss":
         return f"{-by:+.4f} nats/token [{-high:.4f}, {-low:.4f}]"
     return f"{100 * by:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def concluded(model: str, flow_run_id: str) -> Outcome | None:
+    """What came of the question that this flow run asked, where that was settled without it, such as by `pretune approve`."""
+    layout = FinetuneLayout(home(), model)
+    asked = asked_by(layout, flow_run_id)
+    return decided(layout, layout.path / asked.attempt) if asked else None
 
 
 @flow(name="evaluate", flow_run_name="evaluate {model} v{version}", on_cancellation=[stop_stages])
@@ -90,7 +113,12 @@ def promote(model: ModelName, version: int) -> State[Any]:
         version: The version that is to become champion.
     """
     settings, made = recalled(model, version)
+    layout = FinetuneLayout(home(), model)
+    if (earlier := concluded(model, flow_run.id)) is not None:
+        return Completed(name=earlier.came, message=earlier.message)
     outcome = judged(settings, made)
+    if asked_by(layout, flow_run.id) is not None and outcome.came in DECIDED:
+        note_outcome(layout, outcome.model_copy(update={"flow_run_id": flow_run.id}))
     return Completed(name=outcome.came, message=outcome.message)
 
 
@@ -103,13 +131,18 @@ def recalled(model: str, version: int) -> tuple[FinetuneFile, Results]:
     if record is None or record.label != CANDIDATE:
         known = ", ".join(str(one.version) for one in version_records(home(), model) if one.label == CANDIDATE) or "none"
         raise GateError(f"{model} has no fine-tuned version {version}; there are: {known}")
-    candidate = done(StageLayout(Path(record.stage)))
-    made = {"candidate": candidate}
-    for role, entry in candidate.manifest.inputs.items():
-        made[role] = done(StageLayout(Path(entry.path)))
-    values = read_json(FinetuneLayout(home(), model).settings) | read_request(candidate.stage).identity["finetune"]
+    made = made_with(StageLayout(Path(record.stage)))
+    values = read_json(FinetuneLayout(home(), model).settings) | read_request(made["candidate"].stage).identity["finetune"]
     settings = settled(FinetuneFile.model_validate(values))
     return settings, do(finetuning(home(), settings), made)
+
+
+def made_with(stage: StageLayout) -> Results:
+    """A candidate, and what it was made from; raises GateError where a folder is gone."""
+    candidate = done(stage)
+    return {"candidate": candidate} | {
+        role: done(StageLayout(Path(entry.path))) for role, entry in candidate.manifest.inputs.items()
+    }
 
 
 def done(stage: StageLayout) -> Result:

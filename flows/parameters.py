@@ -1,11 +1,13 @@
 """What every flow takes, and what it does before its first stage."""
 
 import logging
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run as this_flow_run
 from pydantic import Field
 
 from flows.states import plan_run
@@ -58,6 +60,16 @@ def inside_of_a_flow() -> bool:
     """Whether the flow that runs now was called by another one."""
     now = FlowRunContext.get()
     return now is not None and now.flow_run is not None and now.flow_run.parent_task_run_id is not None
+
+
+def meant_for() -> datetime:
+    return this_flow_run.scheduled_start_time or datetime.now(UTC)
+
+
+def started_by() -> dict[str, Any]:
+    """Which flow run this is, and its slot, where a schedule made it."""
+    tags = this_flow_run.tags or []
+    return {"flow_run_id": this_flow_run.id, "slot": meant_for().isoformat() if "auto-scheduled" in tags else None}
 
 
 def stop_stages(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -1,7 +1,6 @@
 """Flow: what a schedule runs. Is anything new? Then fine-tune, evaluate, and promote, or not; the final state says which."""
 
 import logging
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows.finetuning import finetune
-from flows.judging import judged
-from flows.lifecycle import examples_stage
-from flows.parameters import settled, stop_stages
+from flows.judging import concluded, judged, made_with
+from flows.lifecycle import examples_stage, finetuning
+from flows.parameters import meant_for, settled, started_by, stop_stages
 from flows.walk import do
 from tasks.base import base_of
 from tasks.config.finetuning import FinetuneFile
@@ -23,7 +22,7 @@ from tasks.record.files import write_json
 from tasks.record.layout import AttemptLayout, FinetuneLayout, StageLayout, attempt_of, home
 from tasks.record.lock import exclusive
 from tasks.record.manifest import Manifest, Request, read_request
-from tasks.record.outcomes import Outcome, decided, note_outcome, read_outcomes
+from tasks.record.outcomes import Outcome, asked_by, decided, note_outcome, read_outcomes
 from tasks.stages.work import Result, Results, finetune_work
 
 logger = logging.getLogger("pretune")
@@ -39,10 +38,6 @@ def dated_name() -> str:
     return f"{name} {meant_for():%Y-%m-%d}"
 
 
-def meant_for() -> datetime:
-    return flow_run.scheduled_start_time or datetime.now(UTC)
-
-
 @flow(name="refresh", flow_run_name=dated_name, on_cancellation=[stop_stages])
 def refresh(settings: FinetuneFile) -> State[Any]:
     """Fine-tune where base, data or recipe are new, compare with the champion, and promote what passes the gate.
@@ -52,14 +47,15 @@ def refresh(settings: FinetuneFile) -> State[Any]:
     """
     settings = settled(settings)
     layout = FinetuneLayout(home(), settings.name)
-    layout.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with exclusive(layout.lock, another_one, PATIENCE_SECONDS[settings.overlap]):
-            write_json(layout.settings, settings)
-            outcome = refreshed(layout, settings)
-            note_outcome(layout, outcome.model_copy(update=started_by()))
-    except LockedError as error:
-        outcome = Outcome(came="Skipped", message=str(error))
+    outcome = resumed(layout, settings)
+    if outcome is None:
+        layout.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with exclusive(layout.lock, another_one, PATIENCE_SECONDS[settings.overlap]):
+                write_json(layout.settings, settings.as_set)
+                outcome = noted(layout, refreshed(layout, settings))
+        except LockedError as error:
+            outcome = Outcome(came="Skipped", message=str(error))
     logger.info("%-24s %s", settings.name, outcome.text)
     return Completed(name=outcome.came, message=outcome.message)
 
@@ -68,10 +64,24 @@ def another_one(_: dict[str, Any]) -> str:
     return "another refresh of this fine-tune is running"
 
 
-def started_by() -> dict[str, str | None]:
-    """Which flow run this is, and its slot, where a schedule made it."""
-    tags = flow_run.tags or []
-    return {"flow_run_id": flow_run.id, "slot": meant_for().isoformat() if "auto-scheduled" in tags else None}
+def resumed(layout: FinetuneLayout, settings: FinetuneFile) -> Outcome | None:
+    """What comes of the candidate that this flow run has asked a person about, whatever is new since; None where it has not.
+
+    It does not take the fine-tune's lock: an answer is not to wait, or be lost, while another refresh trains for hours.
+    """
+    if (asked := asked_by(layout, flow_run.id)) is None:
+        return None
+    if (earlier := concluded(settings.name, flow_run.id)) is not None:
+        return earlier
+    made = made_with(AttemptLayout(layout.path / asked.attempt).candidate)
+    return noted(layout, judged(settings, do(finetuning(home(), settings), made)))
+
+
+def noted(layout: FinetuneLayout, outcome: Outcome) -> Outcome:
+    """Write down what came of it; a question was written down when it was asked."""
+    if outcome.came != "Waiting for approval":
+        note_outcome(layout, outcome.model_copy(update=started_by()))
+    return outcome
 
 
 def refreshed(layout: FinetuneLayout, settings: FinetuneFile) -> Outcome:

@@ -117,6 +117,11 @@ def finetune_report(settings: FinetuneFile, home: Path) -> FinetuneReport | None
     decision = read_manifest(StageLayout(layout.path / outcome.attempt / outcome.evaluation)) if outcome else None
     if outcome is None or decision is None:
         return None
+    return judged_report(settings, outcome, decision)
+
+
+def judged_report(settings: FinetuneFile, outcome: Outcome, decision: Manifest) -> FinetuneReport:
+    """Of one evaluation."""
     champion = decision.details.get("champion")
     return FinetuneReport(
         name=settings.name,

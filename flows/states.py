@@ -11,7 +11,7 @@ from tasks.record.errors import MissingBaseError
 from tasks.record.layout import FinetuneLayout, RunLayout, StageLayout, attempt_of, finetunes_folder, runs_folder
 from tasks.record.lock import owner
 from tasks.record.manifest import Input, Manifest, read_request
-from tasks.record.outcomes import decided
+from tasks.record.outcomes import decided, open_question
 from tasks.record.progress import ProgressReader
 from tasks.registry.find_base import find_base
 from tasks.registry.names import registered_version
@@ -64,8 +64,11 @@ def verdict_on(settings: FinetuneFile, found: Results, home: Path) -> StageState
     name = f"judge {settings.name}"
     if "candidate" not in found:
         return StageState(name, "to do", "after the stages before it")
-    outcome = decided(FinetuneLayout(home, settings.name), attempt_of(found["candidate"].stage).path)
-    return StageState(name, "done", outcome.text) if outcome else StageState(name, "to do")
+    layout, attempt = FinetuneLayout(home, settings.name), attempt_of(found["candidate"].stage).path
+    if (outcome := decided(layout, attempt)) is not None:
+        return StageState(name, "done", outcome.text)
+    waiting = open_question(layout, attempt.name)
+    return StageState(name, "to do", waiting.text if waiting else "")
 
 
 def look_at(stages: list[Stage], found: Results, home: Path) -> tuple[list[StageState], Results]:

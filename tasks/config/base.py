@@ -71,8 +71,8 @@ def registered_of(text: str, field: str) -> Base:
     found = REGISTERED.fullmatch(text)
     if found is None:
         raise ConfigError(
-            f"{field}={text!r} names no registered model; write models:/NAME@ALIAS, such as models:/demo-base@pretrained, or "
-            "models:/NAME/VERSION, such as models:/demo-base/3"
+            f"{field}={text!r} names no registered model; write models:/NAME@ALIAS, such as models:/demo@pretrained, or "
+            "models:/NAME/VERSION, such as models:/demo/3"
         )
     version = int(found["version"]) if found["version"] else None
     return Base("registered", text, found["name"], alias=found["alias"], version=version)

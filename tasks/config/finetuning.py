@@ -155,6 +155,11 @@ class FinetuneFile(FinetuneConfig):
         return ""
 
     @property
+    def as_set(self) -> dict[str, Any]:
+        """What was set, without the defaults: kept so, it is understood as long as these settings have their names."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    @property
     def recipe(self) -> dict[str, Any]:
         """What the weights become by, beside base and examples."""
         return self.model_dump(mode="json", exclude=NO_RECIPE)

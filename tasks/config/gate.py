@@ -1,8 +1,8 @@
 """What a person can set about the gate: what a candidate must show before it can be promoted."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from tasks.config.section import Section
 from tasks.record.errors import ConfigError
@@ -44,7 +44,7 @@ class GateConfig(Section):
     """Classification: being better than naming the most frequent training label always."""
     above_tfidf: Weight = "informative"
     """Classification: being better than logistic regression on TF-IDF of the same training texts."""
-    above_random_init: Weight = "required"
+    above_random_init: Weight = "off"
     """Being better than the same model fine-tuned from random weights, which is trained for this unless it is off."""
     above_base: Weight = "required"
     """Instruction: being better than the model before it was tuned."""
@@ -54,6 +54,24 @@ class GateConfig(Section):
     """The largest share of test examples whose text is in the training examples too, 0 to 1."""
     max_forgetting: float | None = Field(None, ge=0.0)
     """Instruction: by how much bits/byte of the base's held-out text may rise; empty means that it is measured only."""
+
+    approval: Literal["none", "required"] = "none"
+    """Whether a person is asked before a candidate that passed becomes champion; its run waits for the answer."""
+    approvers: tuple[str, ...] = ()
+    """Names that may answer; empty means anybody who can open the page."""
+    approval_days: float = Field(14.0, gt=0.0, le=365.0)
+    """How long the answer is waited for; after that the candidate is not promoted."""
+
+    @model_validator(mode="after")
+    def _check_approval(self) -> Self:
+        if self.approvers and self.approval == "none":
+            raise ValueError(
+                f'gate.approvers={list(self.approvers)} is set and gate.approval is "none", so nobody is asked; '
+                'set gate.approval = "required", or remove the names'
+            )
+        if any(not name.strip() for name in self.approvers):
+            raise ValueError(f"gate.approvers={list(self.approvers)} holds an empty name; give each the name of a person")
+        return self
 
     @property
     def confidence(self) -> float:
@@ -67,6 +85,10 @@ class GateConfig(Section):
 
     def metric_of(self, kind: Kind) -> Metric:
         return self.metric or METRICS[kind][0]
+
+
+ASKING = {"approval", "approvers", "approval_days"}
+"""Settings of the gate that do not decide what an evaluation finds."""
 
 
 def check_gate(where: str, kind: Kind, gate: GateConfig) -> None:

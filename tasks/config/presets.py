@@ -63,7 +63,7 @@ def finetunes_in(file: str) -> tuple[FinetuneFile, ...]:
 
 def changed(settings: FinetuneFile, assignments: Iterable[str]) -> FinetuneFile:
     """The settings with some of them set anew; raises ConfigError as `load_config` does."""
-    values = settings.model_dump(mode="json", exclude_unset=True)
+    values = settings.as_set
     for assignment in assignments:
         assign(values, assignment)
     return parsed(FinetuneFile, values)

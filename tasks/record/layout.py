@@ -128,6 +128,11 @@ class StageLayout:
         return self.path / "registration.json"
 
     @property
+    def approval(self) -> Path:
+        """Of an evaluation: what a person said about its candidate."""
+        return self.path / "approval.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

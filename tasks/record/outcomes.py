@@ -29,7 +29,15 @@ class Outcome(Record):
     """When it was to start, where a schedule started it."""
     by: str | None = None
     """Who approved or refused."""
+    reason: str | None = None
+    """What they said."""
+    until: str | None = None
+    """Of a question: when its time runs out."""
     time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def ran_out(self) -> bool:
+        return self.until is not None and datetime.fromisoformat(self.until) <= datetime.now(UTC)
 
     @property
     def text(self) -> str:
@@ -50,6 +58,18 @@ def note_outcome(layout: FinetuneLayout, outcome: Outcome) -> None:
         journal.append("outcome", durable=True, **outcome.model_dump(mode="json"))
     finally:
         journal.close()
+
+
+def asked_by(layout: FinetuneLayout, flow_run_id: str) -> Outcome | None:
+    """The last question that a flow run asked; None where it asked none."""
+    asked = [one for one in read_outcomes(layout) if one.came == "Waiting for approval" and one.flow_run_id == flow_run_id]
+    return asked[-1] if asked else None
+
+
+def open_question(layout: FinetuneLayout, attempt: str) -> Outcome | None:
+    """The question about an attempt that nobody answered yet, and whose time may have run out."""
+    of_it = [one for one in read_outcomes(layout) if one.attempt == attempt and one.came != "Skipped"]
+    return of_it[-1] if of_it and of_it[-1].came == "Waiting for approval" else None
 
 
 def decided(layout: FinetuneLayout, attempt: Path) -> Outcome | None:

@@ -14,6 +14,8 @@ from prefect.server.database.dependencies import MODELS_DEPENDENCIES
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
+import tasks.services.mail_block  # noqa: F401  (the server sends by blocks of this kind)
+
 
 class QueuedSqlite(AioSqliteConfiguration):
     @asynccontextmanager

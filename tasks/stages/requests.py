@@ -5,6 +5,7 @@ from typing import Any
 from tasks.config.config import Config
 from tasks.config.data import DataConfig
 from tasks.config.finetuning import FinetuneFile
+from tasks.config.gate import ASKING
 from tasks.config.layouts import check_layout
 from tasks.record.errors import ConfigError
 from tasks.record.manifest import Input, Manifest, Request
@@ -100,7 +101,7 @@ def evaluate_request(
         kind="evaluate",
         identity={
             "kind": finetune.kind,
-            "gate": finetune.gate.model_dump(mode="json"),
+            "gate": finetune.gate.model_dump(mode="json", exclude=ASKING),
             "max_length": finetune.max_length,
             "champion": champion and [champion["version"], champion["digest"]],
             "best": best and [best["version"], best["digest"]],

@@ -25,7 +25,7 @@ from tasks.data.inputs.bases import (
 )
 from tasks.data.inputs.files import first_line
 from tasks.data.inputs.hub_models import fetched
-from tasks.data.tokens.intake import OF_ANOTHER_PLACE, load_given, settle_tokenizer
+from tasks.data.tokens.intake import OF_ANOTHER_PLACE, drop_new_tokens, load_given, settle_tokenizer
 from tasks.record.errors import DataError, IntegrityError
 from tasks.record.failures import Output, explaining
 from tasks.record.files import file_entries, file_sha256, read_json, write_json
@@ -120,6 +120,7 @@ def take_gguf(file: Path, export: Path, source: dict[str, Any], said: str) -> No
         model.generation_config = quantized.generation_config
         save(model, export)
         load_given(alone, gguf_file="model.gguf").save_pretrained(export)
+        drop_new_tokens(export, model.config.vocab_size)
     finally:
         shutil.rmtree(alone)
     for name in ("tokenizer_config.json", "config.json"):

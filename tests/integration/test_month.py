@@ -150,6 +150,10 @@ def test_a_month_gives_exactly_the_versions_aliases_states_and_history_that_its_
     assert told[21][0].startswith("Rejected: v4: "), told[21]
     assert told[25][0].startswith("Rejected: v5: ") and "unchanged since v5" in told[25][1], told[25]
 
+    check_registry(services)
+
+
+def check_registry(services: Services) -> None:
     versions = versions_in(services)
     assert sorted(versions) == [1, 2, 3, 4, 5]
     assert services.alias(NAME, "champion")["version"] == "2"

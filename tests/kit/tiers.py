@@ -25,7 +25,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 PROCESS_FOLDERS = ("benchmarks", "browser", "faults", "gpu", "integration")
 STARTERS = {"Popen", "Process", "fork", "multiprocessing", "pretrained_base", "start_child", "start_or_attach", "subprocess"}
 """Names whose use sets the mark; functions of `tests` are followed to what they use."""
-ONE_STACK = ("tests/browser/test_ui.py", "tests/integration/test_services.py")
+ONE_STACK = ("tests/browser/test_ui.py", "tests/integration/test_services.py", "tests/integration/test_approval.py")
 """Files that share the servers of a session, in the order in which they use them: one worker runs them all."""
 SECONDS = {
     "tests/browser/test_ui.py": 440,

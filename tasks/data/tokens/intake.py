@@ -66,6 +66,17 @@ def settle_tokenizer(
     return tokenizer, {"round_trip": result, "chat_template": own}
 
 
+def drop_new_tokens(folder: Path, num_rows: int) -> None:
+    """Take out what transformers adds to a vocabulary from a GGUF file, such as a token for what is unknown."""
+    known = read_json(folder / "tokenizer.json")
+    new = [token["content"] for token in known.get("added_tokens", ()) if token["id"] >= num_rows]
+    if new:
+        kept = [token for token in known["added_tokens"] if token["id"] < num_rows]
+        write_json(folder / "tokenizer.json", known | {"added_tokens": kept})
+        named = read_settings(folder)
+        write_json(folder / CONFIG, {key: value for key, value in named.items() if token_text(value) not in new})
+
+
 def read_settings(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     named = read_json(file) if file.is_file() else {}
@@ -92,7 +103,10 @@ def mend_round_trip(folder: Path, said: str) -> str:
 def lost(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[str]) -> tuple[str, str] | None:
     """The first text that is not the same after encoding and decoding, and what came back."""
     for text in texts:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        try:
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        except Exception as error:  # noqa: BLE001 - the library raises Exception itself
+            return text, f"nothing: {first_line(error)}"
         back = str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
         if back != text:
             return text, back

@@ -13,11 +13,11 @@ from tasks.audit.ancestors import Ancestor
 from tasks.audit.ancestry import ancestry_of
 from tasks.audit.lineage import StageUse, lineage_of_source
 from tasks.audit.withdrawal import withdrawal
+from tasks.record.approvals import Approval, keep_approval
 from tasks.record.errors import ConfigError
 from tasks.record.files import file_sha256, read_json, write_json
-from tasks.record.layout import FinetuneLayout, RunLayout
+from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.manifest import environment
-from tasks.record.outcomes import Outcome, note_outcome
 from tasks.registry import versions as registry
 from tasks.registry.records import version_records, write_record
 from tests.kit.lineage_homes import LineageHome, lose_some, random_home
@@ -146,10 +146,10 @@ def test_a_version_says_what_it_is_who_approved_it_and_what_it_was_measured_on(t
     (measured,) = found.evaluated_on
     assert (measured.sha256, measured.num_items, measured.stated) == ("5" * 64, 20, "verified")
     assert measured.digest in {one.digest for one in made.examples}
-    note_outcome(
-        FinetuneLayout(made.home, "tuned-1"), Outcome(came="Promoted", message="v", version=version.version, by="berta")
-    )
-    assert ancestry_of(made.home, f"models:/tuned-1/{version.version}").version.approved_by == "berta"
+    (evaluation,) = (made.home / found.made_by.name).parent.glob("evaluate-*")
+    keep_approval(StageLayout(evaluation), Approval(decision="approved", by="berta", reason="looks good"))
+    answered = ancestry_of(made.home, f"models:/tuned-1/{version.version}").version
+    assert answered.approved_by == "berta" and answered.answer is not None and answered.answer.reason == "looks good"
 
 
 def test_every_ancestor_says_what_is_known_of_it(tmp_path: Path) -> None:

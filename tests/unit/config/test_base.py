@@ -39,9 +39,9 @@ def test_each_form_is_known_by_how_it_is_written(text: str, expected: Base) -> N
         ("run:../other", "finetune[a].base='run:../other' names no run: after 'run:' comes a name of small letters, digits and "
          ". _ - such as run:demo"),
         ("models:/demo", "finetune[a].base='models:/demo' names no registered model; write models:/NAME@ALIAS, such as "
-         "models:/demo-base@pretrained, or models:/NAME/VERSION, such as models:/demo-base/3"),
+         "models:/demo@pretrained, or models:/NAME/VERSION, such as models:/demo/3"),
         ("models:/demo/0", "finetune[a].base='models:/demo/0' names no registered model; write models:/NAME@ALIAS, such as "
-         "models:/demo-base@pretrained, or models:/NAME/VERSION, such as models:/demo-base/3"),
+         "models:/demo@pretrained, or models:/NAME/VERSION, such as models:/demo/3"),
         ("https://host/a.gguf", "finetune[a].base='https://host/a.gguf' is a URL, from which no model is taken; give one of: "
          f"{FORMS}"),
         ("a/b/c", "finetune[a].base='a/b/c' is no id on the hub; the path of a folder begins with / or ./, or is one of: "

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.config.finetuning import FinetuneConfig
-from tasks.config.gate import GateConfig
+from tasks.config.gate import ASKING, GateConfig
 from tasks.config.presets import parse_config
 from tasks.record.errors import ConfigError
 
@@ -92,3 +93,32 @@ def test_the_bounds_of_the_interval_are_one_sided_at_the_level() -> None:
 def test_settings_of_either_kind_and_rule_are_taken() -> None:
     assert finetune(rule="non-inferiority", margin=0.005, min_score=0.8, threshold="informative").gate.margin == 0.005
     assert finetune("instruction", max_answer_loss=2.0, max_forgetting=0.1, above_base="informative").gate.max_forgetting == 0.1
+
+
+def test_nobody_is_asked_unless_that_is_set():
+    assert GateConfig().approval == "none"
+    assert GateConfig(approval="required", approvers=("anna",)).approval_days == 14.0
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"approvers": ["anna"]}, "gate.approvers=['anna'] is set and gate.approval is \"none\", so nobody is asked; set"),
+        (
+            {"approval": "required", "approvers": [" "]},
+            "gate.approvers=[' '] holds an empty name; give each the name of a person",
+        ),
+        ({"approval_days": 0.0}, "greater than 0"),
+        ({"approval_days": 400.0}, "less than or equal to 365"),
+    ],
+)
+def test_settings_of_the_approval_that_make_no_sense_are_refused(values, sentence):
+    with pytest.raises(ValidationError) as refused:
+        GateConfig.model_validate(values)
+
+    assert sentence in str(refused.value)
+
+
+def test_how_a_person_is_asked_is_no_part_of_what_is_measured():
+    assert GateConfig.model_fields.keys() >= ASKING
+    assert GateConfig(approval="required").model_dump(exclude=ASKING) == GateConfig().model_dump(exclude=ASKING)
