@@ -44,11 +44,14 @@ def version_lines(version: Registered) -> Iterator[str]:
     yield f"  {decision_text(version)}"
     for reason in version.reasons:
         yield f"    {reason}"
+    if version.answer:
+        yield f"  {version.answer.text}, at {when(version.answer.time)}"
     if version.promoted_at:
-        yield f"  made champion at {when(version.promoted_at)}, by {version.approved_by}"
+        yield f"  {promotion_text(version)}"
     for move in version.moves:
         if move.alias != "champion" or move.to_version != version.version:
-            yield f"  {when(move.time)}: {move.alias} from {move.from_version or 'nobody'} to {move.to_version}, by {move.by}"
+            passed = f"from {move.from_version or 'nobody'} to {move.to_version or 'nobody'}"
+            yield f"  {when(move.time)}: {move.alias} {passed}, by {move.by}"
 
 
 def mlflow_text(version: Registered) -> str:
@@ -61,6 +64,11 @@ def decision_text(version: Registered) -> str:
     return (
         f"decision: {version.decision}, at {when(version.decided_at)}" if version.decision else "no gate has decided about it"
     )
+
+
+def promotion_text(version: Registered) -> str:
+    forced = f", without a positive decision: {version.forced_because}" if version.forced_because else ""
+    return f"made champion at {when(version.promoted_at)}, by {version.approved_by}{forced}"
 
 
 def ancestor_lines(one: Ancestor, indent: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from flows.ancestry import KINDS, STATES, decision_text, mlflow_text, shown, when
+from flows.ancestry import KINDS, STATES, decision_text, mlflow_text, promotion_text, shown, when
 from flows.ancestry_graph import Node, graph, nodes_of
 from tasks.audit.ancestors import Ancestor, EvaluationSet, SourceFile
 from tasks.audit.ancestry import Ancestry, Registered
@@ -99,8 +99,10 @@ def describe_version(main: Element, version: Registered) -> None:
         reasons = SubElement(card, "ul")
         for reason in version.reasons:
             add(reasons, "li", reason)
+    if version.answer:
+        add(card, "p", sentence(f"{version.answer.text}, at {when(version.answer.time)}"))
     if version.promoted_at:
-        add(card, "p", f"Made champion at {when(version.promoted_at)}, by {version.approved_by}.")
+        add(card, "p", sentence(promotion_text(version)), "bad" if version.forced_because else "")
     if version.moves:
         rows = [[when(m.time), m.alias, m.from_version, m.to_version, m.by, m.reason] for m in version.moves]
         folded(card, "Moves of its aliases", ["when", "alias", "from version", "to version", "by", "why"], rows)

@@ -9,7 +9,7 @@ from pydantic import Field
 from tasks.audit.inventory import Thing, relative, trouble_with_file, trouble_with_request
 from tasks.audit.lineage_search import base_files
 from tasks.data.card.card import licence
-from tasks.data.inputs.sources import SAMPLE_SHA256, SOURCES_FILE
+from tasks.data.inputs.sources import EXAMPLES_SOURCE, SAMPLE_SHA256, SOURCES_FILE, TEST_SOURCE
 from tasks.record.files import Record, read_json
 from tasks.record.manifest import Request, flatten
 
@@ -148,8 +148,7 @@ def sources_of(thing: Thing, request: Request | None) -> tuple[tuple[SourceFile,
     """The files that it was made from, and why they are not known, or not believed."""
     kind = thing.manifest.kind
     if kind == "base" and request is not None:
-        terms = str(thing.manifest.details.get("licence") or "")
-        return tuple(SourceFile(source="", name=n, sha256=sha256, licence=terms) for n, sha256 in base_files(request)), ""
+        return tuple(base_sources(request, str(thing.manifest.details.get("licence") or ""))), ""
     if kind not in ("prepare", "examples"):
         return (), ""
     if not (thing.folder / SOURCES_FILE).exists() and kind == "examples":
@@ -173,6 +172,15 @@ def sources_of(thing: Thing, request: Request | None) -> tuple[tuple[SourceFile,
     ), ""
 
 
+def base_sources(request: Request, terms: str) -> Iterator[SourceFile]:
+    """The files that a base was taken in from; of one on the hub its name and commit."""
+    for name, sha256 in base_files(request):
+        yield SourceFile(source="", name=name, sha256=sha256, licence=terms)
+    source = request.identity.get("source", {})
+    if "commit" in source:
+        yield SourceFile(source="", name=source["name"], version=source["commit"], licence=terms)
+
+
 def only_source(thing: Thing, request: Request | None) -> Iterator[SourceFile]:
     """Of examples without a list of files: one digest over all of them."""
     source = thing.manifest.details.get("source", {})
@@ -190,8 +198,8 @@ def licences(thing: Thing, request: Request | None) -> Iterator[tuple[str, str]]
         return
     if request.kind == "examples":
         kind = request.identity.get("examples", {}).get("source", "")
-        terms = licence(kind, request.identity.get("source", {}), "made into labelled examples")
-        yield from (("examples", terms), ("test examples", terms))
+        for name in (EXAMPLES_SOURCE, TEST_SOURCE):
+            yield name, licence(kind, request.identity.get("source", {}), "made into labelled examples")
         return
     data = request.identity["data"]
     identities = request.identity.get("source", {}).get("sources", [])

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from tasks.audit.ancestors import Ancestor, EvaluationSet, Stated, described
 from tasks.audit.inventory import Inventory, Thing, recorded_inputs, relative, trouble_with_request
+from tasks.record.approvals import Approval, read_approval
 from tasks.record.errors import ConfigError, IntegrityError
 from tasks.record.files import Record
-from tasks.record.layout import FinetuneLayout, StageLayout, attempt_of
+from tasks.record.layout import StageLayout, attempt_of
 from tasks.record.manifest import Input, Manifest
-from tasks.record.outcomes import read_outcomes
 from tasks.registry.records import Move, VersionRecord, history, newest_decision
 
 CHAMPION = "champion"
@@ -51,6 +51,10 @@ class Registered(Record):
     approved_by: str | None
     """Who approved it, or moved the alias champion to it."""
     promoted_at: str | None
+    answer: Approval | None = None
+    """What a person said when asked for approval; None where nobody was asked."""
+    forced_because: str | None = None
+    """Why a person promoted it without a positive decision."""
 
 
 class Ancestry(Record):
@@ -90,7 +94,8 @@ def record_asked_for(inventory: Inventory, asked: str) -> VersionRecord:
             f"lineage of {asked!r}: it is no version; write MODEL@ALIAS, MODEL/VERSION, or MODEL for its champion"
         )
     model, alias = found["model"], found["alias"]
-    known = {one.version: one for one in inventory.records if one.model == model and one.version is not None}
+    own = [one for one in inventory.records if one.model == model and one.version is not None]
+    known = {number: one for one in own for number in one.earlier_versions} | {one.version: one for one in own}
     if not known:
         there = ", ".join(sorted({one.model for one in inventory.records})) or "none"
         raise ConfigError(f"lineage of {asked!r}: no model {model!r} is registered in this home; there are: {there}")
@@ -103,7 +108,7 @@ def record_asked_for(inventory: Inventory, asked: str) -> VersionRecord:
             raise ConfigError(f"lineage of {asked!r}: {model} has no alias {alias!r}; there are: {there}")
         number = held[alias]
     if number not in known:
-        there = ", ".join(str(v) for v in sorted(known))
+        there = ", ".join(str(v) for v in sorted(v for v in known if v is not None))
         raise ConfigError(f"lineage of {asked!r}: {model} has no version {number} of pretune's; there are: {there}")
     return known[number]
 
@@ -120,10 +125,11 @@ def registered(inventory: Inventory, record: VersionRecord, decision: Manifest |
     assert record.version is not None
     in_mlflow = inventory.aliases(record.model)
     here = "unknown" if in_mlflow is None else "registered" if record.version in in_mlflow else "deleted"
-    mine = [m for m in history(inventory.home, record.model) if record.version in (m.from_version, m.to_version)]
-    promoted = next((m for m in reversed(mine) if m.alias == CHAMPION and m.to_version == record.version), None)
-    outcomes = [one for one in read_outcomes(FinetuneLayout(inventory.home, record.model)) if one.version == record.version]
-    approved = next((one.by for one in reversed(outcomes) if one.came == "Promoted" and one.by), None)
+    numbers = {record.version, *record.earlier_versions}
+    mine = [m for m in history(inventory.home, record.model) if numbers & {m.from_version, m.to_version}]
+    promoted = next((m for m in reversed(mine) if m.alias == CHAMPION and m.to_version in numbers), None)
+    answer = answer_about(record, decision)
+    approved = answer.by if answer and answer.decision == "approved" else None
     return Registered(
         model=record.model,
         version=record.version,
@@ -138,7 +144,18 @@ def registered(inventory: Inventory, record: VersionRecord, decision: Manifest |
         moves=tuple(mine),
         approved_by=approved or (promoted.by if promoted else None),
         promoted_at=promoted.time if promoted else None,
+        answer=answer,
+        forced_because=promoted.reason if promoted and promoted.forced else None,
     )
+
+
+def answer_about(record: VersionRecord, decision: Manifest | None) -> Approval | None:
+    """Beside the evaluation that the decision is of."""
+    for stage in attempt_of(StageLayout(Path(record.stage))).evaluations:
+        answer = read_approval(stage)
+        if answer is not None and decision is not None and Manifest.read(stage.manifest).digest == decision.digest:
+            return answer
+    return None
 
 
 def score_of(inventory: Inventory, record: VersionRecord, decision: Manifest | None) -> dict[str, float | int | None]:

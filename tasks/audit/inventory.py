@@ -156,7 +156,7 @@ def relative(folder: Path, home: Path) -> str:
 def holders_of_record(home: Path, model: str) -> dict[int, tuple[str, ...]]:
     """What all moves of the model's aliases, one after the other, come to."""
     held = recorded_holders(history(home, model))
-    return {version: tuple(sorted(a for a, v in held.items() if v == version)) for version in held.values()}
+    return {number: tuple(sorted(alias for alias, one in held.items() if one == number)) for number in held.values()}
 
 
 def trouble_with_request(thing: Thing) -> str:

@@ -105,7 +105,7 @@ def lineage_of_source(home: Path, given: str) -> Lineage:
 
     def places(dataset: Dataset) -> list[Found]:
         if dataset.manifest.kind == "base":
-            return base_places(dataset.request, digest)
+            return base_places(dataset.manifest, dataset.request, digest)
         return source_places(dataset.stage, dataset.manifest, digest)
 
     return Search(home).answer("source", given, digest, places)

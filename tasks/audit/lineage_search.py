@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.data.inputs.sources import SOURCES_FILE
+from tasks.data.inputs.sources import SOURCES_FILE, TEST_SOURCE
 from tasks.record.errors import IntegrityError
 from tasks.record.files import read_json
 from tasks.record.layout import StageLayout
@@ -31,12 +31,13 @@ def source_places(stage: StageLayout, manifest: Manifest, digest: str) -> list[F
     A source of which no document was kept does not count. Raises IntegrityError where it is not known."""
     listing = stage.path / SOURCES_FILE
     if not listing.exists():
-        return [Found(split, stage.path.name) for split in splits_of(manifest) if made_from(stage, manifest, digest)]
+        found = [source for source in ("", TEST_SOURCE) if made_from(stage, manifest, digest, source)]
+        return [Found(split, stage.path.name) for source in found for split in splits_of(manifest, source)]
     try:
         sources = read_json(listing)
         unused = {source["name"] for source in manifest.details.get("sources", ()) if not source["documents"]}
-        files = [(one, file) for one in sources if one["name"] not in unused for file in one["files"]]
-        names = [(one.get("split"), f"{one['name']}: {file['name']}") for one, file in files if file.get("sha256") == digest]
+        files = [(one["name"], file) for one in sources if one["name"] not in unused for file in one["files"]]
+        names = [(source, f"{source}: {file['name']}") for source, file in files if file.get("sha256") == digest]
         remote = sum(file.get("sha256") is None for _, file in files)
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{listing} cannot be read ({error!r}); prepare the data set again") from None
@@ -45,12 +46,13 @@ def source_places(stage: StageLayout, manifest: Manifest, digest: str) -> list[F
             f"{stage.path.name} was made from {remote:,} remote files whose SHA-256 is not known, so nobody knows whether this "
             f"is one of them; look for it by name in {listing}"
         )
-    return [Found(split, name) for own, name in names for split in ((own,) if own else splits_of(manifest))]
+    return [Found(split, name) for source, name in names for split in splits_of(manifest, source)]
 
 
-def base_places(request: Request, digest: str) -> list[Found]:
-    """The files of that SHA-256 that a base was taken in from; a base has no splits."""
-    return [Found("", name) for name, sha256 in base_files(request) if sha256 == digest]
+def base_places(manifest: Manifest, request: Request, digest: str) -> list[Found]:
+    """The files of that SHA-256 that a base was taken in from, or that it kept as they were; a base has no splits."""
+    files = [*base_files(request), *((entry.path, entry.sha256) for entry in manifest.files)]
+    return [Found("", name) for name, sha256 in files if sha256 == digest]
 
 
 def base_files(request: Request) -> Iterator[tuple[str, str]]:
@@ -61,14 +63,14 @@ def base_files(request: Request) -> Iterator[tuple[str, str]]:
         yield Path(request.execution.get("path") or "file").name, source["sha256"]
 
 
-def made_from(stage: StageLayout, manifest: Manifest, digest: str) -> bool:
-    """Whether a data set without a list of files was made from this one."""
-    source = manifest.details.get("source", {})
-    if "sample" in source:
-        return bool(source["sha256"] == digest)
-    if "test" in source and only_file(stage, source["test"], digest):
-        return True
-    return only_file(stage, source, digest)
+def made_from(stage: StageLayout, manifest: Manifest, digest: str, source: str) -> bool:
+    """Whether a data set without a list of files was made from this one, or where a source is named, that was."""
+    given = manifest.details.get("source", {})
+    if source:
+        return source in given and only_file(stage, given[source], digest)
+    if "sample" in given:
+        return bool(given["sha256"] == digest)
+    return only_file(stage, given, digest)
 
 
 def only_file(stage: StageLayout, source: dict[str, Any], digest: str) -> bool:
@@ -80,8 +82,11 @@ def only_file(stage: StageLayout, source: dict[str, Any], digest: str) -> bool:
     return source.get("sha256") == hashlib.sha256(digest.encode()).hexdigest()
 
 
-def splits_of(manifest: Manifest) -> tuple[str, str]:
-    return ("train", "heldout") if manifest.kind == "prepare" else ("train", "test")
+def splits_of(manifest: Manifest, source: str = "") -> tuple[str, ...]:
+    """In which splits documents of a source may be; what a test set of its own has is not trained on."""
+    if manifest.kind == "prepare":
+        return ("train", "heldout")
+    return ("test",) if source == TEST_SOURCE else ("train", "test")
 
 
 def document_places(stage: StageLayout, manifest: Manifest, request: Request, text: str | None, digest: str) -> list[Found]:

@@ -174,7 +174,7 @@ def only_it_is_missing(home: Path, settings: FinetuneFile, lineage: Lineage) -> 
 def files_read(home: Path, settings: FinetuneFile) -> list[tuple[Path, str]]:
     """The files of this machine that the examples are read from now, with their SHA-256; raises DataError for others."""
     examples = settings.examples
-    given = [path for path in (examples.path, getattr(examples, "test_path", None)) if path]
+    given = [path for path in (examples.path, examples.test_path) if path]
     found = [file for path in given for file in input_files(examples.source, path)]
     if any(file.version is not None for file in found):
         raise DataError(f"examples.path={examples.path!r} is not of this machine, so nobody knows whether the file is in it")

@@ -11,10 +11,10 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from tasks.config.examples import ExamplesConfig
 from tasks.data.example_preparation import examples_settings, prepare_examples
-from tasks.data.inputs.sources import SOURCES_FILE, examples_identity, files_listing
+from tasks.data.inputs.sources import SOURCES_FILE, examples_identity, examples_listing
 from tasks.data.steps import Preparation, do_part
 from tasks.record.children import STOPPED_EXIT_CODE, USER_ERROR_EXIT_CODE
 from tasks.record.errors import DataError, DiskFullError, PretuneError, StoppedError
@@ -114,7 +114,7 @@ def write_examples(stage: StageLayout, request: Request, report: "Reporter") -> 
                 f"the files of {files or 'the sample'} were changed while they were read; run the "
                 "same command again when nothing writes to them"
             )
-        manifest = with_sources(manifest, folder, stage.path.parent.parent, examples_settings(request))
+        manifest = with_sources(manifest, folder, examples_listing(stage.path.parent.parent, examples_settings(request)))
     except BaseException:
         remove_payload(stage)
         raise
@@ -127,17 +127,9 @@ def write_examples(stage: StageLayout, request: Request, report: "Reporter") -> 
     return write_manifest(stage.path, manifest)
 
 
-def with_sources(manifest: Manifest, folder: Path, home: Path, examples: ExamplesConfig) -> Manifest:
-    """The manifest with a list of the files that the examples were read from, by which they are found again.
-
-    Where the test examples have files of their own, each list says which split it went to.
-    """
-    listing = [{"name": "examples", "files": files_listing(home, examples)}]
-    if examples.test_path is not None:
-        listing[0]["split"] = "train"
-        of_test = examples.model_copy(update={"path": examples.test_path})
-        listing.append({"name": "test examples", "split": "test", "files": files_listing(home, of_test)})
-    write_json(folder / SOURCES_FILE, listing)
+def with_sources(manifest: Manifest, folder: Path, sources: list[dict[str, Any]]) -> Manifest:
+    """The manifest with a list of the files that the examples were read from, by which they are found again."""
+    write_json(folder / SOURCES_FILE, sources)
     return manifest.model_copy(update={"files": manifest.files + file_entries(folder, [folder / SOURCES_FILE])})
 
 

@@ -38,6 +38,8 @@ SAMPLE_SHA256 = "05ed445d555bcced1b3a3a42fecbed2ce426c1034429eb15ed043b166966b05
 
 SOURCES_FILE = "sources.json"
 """In the folder of a data set: which files it was made from, by source, each with its name, size and SHA-256."""
+EXAMPLES_SOURCE, TEST_SOURCE = "examples", "test"
+"""Names of the sources of examples: what is split, or only trained on, and a test set of their own."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HUB_PREFIX = "hf://datasets/"
 """What a data set on the hub is called where the data root lists what may be read."""
@@ -67,18 +69,33 @@ def examples_identity(home: Path, examples: ExamplesConfig, section: str = "exam
     return identity | {"test": inputs_identity(home, input_files(examples.source, examples.test_path, f"{section}.test_path"))}
 
 
-def files_listing(home: Path, data: TextSource | ExamplesConfig) -> list[dict[str, Any]]:
+def files_listing(home: Path, data: TextSource) -> list[dict[str, Any]]:
     """Name, size and SHA-256 of every file that a source reads, for lineage.
 
     A remote file, which is not read for this, has `location` and `version` (checksum, ETag or time) in place of the digest; a
     data set on the hub is one entry with its commit as the version.
     """
     if data.source == "sample":
-        path = sample_file()
-        return [{"name": path.name, "size_bytes": path.stat().st_size, "sha256": SAMPLE_SHA256}]
-    if isinstance(data, TextSource) and on_hub(data):
+        return sample_listing()
+    if on_hub(data):
         return [{"name": data.path, "size_bytes": None, "sha256": None, "version": data.huggingface_revision}]
-    files = input_files(data.source, data.path or "")
+    return listed(home, input_files(data.source, data.path or ""))
+
+
+def examples_listing(home: Path, examples: ExamplesConfig) -> list[dict[str, Any]]:
+    """The same of what examples are read from, and of their own test set, each with its name."""
+    if examples.source == "sample":
+        return [{"name": EXAMPLES_SOURCE, "files": sample_listing()}]
+    given = {EXAMPLES_SOURCE: examples.path, TEST_SOURCE: examples.test_path}
+    return [{"name": name, "files": listed(home, input_files(examples.source, path))} for name, path in given.items() if path]
+
+
+def sample_listing() -> list[dict[str, Any]]:
+    path = sample_file()
+    return [{"name": path.name, "size_bytes": path.stat().st_size, "sha256": SAMPLE_SHA256}]
+
+
+def listed(home: Path, files: list[InputFile]) -> list[dict[str, Any]]:
     if files[0].version is None:
         digests = cached_sha256(home, [Path(file.location) for file in files])
         return [{"name": f.name, "size_bytes": f.size, "sha256": digest} for f, digest in zip(files, digests, strict=True)]

@@ -68,3 +68,13 @@ def test_a_data_set_has_no_recipe_and_a_training_has_its_settings_flat(home):
     things = Inventory(home).things
     assert described(home, things[made.datasets[0].digest])["recipe"] == {}
     assert described(home, things[made.models[-1].digest])["recipe"] == {"finetune.seed": 0, "init": "base"}
+
+
+def test_a_base_on_the_hub_is_named_with_its_commit():
+    identity = {"source": {"kind": "hub", "name": "org/model", "commit": "c0ffee"}}
+    request = Request(kind="base", identity=identity)
+    manifest = Manifest(kind="base", request_digest=request.digest, details={"source": "org/model@main", "licence": "mit"})
+    facts = described(Path("/x"), thing(manifest, request))
+    (file,) = facts["sources"]
+    assert (file.name, file.version, file.sha256, file.licence) == ("org/model", "c0ffee", None, "mit")
+    assert facts["taken_from"] == "org/model@main"

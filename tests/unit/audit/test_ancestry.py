@@ -13,12 +13,13 @@ from tasks.audit.ancestors import Ancestor
 from tasks.audit.ancestry import ancestry_of
 from tasks.audit.lineage import StageUse, lineage_of_source
 from tasks.audit.withdrawal import withdrawal
+from tasks.record.approvals import Approval, keep_approval
 from tasks.record.errors import ConfigError
 from tasks.record.files import file_sha256, read_json, write_json
-from tasks.record.layout import FinetuneLayout, RunLayout
+from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.manifest import environment
-from tasks.record.outcomes import Outcome, note_outcome
 from tasks.registry import versions as registry
+from tasks.registry.records import version_records, write_record
 from tests.kit.lineage_homes import LineageHome, lose_some, random_home
 from tests.kit.registered_stages import begun_stage, finished_training, new_home, new_version
 
@@ -145,10 +146,10 @@ def test_a_version_says_what_it_is_who_approved_it_and_what_it_was_measured_on(t
     (measured,) = found.evaluated_on
     assert (measured.sha256, measured.num_items, measured.stated) == ("5" * 64, 20, "verified")
     assert measured.digest in {one.digest for one in made.examples}
-    note_outcome(
-        FinetuneLayout(made.home, "tuned-1"), Outcome(came="Promoted", message="v", version=version.version, by="berta")
-    )
-    assert ancestry_of(made.home, f"models:/tuned-1/{version.version}").version.approved_by == "berta"
+    (evaluation,) = (made.home / found.made_by.name).parent.glob("evaluate-*")
+    keep_approval(StageLayout(evaluation), Approval(decision="approved", by="berta", reason="looks good"))
+    answered = ancestry_of(made.home, f"models:/tuned-1/{version.version}").version
+    assert answered.approved_by == "berta" and answered.answer is not None and answered.answer.reason == "looks good"
 
 
 def test_every_ancestor_says_what_is_known_of_it(tmp_path: Path) -> None:
@@ -247,6 +248,15 @@ def test_a_version_that_was_deleted_in_mlflow_is_said_to_be(tmp_path: Path) -> N
     found = ancestry_of(home, "demo-base/1")
     assert (found.version.in_mlflow, found.version.aliases, found.made_by.stated) == ("deleted", (), "verified")
     assert found.made_by.made_from[0].said.endswith(f"nothing in this home has the digest {'d' * 12}")
+
+
+def test_a_version_that_was_registered_again_is_found_by_its_old_number_and_keeps_its_moves(tmp_path: Path) -> None:
+    made = random_home(tmp_path / "home", 0)
+    number = made.versions["tuned-1"]
+    record = next(one for one in version_records(made.home, "tuned-1") if one.version == number)
+    write_record(made.home, record.model_copy(update={"version": 40, "earlier_versions": (number,)}))
+    found = ancestry_of(made.home, f"tuned-1/{number}").version
+    assert (found.version, found.approved_by, found.moves[-1].to_version) == (40, "anna", number)
 
 
 @pytest.mark.parametrize(

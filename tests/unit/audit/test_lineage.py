@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
+from tasks.audit.inventory import holders_of_record
 from tasks.audit.lineage import (
     MEASURED,
     STARTED,
     TRAINED,
-    holders_of_record,
     lineage_of_dataset,
     lineage_of_document,
     lineage_of_source,
@@ -255,6 +255,7 @@ def test_a_file_of_a_data_set_of_its_own_test_examples_is_found(home, files):
     digests = [hashlib.sha256(file_sha256(files[name]).encode()).hexdigest() for name in ("animals", "pages")]
     source = {"files": 1, "sha256": digests[0], "test": {"files": 1, "sha256": digests[1]}}
     made = written(stage, request, {}, {"source": source})
-    for name in ("animals", "pages"):
-        assert only(lineage_of_source(home, str(files[name])).datasets).digest == made.digest
+    for name, splits in (("animals", ("train", "test")), ("pages", ("test",))):
+        use = only(lineage_of_source(home, str(files[name])).datasets)
+        assert (use.digest, use.splits) == (made.digest, splits)
     assert lineage_of_source(home, str(files["other"])).datasets == ()

@@ -64,9 +64,8 @@ def tuned(home: Path, base: Input, labels: Path, name: str = "topic") -> StageLa
 
 
 def settings(labels: Path, base: str = "run:demo", **more: object) -> FinetuneFile:
-    return FinetuneFile.model_validate(
-        {"name": "topic", "base": base, "examples": {"source": "jsonl", "path": str(labels), "test_fraction": 0.3}} | more
-    )
+    examples = {"source": "jsonl", "path": str(labels), "test_fraction": 0.3, "min_test_examples": 1}
+    return FinetuneFile.model_validate({"name": "topic", "base": base, "examples": examples} | more)
 
 
 def test_the_list_goes_from_the_data_to_what_stands_on_it(home, zoo, base, labels):
@@ -125,6 +124,17 @@ def test_a_base_that_was_taken_in_from_the_file_is_found_with_what_began_there(h
     assert containing(home, found) >= {taken.digest}
 
 
+def test_a_base_on_the_hub_is_found_by_a_file_that_it_kept_as_it_was(home, tmp_path):
+    stage = StageLayout(bases_folder(home) / "taken-1")
+    stage.export.mkdir(parents=True)
+    weights = stage.export / "model.safetensors"
+    weights.write_bytes(b"weights")
+    identity = {"source": {"kind": "hub", "name": "org/model", "commit": "c0ffee"}}
+    done(stage, Request(kind="base", identity=identity), [weights], details={"source": "org/model", "licence": "mit"})
+    (use,) = lineage_of_source(home, str(weights)).bases
+    assert use.places == ("export/model.safetensors",)
+
+
 def test_nothing_can_be_made_again_while_the_file_is_still_read(home, base, labels):
     tuned(home, base, labels)
     file = labels / "second.jsonl"
@@ -156,7 +166,7 @@ def test_nothing_can_be_made_again_from_a_base_that_contains_it(home, zoo, base,
     other = RunLayout(home, "other").pretrain()
     done(other, Request(kind="pretrain", identity={"run": 2}), [])
     assert hindrance(home, settings(labels, "run:other"), found) == ""
-    assert "is no run with a finished pre-training" in hindrance(home, settings(labels, "run:nowhere"), found)
+    assert "there is no run 'nowhere'" in hindrance(home, settings(labels, "run:nowhere"), found)
 
 
 def test_nothing_can_be_made_again_while_the_same_data_set_comes_out(home, base, labels):

@@ -274,8 +274,8 @@ def test_a_test_file_of_its_own_is_listed_with_its_split_and_found_there_only(ex
     test = jsonl([{"text": f"another text, number {n}", "label": "ab"[n % 2]} for n in range(40)], "test.jsonl")
     code, stage = examples("classification", source="jsonl", path=str(train), test_path=str(test))
     assert code == 0
-    listed = [(one["split"], [file["name"] for file in one["files"]]) for one in read_json(stage.path / "sources.json")]
-    assert listed == [("train", ["train.jsonl"]), ("test", ["test.jsonl"])]
+    listed = [[file["name"] for file in one["files"]] for one in read_json(stage.path / "sources.json")]
+    assert listed == [["train.jsonl"], ["test.jsonl"]]
     manifest = Manifest.read(stage.manifest)
     found = {path.name: [one.split for one in source_places(stage, manifest, file_sha256(path))] for path in (train, test)}
     assert found == {"train.jsonl": ["train"], "test.jsonl": ["test"]}

@@ -5,6 +5,7 @@ import pytest
 from flows.ancestry import shown, text_ancestry, when
 from tasks.audit.ancestors import Ancestor, EvaluationSet, SourceFile
 from tasks.audit.ancestry import Ancestry, Registered
+from tasks.record.approvals import Approval
 from tasks.registry.records import Move
 from tests.kit.told_ancestry import told
 
@@ -50,6 +51,21 @@ def test_a_version_that_is_not_in_mlflow_says_so(state, sentence):
     version = found.version.model_copy(update={"in_mlflow": state, "decision": None})
     lines = text_ancestry(found.model_copy(update={"version": version})).splitlines()
     assert lines[1] == sentence and "  no gate has decided about it" in lines
+
+
+def test_what_a_person_answered_is_said():
+    found = told()
+    answer = Approval(decision="approved", by="berta", reason="looks good", time="2026-11-27T11:29:00+00:00")
+    version = found.version.model_copy(update={"answer": answer})
+    lines = text_ancestry(found.model_copy(update={"version": version})).splitlines()
+    assert "  approved by berta: looks good, at 2026-11-27 11:29:00 UTC" in lines
+
+
+def test_a_forced_promotion_says_why():
+    found = told()
+    version = found.version.model_copy(update={"forced_because": "the old one was wrong"})
+    said = "made champion at 2026-11-27 11:30:00 UTC, by anna, without a positive decision: the old one was wrong"
+    assert f"  {said}" in text_ancestry(found.model_copy(update={"version": version})).splitlines()
 
 
 def test_of_many_files_the_rest_is_counted_and_a_licence_is_said_once():
