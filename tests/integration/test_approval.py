@@ -17,7 +17,7 @@ from tasks.record.layout import FinetuneLayout
 from tasks.record.outcomes import read_outcomes
 from tasks.registry.records import history
 from tests.kit.finished_runs import tiny_values, write_inputs
-from tests.kit.servers import RUN_SECONDS, Services, pretune, processes_of, tail, tiny_parameters
+from tests.kit.servers import RUN_SECONDS, Services, pretune, processes_of, running, tail, tiny_parameters
 
 WAITING = "Waiting for approval"
 TEN_SECONDS = 10 / 86400
@@ -168,6 +168,31 @@ def test_who_gets_no_answer_in_time_ends_as_expired(services, received, asking):
     assert (state["type"], state["name"], state["message"]) == ("COMPLETED", "Expired", "v1: nobody answered in time")
     assert [one.came for one in outcomes(services, "hasty")] == [WAITING, "Expired"]
     assert services.alias("hasty", "champion") is None
+
+
+@pytest.mark.soak
+def test_what_is_approved_while_no_server_runs_is_found_by_the_run_that_waits(services, asking, tmp_path):
+    run, _ = waiting(services, "deserted", asking("deserted", approvers=["anna", "ben"]))
+    before = automations(services)
+    deployed(services, tmp_path, "deserted", {"approvers": ["anna", "ben"]})
+    pretune(services.home, "down")
+
+    done = pretune(services.home, "approve", "deserted", "1", "--by", "anna")
+
+    assert (done.returncode, done.stdout) == (0, "Promoted v1: approved by anna\n"), done.stderr
+    again = running(services.home)
+    assert automations(again) == before  # changed ones would have forgotten who waits
+    assert again.alias("deserted", "champion")["version"] == "1"
+    assert resume(again, run, decision="refuse", by="ben", reason="too late")["status"] == "ACCEPT"
+    state = again.wait(run)
+    assert (state["name"], state["message"]) == ("Promoted", "v1: approved by anna")
+    assert [(one.came, one.by) for one in outcomes(again, "deserted")] == [(WAITING, None), ("Promoted", "anna")]
+
+
+def automations(services: Services) -> dict[str, tuple[str, str]]:
+    """By name: identity, and when it was changed last."""
+    with services.prefect() as client:
+        return {one["name"]: (one["id"], one["updated"]) for one in client.post("/automations/filter", json={}).json()}
 
 
 def test_what_is_rejected_or_fails_is_told_too(services, received, asking):
