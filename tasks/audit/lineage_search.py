@@ -86,7 +86,9 @@ def splits_of(manifest: Manifest, source: str = "") -> tuple[str, ...]:
     """In which splits documents of a source may be; what a test set of its own has is not trained on."""
     if manifest.kind == "prepare":
         return ("train", "heldout")
-    return ("test",) if source == TEST_SOURCE else ("train", "test")
+    if source == TEST_SOURCE:
+        return ("test",)
+    return ("train",) if (manifest.details.get("read") or {}).get("test_path") else ("train", "test")
 
 
 def document_places(stage: StageLayout, manifest: Manifest, request: Request, text: str | None, digest: str) -> list[Found]:
