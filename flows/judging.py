@@ -1,7 +1,6 @@
 """Judging a candidate against the champion: within a refresh, and at any time for any version."""
 
 import logging
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -18,12 +17,12 @@ from tasks.evaluate import evaluate_candidate
 from tasks.promote import promote_candidate
 from tasks.record.errors import ComparisonNeededError, GateError
 from tasks.record.files import read_json
-from tasks.record.layout import FinetuneLayout, StageLayout, home
+from tasks.record.layout import FinetuneLayout, home
 from tasks.record.manifest import Manifest, read_request
 from tasks.record.outcomes import DECIDED, Came, Outcome, asked_by, decided, note_outcome
+from tasks.registry.compared import candidate_of, made_with
 from tasks.registry.names import CANDIDATE, registered_version
-from tasks.registry.records import version_records
-from tasks.stages.work import Result, Results, promoted
+from tasks.stages.work import Results, promoted
 
 logger = logging.getLogger("pretune")
 
@@ -125,28 +124,9 @@ def promote(model: ModelName, version: int) -> State[Any]:
 def recalled(model: str, version: int) -> tuple[FinetuneFile, Results]:
     """The settings and results that a version was made with: its recipe, and the gate of today.
 
-    Raises GateError for a version that is not there, or whose folders are gone.
+    Raises the errors of `candidate_of` and `made_with`.
     """
-    record = next((record for record in version_records(home(), model) if record.version == version), None)
-    if record is None or record.label != CANDIDATE:
-        known = ", ".join(str(one.version) for one in version_records(home(), model) if one.label == CANDIDATE) or "none"
-        raise GateError(f"{model} has no fine-tuned version {version}; there are: {known}")
-    made = made_with(StageLayout(Path(record.stage)))
+    made = made_with(candidate_of(home(), model, version))
     values = read_json(FinetuneLayout(home(), model).settings) | read_request(made["candidate"].stage).identity["finetune"]
     settings = settled(FinetuneFile.model_validate(values))
     return settings, do(finetuning(home(), settings), made)
-
-
-def made_with(stage: StageLayout) -> Results:
-    """A candidate, and what it was made from; raises GateError where a folder is gone."""
-    candidate = done(stage)
-    return {"candidate": candidate} | {
-        role: done(StageLayout(Path(entry.path))) for role, entry in candidate.manifest.inputs.items()
-    }
-
-
-def done(stage: StageLayout) -> Result:
-    """Raises GateError for a stage whose folder is gone."""
-    if not stage.manifest.exists():
-        raise GateError(f"{stage.path} is gone, which the version was made with; restore it, or refresh the fine-tune")
-    return Result(stage, Manifest.read(stage.manifest))

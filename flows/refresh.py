@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows.finetuning import finetune
-from flows.judging import concluded, judged, made_with
+from flows.judging import concluded, judged
 from flows.lifecycle import examples_stage, finetuning
 from flows.parameters import meant_for, settled, started_by, stop_stages
 from flows.walk import do
@@ -23,6 +23,7 @@ from tasks.record.layout import AttemptLayout, FinetuneLayout, StageLayout, atte
 from tasks.record.lock import exclusive
 from tasks.record.manifest import Manifest, Request, read_request
 from tasks.record.outcomes import Outcome, asked_by, decided, note_outcome, read_outcomes
+from tasks.registry.compared import made_with
 from tasks.stages.work import Result, Results, finetune_work
 
 logger = logging.getLogger("pretune")

@@ -15,6 +15,7 @@ from tasks.config.presets import finetunes_in, load_finetune
 from tasks.data.inputs.sources import located
 from tasks.record.errors import ComparisonNeededError, ConfigError, MissingBaseError
 from tasks.record.layout import FinetuneLayout, home
+from tasks.registry.compared import candidate_of, made_with
 from tasks.registry.find_base import find_base
 from tasks.registry.promotion import promote_version
 from tasks.services.servers import use_running_server
@@ -51,6 +52,7 @@ def finetune(asked: argparse.Namespace) -> int:
 
 def evaluate(asked: argparse.Namespace) -> int:
     """A new blessing, or refusal, of a version."""
+    made_with(candidate_of(home(), asked.model, asked.version))  # before a server is started for it
 
     def call() -> str:
         from flows.judging import evaluate
@@ -73,6 +75,7 @@ def promote(asked: argparse.Namespace) -> int:
             print(promote_version(home(), asked.model, asked.version, by=user(), forced_because=asked.reason))
         return 0
     except ComparisonNeededError as error:
+        made_with(candidate_of(home(), asked.model, asked.version))  # before a server is started for it
         logger.info("%s: it is compared now", error)
 
     def call() -> str:

@@ -71,11 +71,10 @@ class Config(Section):
 
     def finetunes(self, run: str) -> tuple[FinetuneFile, ...]:
         """The fine-tunes of the run, each as if it stood in a file of its own: from the run's model, by the run's processes."""
-        own = {"launch": self.launch, "parallel": self.parallel}
         made = []
         for one in self.finetune:
             name = f"{self.model_name(run)}-{one.name}"
             if len(name) > MAX_NAME:
                 raise ConfigError(f"finetune[{one.name}] would be called {name!r}, longer than {MAX_NAME} letters; shorten it")
-            made.append(FinetuneFile(**dict(one) | own | {"name": name, "base": one.base or f"run:{run}"}))
+            made.append(FinetuneFile.of_run(name, one, one.base or f"run:{run}", self.launch, self.parallel))
         return tuple(made)

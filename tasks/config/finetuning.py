@@ -3,7 +3,7 @@
 from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from tasks.config.cron import check_cron
 from tasks.config.examples import ExamplesConfig
@@ -150,9 +150,19 @@ class FinetuneFile(FinetuneConfig):
         self.check_batch("", self.parallel.layout(self.launch.num_processes))
         return self
 
+    _within: str = PrivateAttr("")
+    """Where its settings stand, if that is the configuration of a run."""
+
+    @classmethod
+    def of_run(cls, name: str, one: FinetuneConfig, base: str, launch: LaunchConfig, parallel: ParallelConfig) -> Self:
+        """A fine-tune of a run's configuration as if it stood in a file of its own."""
+        made = cls(**dict(one) | {"name": name, "base": base, "launch": launch, "parallel": parallel})
+        made._within = one.place
+        return made
+
     @property
     def place(self) -> str:
-        return ""
+        return self._within
 
     @property
     def as_set(self) -> dict[str, Any]:

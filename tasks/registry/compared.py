@@ -1,12 +1,16 @@
-"""Which versions a candidate is compared with. MLflow is imported when it is asked."""
+"""What a candidate was made from, and which versions it is compared with. MLflow is imported when it is asked."""
 
 from pathlib import Path
 from typing import Any
 
 from tasks.config.finetuning import FinetuneFile
 from tasks.record.errors import GateError
+from tasks.record.layout import StageLayout
+from tasks.record.manifest import Manifest
+from tasks.registry.names import CANDIDATE
 from tasks.registry.records import history, version_records
 from tasks.registry.status import CHAMPION
+from tasks.stages.work import Result, Results
 
 
 def best_champion(home: Path, settings: FinetuneFile, champion: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -42,3 +46,26 @@ def compared_version(home: Path, model: str, number: int | None = None) -> dict[
     if held is not None:
         verify_version(held)
     return held.model_dump(mode="json", include={"name", "version", "path", "digest"}) if held else None
+
+
+def candidate_of(home: Path, model: str, version: int) -> StageLayout:
+    """The fine-tune that became this version; raises GateError for a version that is none."""
+    records = {one.version: one for one in version_records(home, model) if one.label == CANDIDATE}
+    if version not in records:
+        raise GateError(f"{model} has no fine-tuned version {version}; there are: {', '.join(map(str, records)) or 'none'}")
+    return StageLayout(Path(records[version].stage))
+
+
+def made_with(stage: StageLayout) -> Results:
+    """A candidate, and what it was made from; raises GateError where a folder is gone."""
+    candidate = done(stage)
+    return {"candidate": candidate} | {
+        role: done(StageLayout(Path(entry.path))) for role, entry in candidate.manifest.inputs.items()
+    }
+
+
+def done(stage: StageLayout) -> Result:
+    """Raises GateError for a stage whose folder is gone."""
+    if not stage.manifest.exists():
+        raise GateError(f"{stage.path} is gone, which the version was made with; restore it, or refresh the fine-tune")
+    return Result(stage, Manifest.read(stage.manifest))

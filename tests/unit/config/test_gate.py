@@ -79,10 +79,10 @@ def test_the_metric_is_the_kinds_own_unless_another_is_chosen() -> None:
     assert finetune(metric="macro_f1").gate.metric_of("classification") == "macro_f1"
 
 
-def test_random_weights_are_trained_unless_the_rule_is_off() -> None:
-    assert GateConfig().trains_random_init
+def test_random_weights_are_trained_where_the_rule_is_on() -> None:
+    assert not GateConfig().trains_random_init
+    assert GateConfig(above_random_init="required").trains_random_init
     assert GateConfig(above_random_init="informative").trains_random_init
-    assert not GateConfig(above_random_init="off").trains_random_init
 
 
 def test_the_bounds_of_the_interval_are_one_sided_at_the_level() -> None:

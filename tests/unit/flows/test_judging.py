@@ -10,7 +10,7 @@ import flows.judging
 from flows.finetuning import finetune
 from flows.judging import evaluate, judged, promote, recalled
 from tasks.config.presets import changed
-from tasks.record.errors import ChampionMovedError, GateError
+from tasks.record.errors import ComparisonNeededError, GateError
 from tasks.record.files import write_json
 from tasks.record.layout import FinetuneLayout, attempt_of
 from tasks.registry.aliases import move_alias
@@ -44,7 +44,7 @@ def test_a_champion_that_moved_meanwhile_leads_to_a_fresh_comparison(with_base: 
         decision = evaluate_now(*given)
         seen.append(decision.manifest.details["champion"])
         if len(seen) == 1:
-            move_alias(with_base, "topics", "champion", None, 1, "meanwhile", "somebody")
+            move_alias(with_base, "topics", "champion", 1, None, "meanwhile", "somebody")
         return decision
 
     monkeypatch.setattr(flows.judging, "evaluate_candidate", evaluated_while_it_moves)
@@ -60,7 +60,7 @@ def test_a_champion_that_never_stands_still_ends_in_one_sentence(with_base: Path
     made = finetune.fn(settings)
 
     def moved(*given: Any, **named: Any) -> None:
-        raise ChampionMovedError("it moved")
+        raise ComparisonNeededError("it moved")
 
     monkeypatch.setattr(flows.judging, "promote_candidate", moved)
     with pytest.raises(GateError, match="the champion of topics moved 5 times while v1 was compared; refresh it again"):

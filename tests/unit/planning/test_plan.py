@@ -31,7 +31,11 @@ def test_the_settings_of_the_choice_are_taken_as_they_are(name):
 
 
 def test_a_fine_tune_that_does_not_divide_over_the_ranks_is_told():
-    plan = plan_for(load_config(["gpu-1b"], ["pretrain.global_batch_tokens=4194304"]), "h100", 64)
+    plan = plan_for(
+        load_config(["gpu-1b"], ["pretrain.global_batch_tokens=4194304", "finetune=[{name='topic', batch_size=128}]"]),
+        "h100",
+        64,
+    )
     assert "finetune[topic].batch_size=128 is not a multiple" in plan.settings_problem
 
 

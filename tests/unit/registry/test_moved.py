@@ -47,6 +47,7 @@ def test_a_copy_registers_promotes_and_ships_without_a_write_to_the_old_home(hom
     copy = copied(home)
     monkeypatch.setenv("PRETUNE_HOME", str(copy))
 
+    caplog.clear()
     with caplog.at_level(logging.INFO, "pretune"):
         connect(copy)
     told = next(record.message for record in caplog.records if record.name == "pretune")
@@ -63,7 +64,7 @@ def test_a_copy_registers_promotes_and_ships_without_a_write_to_the_old_home(hom
     assert everything(home) == before
     versions = registry.versions(copy, MODEL)
     assert all(Path(version.path).is_relative_to(copy) and registry.verify_version(version) for version in versions)
-    assert (Path(versions[0].tags["stage"]), versions[0].digest) == (copy / "runs/classified/03-finetune-topic", first.digest)
+    assert (Path(versions[0].tags["stage"]), versions[0].digest) == (copy / "finetunes/classified-topic" / ("0" * 12) / "finetune", first.digest)
     shutil.rmtree(home)
     rows = mlflow.pyfunc.load_model(f"models:/{MODEL}/1").predict(["the cat"])
     assert rows["label"][0] in ("cat", "dog", "owl")

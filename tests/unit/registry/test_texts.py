@@ -336,7 +336,7 @@ def test_the_run_of_an_evaluation_and_its_numbers_are_shown_at_the_model_that_it
     measured = {metric.key: metric for metric in client.get_logged_model(version.model_id).metrics}
     assert measured["candidate_accuracy"].value == 0.5
     run = client.get_run(measured["candidate_accuracy"].run_id)
-    assert run.info.run_name == "one/04-evaluate-topic"
+    assert run.info.run_name == f"one-topic/{'0' * 12}/evaluate-{EVALUATION[:12]}"
     assert [given.model_id for given in run.inputs.model_inputs] == [version.model_id]
 
 

@@ -56,6 +56,7 @@ def test_what_is_loaded_is_what_the_folder_says_and_nothing_is_printed(
     export: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     topics = export_asked(tmp_path / "export")
+    capfd.readouterr()
     assert (is_classifier(topics), is_classifier(export)) == (True, False)
     assert ended(lambda: [load_model(folder) for folder in (topics, export)]) == 0
     assert capfd.readouterr() == ("", "")

@@ -143,7 +143,7 @@ def test_a_candidate_that_is_better_than_the_champion_replaces_it(classified: tu
 def test_a_candidate_that_is_worse_than_the_champion_is_rejected(classified: tuple, weak: Result) -> None:
     settings, found = classified
     swapped = settings, found | {"candidate": weak, "random_init": found["candidate"]}
-    result = evaluated(swapped, champion_of(found["candidate"]), above_majority="off")
+    result = evaluated(swapped, champion_of(found["candidate"]), above_majority="off", above_random_init="required")
     assert not promoted(result.manifest)
     broken = {one["rule"] for one in result.manifest.details["rules"] if one["outcome"] == "broken"}
     assert broken == {"tfidf", "random_init", "champion"}

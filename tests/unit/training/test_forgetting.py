@@ -8,7 +8,6 @@ import pytest
 
 from tasks.config.parallel import Layout
 from tasks.record.errors import IntegrityError
-from tasks.record.layout import RunLayout
 from tasks.record.manifest import Manifest, Request, write_manifest
 from tasks.stages.work import Result, evaluate_work, examples_work, finetune_work
 from tasks.training.forgetting import NotMeasured, heldout_bits
@@ -23,11 +22,11 @@ ONE = Mesh(Layout(), ALONE)
 @pytest.fixture(scope="module")
 def tuned(home: Path) -> tuple[Result, dict[str, Result], Request]:
     """The data set, what a fine-tune for answers made, and the request of its evaluation."""
-    config, dataset, base = pretrained_base(home)
-    settings, layout = finetune_config(home, "instruction"), RunLayout(home, "run")
+    _, dataset, base = pretrained_base(home)
+    settings = finetune_config(home, "instruction")
     found = {"base": base, "examples": prepared_result(examples_work(home, settings))}
-    found["candidate"] = run(finetune_work(layout, config, settings, base, found["examples"]))
-    return dataset, found, evaluate_work(layout, config, settings, found).request
+    found["candidate"] = run(finetune_work(home, settings, base, found["examples"]))
+    return dataset, found, evaluate_work(settings, found).request
 
 
 def asked(request: Request, role: str, stage: Path, **changes: Any) -> Request:

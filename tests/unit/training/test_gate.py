@@ -44,13 +44,18 @@ def broken(decision: Decision) -> list[str]:
     return [rule.rule for rule in decision.rules if rule.outcome == "broken" and rule.weight == "required"]
 
 
+def strict(**settings: Any) -> GateConfig:
+    """Where the comparison with random weights is asked for too."""
+    return GateConfig(above_random_init="required", **settings)
+
+
 def said(decision: Decision, rule: str) -> str:
     (reason,) = [text for one, text in zip(decision.rules, decision.reasons, strict=True) if one.rule == rule]
     return reason
 
 
 def test_a_candidate_that_keeps_every_rule_is_promoted_and_told_why() -> None:
-    decision = decide(measured(), GateConfig())
+    decision = decide(measured(), strict())
     assert decision.decision == "promote"
     assert decision.reasons == (
         "✓ n = 500 test examples",
@@ -88,7 +93,7 @@ def test_a_candidate_that_keeps_every_rule_is_promoted_and_told_why() -> None:
     ],
 )
 def test_one_broken_rule_rejects(changes: dict, rules: list[str]) -> None:
-    decision = decide(measured(**changes), GateConfig())
+    decision = decide(measured(**changes), strict())
     assert decision.decision == "reject"
     assert broken(decision) == rules
     assert [text[0] for text in decision.reasons].count("✗") == len(rules)
@@ -178,7 +183,7 @@ def test_non_inferiority_is_to_the_best_champion_too() -> None:
 
 
 def test_a_candidate_that_is_better_than_the_champion_is_only_told_about_an_earlier_one() -> None:
-    decision = decide(measured(best=WORSE), GateConfig())
+    decision = decide(measured(best=WORSE), strict())
     assert decision.decision == "promote"
     assert said(decision, "best").startswith("· accuracy 0.6000 against 0.6100 of version 2, the best champion so far")
 
@@ -191,17 +196,17 @@ def test_the_level_is_the_one_that_is_set() -> None:
 
 
 def test_rules_that_do_not_apply_are_named() -> None:
-    first = decide(measured(champion=None, tfidf=None), GateConfig())
+    first = decide(measured(champion=None, tfidf=None), strict())
     assert first.decision == "promote"
     assert said(first, "champion") == "· there is no champion to compare with; the absolute rules decide"
     assert said(first, "tfidf") == "· the comparison with TF-IDF was asked for and is missing"
     assert {rule.rule for rule in first.rules if rule.outcome == "not applicable"} == {"champion", "tfidf"}
-    missing = decide(measured(random_init=None), GateConfig())
+    missing = decide(measured(random_init=None), strict())
     assert said(missing, "random_init") == "✗ the comparison with random initial weights was asked for and is missing"
 
 
 def test_instruction_tuning_is_told_in_nats_of_answer_loss() -> None:
-    decision = decide(answers(), GateConfig())
+    decision = decide(answers(), strict())
     assert decision.decision == "promote"
     assert said(decision, "base") == (
         "✓ answer loss 2.0000 against 2.5000 of the model before tuning: a gain of +0.5000 nats/token [+0.4800, +0.5200] "
@@ -246,5 +251,5 @@ def test_a_share_of_the_test_set_may_be_in_training_where_that_is_set() -> None:
 
 def test_every_rule_has_one_record_at_most_and_was_seen_above() -> None:
     everything = measured(best=WORSE), answers(best=WORSE)
-    names = {rule.rule for found in everything for rule in decide(found, GateConfig(min_score=0.1, max_answer_loss=9.0)).rules}
+    names = {rule.rule for found in everything for rule in decide(found, strict(min_score=0.1, max_answer_loss=9.0)).rules}
     assert len(names) == len(RULES) == 10

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base import find_base
 from tasks.config.base import parse_base
+from tasks.config.finetuning import FinetuneFile
 from tasks.data.inputs.bases import Source
 from tasks.data.inputs.hub_models import hub_source, read_pins
 from tasks.record.errors import DataError, IntegrityError
 from tasks.record.files import read_json
+from tasks.registry.find_base import find_base
 from tasks.stages.work import Work
 from tests.kit.bases import changed, written_base
 from tests.kit.hub import FIRST, SECOND, TAGGED, Hub, hub_in_place
@@ -115,11 +116,11 @@ def test_pins_that_cannot_be_read_are_named(pins: Path) -> None:
 
 
 def test_the_stage_fetches_the_weights_of_the_commit(hub: Hub, pins: Path, home: Path) -> None:
-    work = find_base(home, NAME, pins)
+    work = find_base(home, FinetuneFile(name="a", base=NAME))
     assert isinstance(work, Work) and work.request.execution["path"] is None
     made = run(work)
     assert "model.safetensors" in hub.fetched[-1]
     assert (made.stage.export / "model.safetensors").samefile(hub.cache / FIRST / "model.safetensors")
     assert (made.manifest.details["kind"], made.manifest.details["licence"]) == ("hub", "apache-2.0")
-    again = find_base(home, NAME, pins)
+    again = find_base(home, FinetuneFile(name="a", base=NAME))
     assert isinstance(again, Work) and again.result() == made

@@ -1,21 +1,22 @@
-"""The base that a person names: a result of this home, or a stage that takes it in."""
+"""What the base of a fine-tune means: a result of this home, or a stage that takes it in."""
 
 from pathlib import Path
 
 import pytest
 
-from tasks.base import find_base
-from tasks.record.errors import ConfigError, DataError, IntegrityError
+from tasks.config.finetuning import FinetuneFile
+from tasks.record.errors import ConfigError, DataError, MissingBaseError
 from tasks.record.files import write_json
 from tasks.record.layout import RunLayout, bases_folder, begun_stages
 from tasks.record.manifest import Manifest, write_manifest
+from tasks.registry.find_base import find_base
 from tasks.stages.work import Result, Work
 from tests.kit.bases import written_base
 from tests.kit.stages import run
 
 
 def found(home: Path, text: str) -> Result | Work:
-    return find_base(home, text, home / "pins.json", "finetune[a].base")
+    return find_base(home, FinetuneFile(name="a", base=text))
 
 
 def test_a_run_is_its_finished_pretraining(home: Path) -> None:
@@ -25,21 +26,18 @@ def test_a_run_is_its_finished_pretraining(home: Path) -> None:
 
 
 def test_a_run_without_one_is_no_base(home: Path) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(MissingBaseError) as error:
         found(home, "run:demo")
     assert str(error.value) == (
-        "finetune[a].base='run:demo': there is no run 'demo', and so no pre-trained model of it; no run of this home has "
-        "one yet"
+        "base='run:demo': there is no run 'demo', and so no pre-trained model of it; no run of this home has one yet"
     )
     write_manifest(RunLayout(home, "other").pretrain().path, Manifest(kind="pretrain", request_digest="r"))
     RunLayout(home, "begun").path.mkdir()
     with pytest.raises(ConfigError, match=r"no pre-trained model of it; runs with one are: other$"):
         found(home, "run:demo")
-    with pytest.raises(IntegrityError) as unfinished:
+    with pytest.raises(MissingBaseError) as unfinished:
         found(home, "run:begun")
-    assert str(unfinished.value) == (
-        "finetune[a].base='run:begun': run 'begun' has no finished pre-training; finish it with `pretune pretrain`"
-    )
+    assert str(unfinished.value) == ("base='run:begun': run 'begun' has no finished pre-training; let it come to its end first")
 
 
 def test_other_forms_are_read_as_what_they_are(home: Path) -> None:
