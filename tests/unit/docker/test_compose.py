@@ -3,6 +3,7 @@
 import configparser
 import re
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from prefect.settings.legacy import _get_settings_fields
 from sqlalchemy.engine import make_url
 
 from flows.deployments import register_deployments
+from tasks.record import layout
 from tasks.services.environment import WORK_POOL
 
 DOCKER = Path(__file__).resolve().parents[3] / "docker"
@@ -135,7 +137,14 @@ def test_settings_of_prefect_and_mlflow_exist(name):
 def test_the_worker_listens_to_the_pool_that_deployments_name():
     command = SERVICES["worker"]["command"]
     assert command[command.index("--pool") + 1] == WORK_POOL
-    assert f"import {register_deployments.__name__}" in SERVICES["deployments"]["command"][-1]
+
+
+def test_the_deployments_are_made_for_the_home_of_the_image(capsys):
+    made = mock.create_autospec(register_deployments, return_value=["refresh/demo-topic"])
+    with mock.patch("flows.deployments.register_deployments", made):
+        exec(SERVICES["deployments"]["command"][-1], {})
+    made.assert_called_once_with(layout.home())
+    assert capsys.readouterr().out == "refresh/demo-topic\n"
 
 
 def test_mlflow_and_the_worker_share_the_home_under_the_name_that_the_image_gives_it():

@@ -64,7 +64,10 @@ def test_a_copy_registers_promotes_and_ships_without_a_write_to_the_old_home(hom
     assert everything(home) == before
     versions = registry.versions(copy, MODEL)
     assert all(Path(version.path).is_relative_to(copy) and registry.verify_version(version) for version in versions)
-    assert (Path(versions[0].tags["stage"]), versions[0].digest) == (copy / "finetunes/classified-topic" / ("0" * 12) / "finetune", first.digest)
+    assert (Path(versions[0].tags["stage"]), versions[0].digest) == (
+        copy / "finetunes/classified-topic" / ("0" * 12) / "finetune",
+        first.digest,
+    )
     shutil.rmtree(home)
     rows = mlflow.pyfunc.load_model(f"models:/{MODEL}/1").predict(["the cat"])
     assert rows["label"][0] in ("cat", "dog", "owl")
