@@ -7,10 +7,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tasks.record.layout import FinetuneLayout
@@ -142,7 +144,11 @@ def test_what_is_approved_in_the_form_is_promoted_and_says_by_whom(services, rec
 
 def worker_processes(services: Services) -> list[str]:
     """Flow runs that the worker executes now."""
-    return [" ".join(one.cmdline()) for one in processes_of(services.home) if "prefect.engine" in " ".join(one.cmdline())]
+    found = []
+    for process in processes_of(services.home):
+        with suppress(psutil.NoSuchProcess):  # a zombie too: it has ended since it was listed
+            found.append(" ".join(process.cmdline()))
+    return [line for line in found if "prefect.engine" in line]
 
 
 def test_what_is_refused_at_the_command_line_is_not_promoted(services, received, asking):
