@@ -39,7 +39,7 @@ down:  ## stop them
 check: lint  ## style, rules and the tests that start no process (3 minutes)
 	@$(PYTEST) -m "not process and not soak" tests/rules tests/unit
 
-test: $(INSTALLED_TEST)  ## every promise once, on real processes and servers (20 minutes on two cores)
+test: $(INSTALLED_TEST)  ## every promise once, on real processes and servers (27 minutes on two cores)
 	@$(PYTEST) -m "not soak"
 
 soak: $(INSTALLED_TEST)  ## all tests, among them every layout, stop and kill (35 minutes)
