@@ -5,9 +5,8 @@ from prefect import flow
 from flows.lifecycle import finetuning
 from flows.parameters import settled, stop_stages
 from flows.walk import do
-from tasks.base import base_of
 from tasks.config.finetuning import FinetuneFile
-from tasks.finetune import register_candidate
+from tasks.finetune import base_of, register_candidate
 from tasks.record.layout import home
 from tasks.stages.work import Results
 

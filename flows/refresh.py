@@ -14,9 +14,9 @@ from flows.judging import concluded, judged
 from flows.lifecycle import examples_stage, finetuning
 from flows.parameters import meant_for, settled, started_by, stop_stages
 from flows.walk import do
-from tasks.base import base_of
 from tasks.config.finetuning import FinetuneFile
 from tasks.data.example_ids import new_examples
+from tasks.finetune import base_of
 from tasks.record.errors import DataError, LockedError, MissingBaseError
 from tasks.record.files import write_json
 from tasks.record.layout import AttemptLayout, FinetuneLayout, StageLayout, attempt_of, home

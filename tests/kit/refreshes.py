@@ -13,8 +13,8 @@ import tasks.evaluate
 import tasks.finetune
 import tasks.prepare
 from flows.walk import VERBS
-from tasks.base import base_of
 from tasks.config.finetuning import FinetuneFile
+from tasks.finetune import base_of
 from tasks.record.layout import FinetuneLayout
 from tasks.record.outcomes import Outcome, note_outcome
 from tasks.stages.work import Result, Work

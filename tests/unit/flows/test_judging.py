@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import flows.judging
 from flows.finetuning import finetune
@@ -14,24 +13,9 @@ from tasks.record.errors import ComparisonNeededError, GateError
 from tasks.record.files import write_json
 from tasks.record.layout import FinetuneLayout, attempt_of
 from tasks.registry.aliases import move_alias
-from tests.kit.refreshes import home_with_base, in_this_process, quick_file, refreshed_and_noted
+from tests.kit.refreshes import quick_file, refreshed_and_noted
 from tests.kit.registered_stages import forget
-from tests.kit.stages import pretrained_base
 from tests.unit.flows.test_refresh import champion
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    home = tmp_path_factory.mktemp("trained")
-    pretrained_base(home, train_tokens=512 * 8)
-    return home
-
-
-@pytest.fixture
-def with_base(home: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    in_this_process(monkeypatch)
-    return home_with_base(home.parent, trained)
 
 
 def test_a_champion_that_moved_meanwhile_leads_to_a_fresh_comparison(with_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 import pytest
-import torch
 
 from flows.refresh import refresh
 from tasks.config.presets import changed
@@ -14,22 +13,7 @@ from tasks.record.layout import FinetuneLayout, RunLayout
 from tasks.record.lock import exclusive
 from tasks.record.outcomes import read_outcomes
 from tasks.registry.versions import version_by_alias
-from tests.kit.refreshes import home_with_base, in_this_process, quick_file, refreshed_and_noted
-from tests.kit.stages import pretrained_base
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    home = tmp_path_factory.mktemp("trained")
-    pretrained_base(home, train_tokens=512 * 8)
-    return home
-
-
-@pytest.fixture
-def with_base(home: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    in_this_process(monkeypatch)
-    return home_with_base(home.parent, trained)
+from tests.kit.refreshes import quick_file, refreshed_and_noted
 
 
 def champion(home: Path) -> int | None:
