@@ -88,7 +88,7 @@ def place_everything(preparation: Preparation) -> None:
             shutil.rmtree(target)
         entry.rename(target)
     fsync_folder(preparation.stage.path)
-    write_json(work.finished, stamp(manifest))
+    stamp(manifest).write(work.finished)
 
 
 def complete(work: WorkLayout) -> Manifest:

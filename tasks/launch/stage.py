@@ -34,7 +34,7 @@ def start_or_attach(stage: StageLayout, request: Request, orchestrator: dict[str
     stage.path.mkdir(parents=True, exist_ok=True)
     running = owner(stage) is not None
     if not stage.request.exists() or (not running and read_request(stage) != request):
-        write_json(stage.request, request)
+        request.write(stage.request)
     if orchestrator is not None:
         write_json(stage.orchestrator, orchestrator)
     if running:

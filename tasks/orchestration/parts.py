@@ -68,7 +68,7 @@ def prepare_parts(work: Work) -> None:
 
 
 def begin(work: Work) -> None:
-    write_json(work.stage.request, work.request)
+    work.request.write(work.stage.request)
     write_json(work.stage.orchestrator, orchestrator())
     work.stage.error.unlink(missing_ok=True)
     work.stage.stop.unlink(missing_ok=True)

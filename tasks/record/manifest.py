@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -27,15 +28,33 @@ class Input(Record):
     """An earlier stage's result, by place and by digest of its manifest."""
 
     path: str
+    """Absolute; in a file, relative to the folder of that file, so that a home can be moved and copied as a whole."""
     digest: str
 
 
-class Request(Record):
+class MadeFrom(Record):
+    """What names earlier results."""
+
+    inputs: dict[str, Input] = Field(default_factory=dict)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        read = cls.model_validate_json(path.read_bytes())
+        return read.with_paths(lambda written: os.path.normpath(path.parent.absolute() / written))
+
+    def write(self, path: Path) -> None:
+        write_json(path, self.with_paths(lambda place: os.path.relpath(place, path.parent.absolute())))
+
+    def with_paths(self, change: Callable[[str], str]) -> Self:
+        inputs = {role: entry.model_copy(update={"path": change(entry.path)}) for role, entry in self.inputs.items()}
+        return self.model_copy(update={"inputs": inputs})
+
+
+class Request(MadeFrom):
     """What a stage is asked to do. `execution` says how, and is not part of the identity."""
 
     kind: Kind
     identity: dict[str, Any]
-    inputs: dict[str, Input] = Field(default_factory=dict)
     execution: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -44,13 +63,12 @@ class Request(Record):
         return digest_of([self.kind, self.identity, {role: i.digest for role, i in sorted(self.inputs.items())}])
 
 
-class Manifest(Record):
+class Manifest(MadeFrom):
     """What a stage made."""
 
     format_version: Literal[1] = FORMAT_VERSION
     kind: str
     request_digest: str
-    inputs: dict[str, Input] = Field(default_factory=dict)
     files: tuple[FileEntry, ...] = ()
     step: int | None = None
     tokens_seen: int | None = None
@@ -75,7 +93,7 @@ class Manifest(Record):
     def read(cls, path: Path) -> Self:
         """The manifest at `path`; raises IntegrityError if it is missing, unreadable or of a newer version."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.from_file(path)
         except FileNotFoundError:
             raise IntegrityError(f"{path} does not exist; the stage that makes it has not finished, run it again") from None
         except ValueError as error:
@@ -156,13 +174,13 @@ def stamp(manifest: Manifest) -> Manifest:
 def write_manifest(stage_path: Path, manifest: Manifest) -> Manifest:
     """Stamp the manifest and commit it as `manifest.json`; the stage is done with this."""
     stamped = stamp(manifest)
-    write_json(stage_path / "manifest.json", stamped)
+    stamped.write(stage_path / "manifest.json")
     return stamped
 
 
 def read_request(stage: StageLayout) -> Request:
     try:
-        return Request.model_validate_json(stage.request.read_bytes())
+        return Request.from_file(stage.request)
     except (FileNotFoundError, ValueError) as error:
         raise IntegrityError(f"{stage.request} cannot be read ({str(error).splitlines()[0]}); run the stage again") from None
 

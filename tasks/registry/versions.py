@@ -215,7 +215,7 @@ def place_files(client: "MlflowClient", new: NewVersion, model: "LoggedModel") -
         place_file(source, target / name)
     if (picture := new.root / CURVE).exists():
         write_atomically(target / CURVE, picture.read_bytes())
-    write_json(target / MANIFEST, new.manifest)
+    new.manifest.write(target / MANIFEST)
     place_mlmodel(target, model, new.manifest, read_request(new.stage))
     fsync_folder(target)
 

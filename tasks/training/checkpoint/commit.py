@@ -88,7 +88,7 @@ class Commit:
             environment=this_environment(),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        write_json(folder / "manifest.json", manifest)
+        manifest.write(folder / "manifest.json")
         write_atomically(folder / MANIFEST_HASH_NAME, manifest_hash(folder / "manifest.json"))
         if (newest := token_on_disk(self.stage)) > self.attempt:
             raise LockedError(f"attempt {newest} has taken over {self.stage.path}; attempt {self.attempt} must not write there")

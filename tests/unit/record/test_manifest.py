@@ -18,6 +18,7 @@ from tasks.record.manifest import (
     finished,
     first_difference,
     input_manifest,
+    read_request,
     verify,
     write_manifest,
 )
@@ -174,3 +175,29 @@ def test_a_difference_within_a_list_of_named_things_is_told_by_the_name():
         return Request(kind="pretrain", identity={"mixture": mixture})
 
     assert first_difference(asked(2.0), asked(9.0)) == "mixture.books.weight was 2.0 and is now 9.0"
+
+
+def test_what_a_request_and_a_manifest_name_moves_with_their_home(tmp_path: Path) -> None:
+    home, moved = tmp_path / "home", tmp_path / "elsewhere" / "moved"
+    stage, data = StageLayout(home / "runs" / "r" / "02-pretrain"), home / "datasets" / "d"
+    for folder in (stage.path, data, moved.parent):
+        folder.mkdir(parents=True)
+    given = write_manifest(data, made(data)).as_input(data)
+    asked = request(inputs={"dataset": given})
+    asked.write(stage.request)
+    write_manifest(stage.path, made(stage.path).model_copy(update={"inputs": {"dataset": given}}))
+    assert read_request(stage).inputs == asked.inputs
+
+    home.rename(moved)
+
+    there = StageLayout(moved / "runs" / "r" / "02-pretrain")
+    for found in (read_request(there), Manifest.read(there.manifest)):
+        assert Path(found.inputs["dataset"].path) == moved / "datasets" / "d"
+    assert input_manifest(read_request(there), "dataset").digest == given.digest
+    assert read_request(there).digest == asked.digest
+
+
+def test_an_absolute_path_in_a_file_stays_what_it_is(tmp_path: Path) -> None:
+    stage = StageLayout(tmp_path)
+    write_json(stage.request, request())
+    assert read_request(stage).inputs["dataset"].path == "/a"
