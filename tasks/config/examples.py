@@ -51,7 +51,8 @@ class ExamplesConfig(Section):
     min_test_examples: int = Field(30, ge=1)
     """Fewer test examples end the preparation: what is measured on them would be chance."""
     max_examples: int | None = Field(None, ge=10)
-    """Train on at most this many examples, chosen by example hash; empty means all; the test set is not cut."""
+    """Train on at most this many examples, chosen by example hash, each label at least once; empty means all; the test
+    set is not cut."""
 
     @property
     def test_share(self) -> float | None:

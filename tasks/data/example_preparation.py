@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,19 +121,19 @@ def check_labels(splits: Splits, asked: Asked) -> list[str]:
 
 
 def cut(splits: Splits, asked: Asked, counts: Counts) -> None:
-    """Take away training examples beyond `max_examples`; raises DataError where a label loses all of its own."""
+    """Take away training examples beyond `max_examples`, but never the last of a label.
+
+    Raises DataError where there are more labels than that.
+    """
     most = asked.examples.max_examples
     if most is None or len(splits.train) <= most:
         return
-    before, _ = splits.label_counts()
+    kept = {one.id for one in {one.label: one for one in reversed(splits.train)}.values()}
+    if len(kept) > most:
+        raise DataError(f"{asked.shown('max_examples')} is fewer than the {len(kept)} labels; give each at least one example")
+    kept.update(islice((one.id for one in splits.train if one.id not in kept), most - len(kept)))
     counts.dropped["over_max_examples"] += len(splits.train) - most
-    del splits.train[most:]
-    after, _ = splits.label_counts()
-    if lost := [f"{label!r} (of {number})" for label, number in sorted(before.items()) if not after[label]]:
-        raise DataError(
-            f"{asked.shown('max_examples')} leaves no training example of {', '.join(lost)}; raise it, or give more examples "
-            "of rare labels"
-        )
+    splits.train = [one for one in splits.train if one.id in kept]
 
 
 def doubts(splits: Splits, labels: list[str], asked: Asked) -> list[str]:

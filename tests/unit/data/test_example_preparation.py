@@ -240,19 +240,23 @@ def test_what_makes_a_measurement_doubtful_is_in_log_manifest_and_card(examples,
     assert "## To keep in mind" not in (stage.path / "data_card.md").read_text()
 
 
-def test_a_label_that_max_examples_takes_away_is_named(examples, jsonl):
+def test_max_examples_never_takes_the_last_example_of_a_label(examples, jsonl):
     path = str(
         jsonl([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(900)] + [{"text": "rare one", "label": "rare"}])
     )
     stage, manifest = manifest_of(examples("classification", source="jsonl", path=path))
-    before = ids(stage, manifest, "train").index(text_digest("rare one").hex())
+    rare, order = text_digest("rare one").hex(), ids(stage, manifest, "train")
+    before = order.index(rare)
     assert before >= 10, "max_examples can be so small"
-    message = message_of(examples("classification", source="jsonl", path=path, max_examples=before))
-    assert message == (
-        f"finetune[topic].examples.max_examples={before} leaves no training example of 'rare' (of 1); raise it, or give more "
-        "examples of rare labels"
-    )
-    manifest_of(examples("classification", source="jsonl", path=path, max_examples=before + 1))
+    stage, manifest = manifest_of(examples("classification", source="jsonl", path=path, max_examples=before))
+    assert ids(stage, manifest, "train") == [*order[: before - 1], rare]
+    assert manifest.details["dropped"]["over_max_examples"] == len(order) - before
+
+
+def test_fewer_examples_than_labels_are_refused(examples, jsonl):
+    path = str(jsonl([{"text": f"text {n}", "label": f"label {n % 11}"} for n in range(900)]))
+    message = message_of(examples("classification", source="jsonl", path=path, max_examples=10))
+    assert message == "finetune[topic].examples.max_examples=10 is fewer than the 11 labels; give each at least one example"
 
 
 def test_where_nothing_is_left_the_reasons_are_counted(examples, jsonl):
