@@ -28,8 +28,9 @@ class GateConfig(Section):
     than it and than the best champion so far."""
     metric: Metric | None = None
     """What is compared: accuracy or macro_f1 for classification, answer_loss for instruction; empty means the first."""
-    level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
-    """How often a candidate that is no better may pass by luck: the level of each one-sided paired test; above 0, below 0.5."""
+    level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.03
+    """How often a candidate that is no better may pass by luck: the level of each one-sided paired test; above 0, below 0.5.
+    At 3 % one that is half a standard error worse passes in under 1 % of cases, one that is three better in 86 %."""
     margin: float | None = Field(None, ge=0.0)
     """Non-inferiority: how much worse than the best champion is good enough, in the metric (0.01 accuracy is a point)."""
     min_examples: int = Field(30, ge=1)

@@ -86,7 +86,7 @@ def test_random_weights_are_trained_where_the_rule_is_on() -> None:
 
 
 def test_the_bounds_of_the_interval_are_one_sided_at_the_level() -> None:
-    assert GateConfig().confidence == pytest.approx(0.9)
+    assert GateConfig().confidence == pytest.approx(0.94)
     assert GateConfig(level=0.025).confidence == pytest.approx(0.95)
 
 

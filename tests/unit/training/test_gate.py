@@ -59,14 +59,14 @@ def test_a_candidate_that_keeps_every_rule_is_promoted_and_told_why() -> None:
     assert decision.decision == "promote"
     assert decision.reasons == (
         "✓ n = 500 test examples",
-        "✓ accuracy 0.6000 against 0.4000 of the majority class: a gain of +0.2000 [+0.1800, +0.2200] (90% interval), "
-        "p = 0.0000; better at the level of 0.05 was asked for",
-        "· accuracy 0.6000 against 0.5800 of TF-IDF: a gain of +0.0200 [+0.0000, +0.0400] (90% interval), p = 0.0600; "
-        "better at the level of 0.05 was asked for (not kept, and informative only)",
+        "✓ accuracy 0.6000 against 0.4000 of the majority class: a gain of +0.2000 [+0.1800, +0.2200] (94% interval), "
+        "p = 0.0000; better at the level of 0.03 was asked for",
+        "· accuracy 0.6000 against 0.5800 of TF-IDF: a gain of +0.0200 [+0.0000, +0.0400] (94% interval), p = 0.0600; "
+        "better at the level of 0.03 was asked for (not kept, and informative only)",
         "✓ accuracy 0.6000 against 0.5000 of the same model from random weights: a gain of +0.1000 [+0.0800, +0.1200] "
-        "(90% interval), p = 0.0001; better at the level of 0.05 was asked for",
-        "✓ accuracy 0.6000 against 0.5700 of version 3: a gain of +0.0300 [+0.0100, +0.0500] (90% interval), p = 0.0040; "
-        "better at the level of 0.05 was asked for",
+        "(94% interval), p = 0.0001; better at the level of 0.03 was asked for",
+        "✓ accuracy 0.6000 against 0.5700 of version 3: a gain of +0.0300 [+0.0100, +0.0500] (94% interval), p = 0.0040; "
+        "better at the level of 0.03 was asked for",
         "✓ the text of 0 of 500 test examples (0.0%) is in the training examples too, at most 0.0% was asked for; 2 more share "
         "13 words in a row with one",
     )
@@ -177,7 +177,7 @@ def test_non_inferiority_is_to_the_best_champion_too() -> None:
     assert broken(decision) == ["best"]
     assert said(decision, "best") == (
         "✗ accuracy 0.6000 against 0.6100 of version 2, the best champion so far: a gain of -0.0100 [-0.0300, +0.0100] "
-        "(90% interval), p = 0.8000; its lower bound must not be below -0.0100"
+        "(94% interval), p = 0.8000; its lower bound must not be below -0.0100"
     )
     assert decide(measured(champion=NO_BETTER, best=NO_BETTER), gate).decision == "promote"
 
@@ -210,7 +210,7 @@ def test_instruction_tuning_is_told_in_nats_of_answer_loss() -> None:
     assert decision.decision == "promote"
     assert said(decision, "base") == (
         "✓ answer loss 2.0000 against 2.5000 of the model before tuning: a gain of +0.5000 nats/token [+0.4800, +0.5200] "
-        "(90% interval), p = 0.0000; better at the level of 0.05 was asked for"
+        "(94% interval), p = 0.0000; better at the level of 0.03 was asked for"
     )
     assert said(decision, "overlap").startswith("✓ the prompt of 0 of 500 test examples (0.0%) is in the training examples too")
     assert [rule.rule for rule in decision.rules] == ["examples", "random_init", "base", "champion", "overlap", "forgetting"]

@@ -74,21 +74,18 @@ def test_of_models_that_are_better_by_three_standard_errors_85_percent_pass(n: i
     assert share_promoted(n, correlation, champion, better) >= 0.85
 
 
-@pytest.mark.parametrize(
-    ("n", "correlation", "most"),
-    [(2000, 0.8, 0.01), (10_000, 0.8, 0.01), (10_000, 0.0, 0.01), pytest.param(2000, 0.0, 0.02, id="half a standard error")],
-)
-def test_of_models_that_are_half_a_point_worse_1_percent_pass(n: int, correlation: float, most: float) -> None:
-    """Where that is half a standard error, no test at the level of 5 % that has any power passes less than 1.5 %."""
-    assert share_promoted(n, correlation, 0.9, 0.895) <= most
+@pytest.mark.parametrize("correlation", CORRELATIONS)
+@pytest.mark.parametrize("n", [2000, 10_000])
+def test_of_models_that_are_half_a_point_worse_1_percent_pass(n: int, correlation: float) -> None:
+    """At n = 2000 and with independent errors that is half a standard error: a level of 5 % would pass 1.5 %."""
+    assert share_promoted(n, correlation, 0.9, 0.895) <= 0.01
 
 
-def year(gate: GateConfig, n: int, correlation: float, trials: int) -> np.ndarray:
+def year(gate: GateConfig, n: int, correlation: float, trials: int, random: np.random.Generator) -> np.ndarray:
     """The accuracy of the champion after WEEKS retrains, each 0.2 points worse than the one in use, (trials,).
 
     The test set is frozen: what a champion had right stays so, and the best so far is the one with the highest score on it.
     """
-    random = np.random.default_rng(n)
     common, luck = random.random((trials, n), np.float32) < correlation, random.random((trials, n), np.float32)
     accuracy = np.full(trials, 0.9, np.float32)
 
@@ -111,8 +108,8 @@ def year(gate: GateConfig, n: int, correlation: float, trials: int) -> np.ndarra
 
 def ends(gate: GateConfig, n: int, correlation: float) -> float:
     """The mean, over TRIALS; some at a time, since a test set of each is held."""
-    at_once = min(TRIALS, 2_000_000 // n)
-    return float(np.mean([year(gate, n, correlation, at_once) for _ in range(TRIALS // at_once)]))
+    at_once, random = min(TRIALS, 2_000_000 // n), np.random.default_rng(n)
+    return float(np.mean([year(gate, n, correlation, at_once, random) for _ in range(TRIALS // at_once)]))
 
 
 @pytest.mark.parametrize("correlation", CORRELATIONS)
