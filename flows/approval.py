@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from prefect.exceptions import Pause
+from prefect.exceptions import ObjectNotFound, Pause
 from prefect.input import RunInput, read_flow_run_input
 from prefect.input.run_input import keyset_from_base_key
 from prefect.runtime import flow_run
@@ -50,9 +50,21 @@ class Answer(RunInput):
 def open_elsewhere(model: str, attempt: str) -> Outcome | None:
     """Skipped, where another flow run asks about this attempt and its time has not run out."""
     question = open_question(FinetuneLayout(home(), model), attempt)
-    if question is None or question.flow_run_id == flow_run.id or question.ran_out:
+    if question is None or question.flow_run_id == flow_run.id or question.ran_out or abandoned(question):
         return None
     return Outcome(came="Skipped", message=f"v{question.version} waits for approval since {question.time}", attempt=attempt)
+
+
+def abandoned(question: Outcome) -> bool:
+    """Whether the flow run that asks was cancelled, or failed, while it waited: its form takes no answer any more."""
+    if question.flow_run_id is None:
+        return False
+    with get_client(sync_client=True) as client:
+        try:
+            state = client.read_flow_run(UUID(question.flow_run_id)).state
+        except ObjectNotFound:
+            return False  # asked by a flow run of another server
+    return state is not None and (state.is_cancelled() or state.is_failed() or state.is_crashed())
 
 
 def answered(settings: FinetuneFile, decision: Result, came: dict[str, Any], gain: str) -> Approval | Outcome:
@@ -65,8 +77,8 @@ def answered(settings: FinetuneFile, decision: Result, came: dict[str, Any], gai
     layout = FinetuneLayout(home(), settings.name)
     mine = asked_by(layout, flow_run.id)
     asked = mine or open_question(layout, came["attempt"])
-    if asked is not None and asked.evaluation != came["evaluation"]:
-        asked = mine = None  # against another champion: a new question
+    if asked is not None and (asked.evaluation != came["evaluation"] or (asked != mine and abandoned(asked))):
+        asked = mine = None  # against another champion, or in a form that is gone: a new question
     known = read_approval(decision.stage)
     if known is not None and (known.decision != "expired" or mine is not None):
         return known

@@ -81,7 +81,7 @@ def parsed(kind: type[S], values: dict[str, Any]) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(explain(error, kind)) from None
+        raise ConfigError(explain(error, kind, values)) from None
 
 
 def elements(tables: dict[str, Any]) -> list[Any]:
@@ -168,21 +168,32 @@ def toml_value(text: str) -> Any:
         return None if text.strip() in ("", "none", "null") else text
 
 
-def explain(error: ValidationError, kind: type[Section]) -> str:
+def explain(error: ValidationError, kind: type[Section], values: dict[str, Any]) -> str:
     """The first mistake of a pydantic error in one sentence, with the nearest known name for an unknown key."""
     first = error.errors()[0]
     path = list(first["loc"])
-    field = ".".join(str(part) for part in path)
+    named = with_names(path, values)
+    field = ".".join(named)
     if first["type"] == "extra_forbidden":
         known = known_fields(kind, path[:-1])
         hint = nearest_name(str(path[-1]), known).strip() or f"known here: {', '.join(known)}"
         return f"{field} is not a known setting; {hint}"
     if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
+        where = f"{'.'.join(named[:2])}: " if path[:1] == ["finetune"] and len(path) > 1 else ""
+        return f"{where}{first['ctx']['error']}"
     rule = first["msg"][0].lower() + first["msg"][1:]
     if first["type"] == "tuple_type":
         rule = f'give a list, such as ["a", "b"]; of tables, [[{field}]] in a TOML file, where it holds several settings'
     return f"{field}={json.dumps(first['input'], default=str)} is not valid: {rule}; see configs/README.md or --help"
+
+
+def with_names(path: list[Any], values: dict[str, Any]) -> list[str]:
+    """The parts of a path, a fine-tune by its name, as `--set` takes it."""
+    parts = [str(part) for part in path]
+    if len(path) > 1 and path[0] == "finetune" and isinstance(path[1], int):
+        one = values["finetune"][path[1]]
+        parts[1] = str(one.get("name", path[1])) if isinstance(one, dict) else parts[1]
+    return parts
 
 
 def known_fields(section: type[Section], path: list[Any]) -> list[str]:

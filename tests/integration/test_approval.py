@@ -177,6 +177,22 @@ def test_who_gets_no_answer_in_time_ends_as_expired(services, received, asking):
 
 
 @pytest.mark.soak
+def test_a_question_whose_run_was_cancelled_is_asked_again(services, asking):
+    parameters = asking("dropped")
+    run, _ = waiting(services, "dropped", parameters)
+    with services.prefect() as client:
+        client.post(f"/flow_runs/{run}/set_state", json={"state": {"type": "CANCELLED"}}).raise_for_status()
+
+    again, _ = waiting(services, "dropped", parameters)
+
+    assert resume(services, again, decision="approve", by="ben")["status"] == "ACCEPT"
+    assert services.wait(again)["name"] == "Promoted"
+    assert [(one.came, one.flow_run_id) for one in outcomes(services, "dropped")] == [
+        (WAITING, run), (WAITING, again), ("Promoted", again),
+    ]  # fmt: skip
+
+
+@pytest.mark.soak
 def test_what_is_approved_while_no_server_runs_is_found_by_the_run_that_waits(services, asking, tmp_path):
     run, _ = waiting(services, "deserted", asking("deserted", approvers=["anna", "ben"]))
     before = automations(services)

@@ -53,14 +53,15 @@ WRONG = [
      "data.huggingface_revision='v1' has no effect with data.source='text'; remove it or set source='huggingface'"),
     ({"finetune": [{"name": "a"}, {"name": "b"}, {"name": "a"}]},
      "finetune.name='a' is used twice; choose another name"),
-    ({"finetune": [{"schedule": [{}]}]}, "schedule has neither cron nor every_minutes; set one of them"),
+    ({"finetune": [{"schedule": [{}]}]}, "finetune.0: schedule has neither cron nor every_minutes; set one of them"),
     ({"finetune": [{"schedule": [{"cron": "0 3 * * *", "every_minutes": 5}]}]},
-     "schedule has both cron and every_minutes; set one of them"),
+     "finetune.0: schedule has both cron and every_minutes; set one of them"),
     ({"finetune": [{"schedule": [{"cron": "0 3 * * *", "timezone": "Europe/Berln"}]}]},
-     "schedule.timezone='Europe/Berln' is no time zone; did you mean 'Europe/Berlin'? write one as Europe/Berlin, or UTC"),
-    ({"finetune": [{"schedule": "0 3 * * 1"}]},
-     'finetune.0.schedule="0 3 * * 1" is not valid: give a list, such as ["a", "b"]; of tables, [[finetune.0.schedule]] in a '
-     "TOML file, where it holds several settings; see configs/README.md or --help"),
+     "finetune.0: schedule.timezone='Europe/Berln' is no time zone; did you mean 'Europe/Berlin'? write one as "
+     "Europe/Berlin, or UTC"),
+    ({"finetune": [{"name": "topic", "schedule": "0 3 * * 1"}]},
+     'finetune.topic.schedule="0 3 * * 1" is not valid: give a list, such as ["a", "b"]; of tables, [[finetune.topic.schedule]]'
+     " in a TOML file, where it holds several settings; see configs/README.md or --help"),
 ]  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def test_a_setting_that_means_nothing_is_refused(kind: str, gate: dict, sentence
     ],
 )  # fmt: skip
 def test_a_value_out_of_its_bounds_is_named(gate: dict, field: str) -> None:
-    with pytest.raises(ConfigError, match=rf"finetune\.0\.gate\.{field}"):
+    with pytest.raises(ConfigError, match=rf"finetune\.topic\.gate\.{field}"):
         parse_config({"finetune": [{"name": "topic", "gate": gate}]})
 
 

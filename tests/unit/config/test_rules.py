@@ -31,7 +31,7 @@ WRONG = [
     ({"data": {"source": "jsonl"}}, "data.path is not set, and data.source='jsonl' needs it; set data.path"),
     ({"data": {"path": "x.txt"}}, "data.path='x.txt' has no effect with data.source='sample'; remove the path"),
     ({"finetune": [{"examples": {"source": "csv"}}]},
-     "examples.path is not set, and examples.source='csv' needs it; set examples.path"),
+     "finetune.0: examples.path is not set, and examples.source='csv' needs it; set examples.path"),
     ({"finetune": [{"name": "topic", "examples": {"test_fraction": 0.2}}]},
      "finetune[topic].examples.test_fraction=0.2 is larger than data.heldout_fraction=0.05, so that pre-training would see "
      "test pages; set it to at most 0.05 or hold out more"),

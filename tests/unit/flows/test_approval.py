@@ -39,6 +39,7 @@ def shown(monkeypatch):
     monkeypatch.setattr("flows.approval.flow_run", SimpleNamespace(id=RUN))
     monkeypatch.setattr("flows.approval.started_by", lambda: {"flow_run_id": RUN, "slot": None})
     monkeypatch.setattr("flows.approval.create_markdown_artifact", lambda text, **_: found.append(text))
+    monkeypatch.setattr("flows.approval.abandoned", lambda question: False)
     return found
 
 
