@@ -5,12 +5,12 @@ import argparse
 from flows.report import own_command
 from tasks.record.errors import ConfigError, StageError
 from tasks.record.layout import home
-from tasks.services.alerts import SCHEMES, Channel, checked_channel, keep_channel, read_channel
+from tasks.services.alerts import FORMS, Channel, checked_channel, keep_channel, read_channel
 from tasks.services.servers import use_running_server
 
 
 def alerts(asked: argparse.Namespace) -> int:
-    given = [checked_channel(kind, url) for kind in SCHEMES if (url := getattr(asked, kind)) is not None]
+    given = [checked_channel(kind, url) for kind in FORMS if (url := getattr(asked, kind)) is not None]
     if len(given) + asked.off > 1:
         raise ConfigError("more than one of --webhook, --slack, --email and --off was given; alerts have one way to go")
     if given or asked.off:

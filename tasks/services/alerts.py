@@ -1,5 +1,6 @@
 """Where alerts of this home go: one setting, readable by its owner only, since an address may hold a password."""
 
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -11,10 +12,10 @@ from tasks.record.files import read_json, write_json
 from tasks.services.records import PRIVATE_FILE, services_folder
 
 Kind = Literal["webhook", "slack", "email"]
-SCHEMES: dict[Kind, tuple[str, ...]] = {
-    "webhook": ("http", "https"),
-    "slack": ("http", "https"),
-    "email": ("mailto", "mailtos"),
+FORMS: dict[Kind, str] = {
+    "webhook": r"https?://.+",
+    "slack": r"https://hooks\.slack(-gov)?\.com/services(/[A-Za-z0-9]+){3}/?",
+    "email": r"mailtos?://.+",
 }
 EXAMPLES: dict[Kind, str] = {
     "webhook": "https://HOST/PATH",
@@ -39,7 +40,7 @@ def checked_channel(kind: Kind, url: str) -> Channel:
     """Raises ConfigError for an address of another kind, without repeating it, as it may hold a password."""
     try:
         parts = urlsplit(url)
-        known = parts.scheme in SCHEMES[kind] and bool(parts.hostname) and parts.port != 0
+        known = re.fullmatch(FORMS[kind], url) is not None and bool(parts.hostname) and parts.port != 0
     except ValueError:
         known = False
     if not known:

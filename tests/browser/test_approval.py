@@ -1,11 +1,11 @@
-"""A person with a browser answers for a candidate: once yes, once no."""
+"""A person with a browser answers for a candidate: once yes, once no, once too late."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.browser.test_ui import BLANK, chromium, log_in  # noqa: F401  (a fixture)
-from tests.integration.test_approval import asking, outcomes, waiting  # noqa: F401  (a fixture)
+from tests.integration.test_approval import TEN_SECONDS, asking, outcomes, waiting  # noqa: F401  (a fixture)
 from tests.kit.servers import Services, tail
 
 pytestmark = pytest.mark.soak
@@ -29,7 +29,7 @@ def answer_in_form(page, services: Services, run: str, decision: str, name: str,
     page.goto(BLANK)
 
 
-def test_a_candidate_is_approved_and_another_one_refused_in_the_form(services, chromium, asking, tmp_path):  # noqa: F811
+def test_one_candidate_is_approved_in_the_form_one_refused_and_one_expires(services, chromium, asking, tmp_path):  # noqa: F811
     page = chromium.new_page(viewport={"width": 1400, "height": 1200})
     log_in(page, services)
     page.goto(BLANK)
@@ -41,4 +41,11 @@ def test_a_candidate_is_approved_and_another_one_refused_in_the_form(services, c
         state = services.wait(run)
         assert state["name"] == came, f"{state['message']}\n{tail(services.home)}"
         assert [(one.came, one.by, one.reason) for one in outcomes(services, name)][1:] == [(came, "ben", f"I {decision}")]
+    run, _ = waiting(services, "not-clicked", asking("not-clicked", approval_days=TEN_SECONDS))
+    services.wait(run)
+    page.goto(f"{services.prefect_url}/v2/runs/flow-run/{run}")
+    page.get_by_text("Expired").first.wait_for()
+    page.get_by_role("button", name="Open menu").click()
+    page.get_by_role("menuitem", name="Change state").wait_for()
+    assert page.get_by_role("menuitem", name="Resume").count() == 0
     page.close()

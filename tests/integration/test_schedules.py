@@ -58,7 +58,7 @@ def test_what_is_deployed_recurs_at_the_worker_and_ends_as_promoted_then_as_skip
     assert made["type"] == "COMPLETED", tail(services.home)
     file = finetune_file(tmp_path / "minutely.toml", config)
     deployed = pretune(services.home, "deploy", str(file))
-    assert deployed.stdout == "deployed refresh/minutely: every 1 minutes (UTC)\n", deployed.stderr
+    assert deployed.stdout == "deployed refresh/minutely: cron * * * * * (UTC)\n", deployed.stderr
 
     until(lambda: len(ended(services, "minutely")) >= 2, services)
 
@@ -91,7 +91,7 @@ def finetune_file(path: Path, config: dict[str, Any]) -> Path:
     settings = "".join(f"{key} = {one[key]}\n" for key in ("epochs", "batch_size", "micro_batch_size", "max_length"))
     path.write_text(
         f'name = "minutely"\nbase = "run:weekly"\n{settings}\n[examples]\n{examples}\n[gate]\n{gate}\n'
-        "[launch]\nnum_processes = 1\n\n[[schedule]]\nevery_minutes = 1\n"
+        '[launch]\nnum_processes = 1\n\n[[schedule]]\ncron = "* * * * *"\n'
     )
     return path
 

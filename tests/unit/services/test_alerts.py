@@ -32,6 +32,8 @@ def test_a_channel_is_kept_for_its_owner_only_and_told_without_its_secret(tmp_pa
         ("webhook", "example.org/secret", "https://HOST/PATH"),
         ("webhook", "http://[secret", "https://HOST/PATH"),
         ("webhook", "http://host:secret/", "https://HOST/PATH"),
+        ("slack", "https://example.org/services/A/B/secret", "https://hooks.slack.com/services/A/B/C"),
+        ("slack", "https://hooks.slack.com/services/A/secret", "https://hooks.slack.com/services/A/B/C"),
         ("slack", "mailtos://a:secret@host", "https://hooks.slack.com/services/A/B/C"),
         ("email", "anna:secret@example.org", "mailtos://USER:PASSWORD@SMTP-HOST?from=ADDRESS&to=ADDRESS"),
     ],
