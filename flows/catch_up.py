@@ -6,6 +6,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.states import Scheduled
 
@@ -55,9 +64,18 @@ def slots_between(schedule: ScheduleConfig, after: datetime, until: datetime) ->
 
 
 def start(settings: FinetuneFile, slot: datetime) -> None:
-    """One run for this slot, however often it is asked for."""
+    """One run for this slot, however often it is asked for, in place of those that Prefect had planned for the time without it."""
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(f"{refresh.name}/{settings.name}")
+        for late in client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+                expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+            ),
+        ):
+            if late.auto_scheduled:
+                client.delete_flow_run(late.id)
         client.create_flow_run_from_deployment(
             deployment.id, parameters={"settings": settings.model_dump(mode="json")}, tags=["pretune", "catch-up"],
             idempotency_key=f"catch-up {settings.name} {slot.isoformat()}",

@@ -17,11 +17,11 @@ from tests.kit.servers import Services, pretune, processes_of
 pytestmark = pytest.mark.soak
 
 IMPATIENT = """
-from flows import automations
 from tasks.record.layout import home
 from tasks.services.servers import use_running_server
-automations.LATE_MINUTES = automations.SILENT_MINUTES = 1 / 6
 assert use_running_server(home())
+from flows import automations
+automations.LATE_MINUTES = automations.SILENT_MINUTES = 1 / 6
 automations.register_alerts(home())
 """
 
