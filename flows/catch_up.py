@@ -64,7 +64,7 @@ def slots_between(schedule: ScheduleConfig, after: datetime, until: datetime) ->
 
 
 def start(settings: FinetuneFile, slot: datetime) -> None:
-    """One run for this slot, however often it is asked for, in place of those that Prefect had planned for the time without it."""
+    """One run for this slot, however often it is asked for, in place of those that Prefect had planned meanwhile."""
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(f"{refresh.name}/{settings.name}")
         for late in client.read_flow_runs(

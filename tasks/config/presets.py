@@ -99,6 +99,10 @@ def elements(tables: dict[str, Any]) -> list[Any]:
 def read_preset(preset: str) -> dict[str, Any]:
     """The values of one preset, by name or by path; raises ConfigError where there is none or it is not TOML."""
     path = Path(preset) if preset.endswith(".toml") else PRESETS / f"{preset}.toml"
+    if not path.is_file() and Path(preset).exists():
+        raise ConfigError(
+            f"{preset!r} is no preset but data; give `cpu-base --name NAME --set data.source=text --set data.path={preset}`"
+        )
     if not path.is_file():
         hint = nearest_name(preset, preset_names())
         raise ConfigError(f"preset {preset!r} does not exist; {hint}presets are {', '.join(preset_names())}")

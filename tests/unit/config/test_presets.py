@@ -233,3 +233,13 @@ def test_a_file_that_is_no_fine_tunes_is_refused(tmp_path: Path, text: str, expe
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.toml' is no file; give the TOML file of a fine-tune"):
         load_finetune(str(tmp_path / "gone.toml"))
+
+
+def test_a_text_in_place_of_a_preset_is_told_how_to_be_trained_on(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.txt").write_text("Once upon a time.")
+    with pytest.raises(ConfigError) as found:
+        load_config(["own.txt"])
+    assert str(found.value) == (
+        "'own.txt' is no preset but data; give `cpu-base --name NAME --set data.source=text --set data.path=own.txt`"
+    )
