@@ -44,6 +44,12 @@ def engines(services: Services) -> list[psutil.Process]:
     return [one for one in processes_of(services.home) if "prefect.engine" in " ".join(one.cmdline())]
 
 
+def heartbeats(services: Services, run: str) -> int:
+    asked = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+    with services.prefect() as client:
+        return client.post("/events/filter", json={"filter": asked}).json()["total"]
+
+
 def test_what_hangs_and_what_is_late_is_told(services, received, asking):  # noqa: F811
     url, bodies = received
     assert pretune(services.home, "alerts", "--webhook", url).returncode == 0
@@ -51,7 +57,7 @@ def test_what_hangs_and_what_is_late_is_told(services, received, asking):  # noq
     subprocess.run([sys.executable, "-c", IMPATIENT], env=os.environ | {"PRETUNE_HOME": str(services.home)}, check=True)
 
     run = services.trigger("refresh/stuck", **parameters).json()["id"]
-    until(lambda: services.state(run)["type"] == "RUNNING", services)
+    until(lambda: heartbeats(services, run), services)
     (engine,) = engines(services)
     with stopped(engine):
         hung = told(services, bodies, run)
