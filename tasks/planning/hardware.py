@@ -41,18 +41,20 @@ class Accelerator:
     layer_overhead_seconds: float = 100e-6
     """Of starting the kernels of a layer's two passes, beyond what runs meanwhile. An assumption."""
 
+    has_fp8: bool = False
+
     def peak(self, precision: str) -> float:
         return self.peak_bf16 if precision == "bf16" else self.peak_fp32
 
 
 HOPPER, AMPERE = (0.74, 0.33), (0.80, 0.5)
-"""Sustained shares of the peak, of matrix products and of attention: Hopper's power limit does not let it reach what Ampere does.
+"""Sustained shares of the peak, of matrix products and of attention: Hopper's power limit holds it below what Ampere reaches.
 
-Products: fitted to published rates (`step_time`). Attention: FlashAttention-2's both passes with heads of 128 and a causal mask,
-335 of 989 TFLOP/s on an H100 and about 160 of 312 on an A100 (Dao 2023, arXiv:2307.08691, figures 5 and 7)."""
+Products: fitted to published rates (`step_time`). Attention: FlashAttention-2's both passes with heads of 128 and a causal
+mask, 335 of 989 TFLOP/s on an H100 and about 160 of 312 on an A100 (Dao 2023, arXiv:2307.08691, figures 5 and 7)."""
 SHORT_DIMENSION = 440.0
 POWER_EXPONENT = 0.69
-"""Rate by power limit, relative to the data sheet's. Between 1/3 (frequency and voltage fall together) and 1 (frequency alone)."""
+"""Rate by power limit, relative to the data sheet's: between 1/3 (frequency and voltage fall together) and 1."""
 
 
 def _gpu(
@@ -63,6 +65,7 @@ def _gpu(
     return Accelerator(
         name, memory * GB, memory_bandwidth * GB, link * GB, network * GB, watts, 8,
         peak_flops(device, "bf16") or 0.0, peak_flops(device, "fp32") or 0.0, *sustained, SHORT_DIMENSION, 1.5 * 2**30,
+        has_fp8=peak_flops(device, "fp8") is not None,
     )  # fmt: skip
 
 
@@ -78,11 +81,11 @@ ACCELERATORS = {
     )
 }
 """Sources: NVIDIA's data sheets of HGX B200, H200, H100 SXM, A100 80GB SXM, L40S and the RTX 4090's white paper (memory
-bandwidth, power; NVLink 4 is 900 GB/s in both directions, NVLink 3 600, NVLink 5 1800; PCIe 4.0 x16 is 32 GB/s, of which 25 are
-had, and 20 through the host's memory, as the 4090 must). Memory of H200 (143,771 MiB), H100 (81,559 MiB), A100 (81,920 MiB) is
-what nvidia-smi shows, of the others what is printed on the box. Networks are an assumption: 400 Gbit/s per GPU beside B200,
-H200 and H100, 200 beside A100 and L40S, 25 beside a 4090. Eight GPUs a machine. That B200 sustains what Hopper does, and L40S and
-4090 what Ampere does, is an assumption too: no run on them was compared."""
+bandwidth, power; NVLink 4 is 900 GB/s in both directions, NVLink 3 600, NVLink 5 1800; PCIe 4.0 x16 is 32 GB/s, of which 25
+are had, and 20 through the host's memory, as the 4090 must). Memory of H200 (143,771 MiB), H100 (81,559 MiB), A100 (81,920
+MiB) is what nvidia-smi shows, of the others what is printed on the box. Networks are an assumption: 400 Gbit/s per GPU beside
+B200, H200 and H100, 200 beside A100 and L40S, 25 beside a 4090. Eight GPUs a machine. That B200 sustains what Hopper does, and
+L40S and 4090 what Ampere does, is an assumption too: no run on them was compared."""
 
 
 def limited(device: Accelerator, watts: float) -> Accelerator:
@@ -93,7 +96,10 @@ def limited(device: Accelerator, watts: float) -> Accelerator:
         )
     share = (watts / device.watts) ** POWER_EXPONENT
     return replace(
-        device, watts=watts, matmul_fraction=share * device.matmul_fraction, attention_fraction=share * device.attention_fraction
+        device,
+        watts=watts,
+        matmul_fraction=share * device.matmul_fraction,
+        attention_fraction=share * device.attention_fraction,
     )
 
 

@@ -3,24 +3,25 @@
 - A matrix product runs at its device's share of the data sheet's peak (`Accelerator.matmul_fraction`), less where its smallest
   dimension is short. In fp8, which is planned for comparison only, the layers' products are FP8_SPEEDUP times as fast.
 - Attention's two products run at a share of their own, over the half of the pairs that the causal mask leaves.
-- Everything between the products (norms, rotations, activations, residuals) is bound by memory: how often each width goes over the
-  bus is counted below. Kernels that are not compiled into each other move UNFUSED times as much. Starting a layer's kernels costs a
-  little, whatever its size.
-- Recomputation costs time and is no model FLOP. A layer that is checkpointed whole is computed again up to its last product, whose
-  output nobody needs (torch.utils.checkpoint stops early).
+- Everything between the products (norms, rotations, activations, residuals) is bound by memory: how often each width goes over
+  the bus is counted below. Kernels that are not compiled into each other move UNFUSED times as much. Starting a layer's kernels
+  costs a little, whatever its size.
+- Recomputation costs time and is no model FLOP. A layer that is checkpointed whole is computed again up to its last product,
+  whose output nobody needs (torch.utils.checkpoint stops early).
 - Collectives move their bytes at LINK_EFFICIENCY of the slowest link of the group. Gathers and scatters go around a ring, with
   LATENCY_SECONDS for each rank in a machine and NETWORK_LATENCY_SECONDS for each machine; all-reduces go up and down a tree.
-- FSDP2's collectives run beside the passes and slow them by CONTENTION of their own time; what is longer than OVERLAP of the passes
-  is waited for, and the first layer's gather; so are the copies into and out of its flat buffers. Tensor-parallel all-reduces and
-  the flat all-reduce of pure replication are waited for.
+- FSDP2's collectives run beside the passes and slow them by CONTENTION of their own time; what is longer than OVERLAP of the
+  passes is waited for, and the first layer's gather; so are the copies into and out of its flat buffers. Tensor-parallel
+  all-reduces and the flat all-reduce of pure replication are waited for.
 - A pipeline idles (stages - 1) / (virtual_stages x micro-batches) of its passes (Narayanan et al. 2021, arXiv:2104.04473). Its
-  transfers are waited for in 1F1B, whose sends and receives torch fuses and waits for; interleaved, torch posts receives ahead and
-  waits for sends at the end of the step, so that they run beside the passes.
+  transfers are waited for in 1F1B, whose sends and receives torch fuses and waits for; interleaved, torch posts receives ahead
+  and waits for sends at the end of the step, so that they run beside the passes.
 - Data loading, evaluation and checkpoints cost nothing.
 
-Seven constants were fitted to eleven published rates: UNFUSED, CONTENTION, FP8_SPEEDUP, SHORT_DIMENSION and POWER_EXPONENT, and the
-shares of the peak that Ampere and Hopper reach (tasks/planning/hardware.py). `tests/kit/published_runs.py` has these and those that
-were held out, each with its source, and `python -m tests.benchmarks.published_runs` prints how far the estimates are from them.
+Seven constants were fitted to eleven published rates: UNFUSED, CONTENTION, FP8_SPEEDUP, SHORT_DIMENSION and POWER_EXPONENT,
+and the shares of the peak that Ampere and Hopper reach (tasks/planning/hardware.py). `tests/kit/published_runs.py` has these
+and those that were held out, each with its source, and `python -m tests.benchmarks.published_runs` prints how far the
+estimates are from them.
 """
 
 from dataclasses import dataclass
@@ -152,8 +153,8 @@ def layer_seconds(work: Work, device: Accelerator) -> float:
     last = product_seconds(work, device, shape.width / tensor, hidden)
     forward = 2 * product_seconds(work, device, hidden, query) + 2 * product_seconds(work, device, hidden, key)
     forward += (3 if shape.gated else 2) * last
-    # A multiplication and an addition for each pair of tokens, for their score and for what it is multiplied with; of half of the
-    # pairs. (MFU counts all of them.)
+    # A multiplication and an addition for each pair of tokens, for their score and for what it is multiplied with; of half of
+    # the pairs. (MFU counts all of them.)
     attention_flops = 2 * query * work.sequence_length * work.tokens
     attention = attention_flops / (device.peak(work.precision) * device.attention_fraction)
     products = PASSES_OF_FORWARD * forward + ATTENTION_PASSES * attention

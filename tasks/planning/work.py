@@ -50,6 +50,8 @@ class Work:
     optimizer: str = "adamw"
     compiled: bool | None = None
     """What lies between products is fused (`torch.compile`); None: as training chooses, on GPUs."""
+    saves_fused: bool = False
+    """Memory as of compiled layers, which save less; else of layers as transformers writes them, which no run exceeds."""
     fp8_products: bool = False
     """The products of layers are computed in fp8: to compare with others' runs, for training here cannot."""
 

@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.published_runs
 
-The rows, with their sources, are in tests/kit/published_runs.py; `fitted` chose the planner's constants, the others were held out.
+The rows, with their sources, are in tests/kit/published_runs.py; `fitted` chose the planner's constants, the others were held
+out.
 """
 
 from statistics import median

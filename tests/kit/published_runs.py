@@ -1,8 +1,9 @@
 """Training runs that others published, as work that the planner can be asked about, with where each figure stands.
 
 A row is one measured rate. `fitted` rows chose the constants of tasks/planning/step_time.py; the others were only compared.
-Hardware that a source does not name is what its machines are known to have: 8 GPUs, 25 GB/s of network for each A100 and 50 GB/s
-for each H100. OLMo-core does not say on how many machines it measured: 8 are taken, of which each holds a whole copy (HSDP).
+Hardware that a source does not name is what its machines are known to have: 8 GPUs, 25 GB/s of network for each A100 and 50
+GB/s for each H100. OLMo-core does not say on how many machines it measured: 8 are taken, of which each holds a whole copy
+(HSDP).
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +11,8 @@ from typing import Literal
 
 from tasks.config.parallel import Layout
 from tasks.planning.hardware import ACCELERATORS, Accelerator, limited
+from tasks.planning.memory import peak_memory
+from tasks.planning.search import with_slack
 from tasks.planning.shapes import Shape
 from tasks.planning.step_time import step_time
 from tasks.planning.work import OURS, Work
@@ -111,7 +114,7 @@ GPT3_1T = gpt(128, 25600, 160, 51200)
 NEMOTRON_340B = gpt(96, 18432, 96, 256000, 8, tied=False)
 
 SHARD, HYBRID = Layout(shard=8), Layout(replicate=8, shard=8)
-GRAND_TETON = {"watts": 500.0, "memory_bandwidth": 2.4e12, "memory_bytes": 95 * 2**30}
+GRAND_TETON = {"watts": 500.0, "memory_bytes": 95 * 2**30, "memory_bandwidth": 2.4e12}
 """H100s of Meta's machines of that name: 96 GB of HBM2e, limited to 500 W."""
 FULL, OTHER = "full", "every other product"
 
@@ -138,7 +141,8 @@ DENSE = (
                  "eager"),
     PublishedRun("fms-fsdp 7B", FMS, "a100", LLAMA2_7B, Layout(replicate=16, shard=8), 2, 4096, 1, "none", 3760, "eager",
                  fitted=True),
-    PublishedRun("fms-fsdp 13B", FMS, "a100", LLAMA2_13B, Layout(replicate=16, shard=8), 1, 4096, 1, "none", 1700, "eager", fitted=True),
+    PublishedRun("fms-fsdp 13B", FMS, "a100", LLAMA2_13B, Layout(replicate=16, shard=8), 1, 4096, 1, "none", 1700, "eager",
+                 fitted=True),
     PublishedRun("fms-fsdp 34B", FMS, "a100", LLAMA2_34B, Layout(shard=128), 8, 4096, 1, FULL, 772, "eager"),
     PublishedRun("fms-fsdp 70B", FMS, "a100", LLAMA2_70B, Layout(shard=128), 6, 4096, 1, FULL, 380, "eager"),
     PublishedRun("OLMo-core 1B of 2024", OLMO_FIRST, "h100", OLMO_1B, Layout(shard=64), 4, 4096, 4, "none", 45500, "compiled"),
@@ -146,8 +150,8 @@ DENSE = (
     PublishedRun("OLMo-core 7B", OLMO, "h100", OLMO2_7B, HYBRID, 2, 4096, 8, "none", 10000, "compiled", fitted=True),
     PublishedRun("OLMo-core Llama 8B", OLMO, "h100", OLMO_LLAMA_8B, HYBRID, 2, 4096, 8, "none", 9500, "compiled"),
     PublishedRun("OLMo-core 13B", OLMO, "h100", OLMO2_13B, HYBRID, 1, 4096, 32, "none", 4600, "compiled"),
-    PublishedRun("OLMo-core 32B", OLMO_32B, "h100", OLMO2_32B, Layout(replicate=32, shard=16), 1, 4096, 4, FULL, 1500, "compiled",
-                 network_bandwidth=25e9),
+    PublishedRun("OLMo-core 32B", OLMO_32B, "h100", OLMO2_32B, Layout(replicate=32, shard=16), 1, 4096, 4, FULL, 1500,
+                 "compiled", network_bandwidth=25e9),
     PublishedRun("lingua 7B, 8 GPUs", LINGUA, "h100", llama(32, 4096, 11008, 32, 32, 128256), SHARD, 2, 4096, 1, "none", 9080,
                  "compiled"),
     PublishedRun("KempnerForge 8B, one GPU", KEMPNER, "h200", LLAMA3_8B, Layout(), 4, 4096, 2, FULL, 10471, "compiled",
@@ -204,8 +208,8 @@ FP8 = (
     PublishedRun("OLMo-core 7B", OLMO, "h100", OLMO2_7B, HYBRID, 2, 4096, 8, "none", 13000, "compiled", fitted=True),
     PublishedRun("OLMo-core Llama 8B", OLMO, "h100", OLMO_LLAMA_8B, HYBRID, 2, 4096, 8, "none", 12500, "compiled"),
     PublishedRun("OLMo-core 13B", OLMO, "h100", OLMO2_13B, HYBRID, 1, 4096, 32, "none", 5500, "compiled"),
-    PublishedRun("OLMo-core 32B", OLMO_32B, "h100", OLMO2_32B, Layout(replicate=32, shard=16), 1, 4096, 4, FULL, 1800, "compiled",
-                 network_bandwidth=25e9),
+    PublishedRun("OLMo-core 32B", OLMO_32B, "h100", OLMO2_32B, Layout(replicate=32, shard=16), 1, 4096, 4, FULL, 1800,
+                 "compiled", network_bandwidth=25e9),
     PublishedRun("GPT-3 5B", NEMO, "h100", GPT3_5B, Layout(replicate=64), 4, 2048, 8, "none", 22521, "megatron"),
     PublishedRun("Llama 2 7B", NEMO, "h100", LLAMA2_7B, Layout(replicate=8), 1, 4096, 16, "none", 16847, "megatron"),
     PublishedRun("Llama 2 13B, pipeline", NEMO, "h100", LLAMA2_13B, Layout(4, 1, 4, 1, 10), 1, 4096, 32, "none", 8646,
@@ -218,6 +222,14 @@ FP8 = (
     PublishedRun("GPT-3 175B, 128 GPUs", DGXC_175, "h100", GPT3_175B, Layout(8, 1, 4, 4, 12), 1, 2048, 64, "none",
                  93190 / 128, "megatron"),
 )  # fmt: skip
+
+OUT_OF_MEMORY = (
+    PublishedRun("torchtitan Llama 2 70B with two sequences", f"{TORCHTITAN_A100}, footnote 1", "a100", LLAMA2_70B,
+                 Layout(shard=64), 2, 4096, 1, OTHER, 0, "eager"),
+    PublishedRun("torchtitan 8B on two GPUs", "pytorch/torchtitan issue 620, 2024-10-15: two RTX 6000 Ada with 48 GB", "l40s",
+                 LLAMA3_8B, Layout(shard=2), 1, 8192, 1, OTHER, 0, "eager"),
+)  # fmt: skip
+"""Runs that ended for want of memory."""
 
 
 def device_of(run: PublishedRun) -> Accelerator:
@@ -239,6 +251,11 @@ def work_of(run: PublishedRun, fp8: bool = False) -> Work:
         "selective" if half else run.recomputed, on_gpu=True, compiled=run.software != "eager", state_precision=run.states,
         convention=replace(OURS, residual_bytes=2, recomputed_products=0.5 if half else 0.0), fp8_products=fp8,
     )  # fmt: skip
+
+
+def least_memory(run: PublishedRun) -> float:
+    """Bytes with less of which the planner would refuse the run."""
+    return with_slack(peak_memory(replace(work_of(run), saves_fused=True)).total, device_of(run))
 
 
 def predicted(run: PublishedRun, fp8: bool = False) -> float:
