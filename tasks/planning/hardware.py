@@ -5,8 +5,10 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tasks.planning.rates import machine_rates
 from tasks.record.errors import ConfigError
 from tasks.training.measure.flops import peak_flops
+from tasks.training.measure.rates import Rates
 
 GB = 1e9
 GPU_INFORMATION = Path("/proc/driver/nvidia/gpus")
@@ -103,28 +105,35 @@ def limited(device: Accelerator, watts: float) -> Accelerator:
     )
 
 
-CPU_CORE_FLOPS = 96e9
 CPU_WATTS_PER_CORE = 5.0
+CPU_MATMUL_FRACTION = 0.7
+"""Of a product alone, in training: by the profile in tests/benchmarks/RESULTS.md 150 of 188 GFLOP/s in fp32, 293 of 480 in
+bf16."""
+CPU_ATTENTION_FRACTION = 0.3
+"""Of the rate of products, for the pairs that the causal mask leaves: an assumption; plain attention computes all of them."""
 
 
-def cpu(cores_per_rank: float, memory_bytes: float) -> Accelerator:
-    """A CPU rank with so many cores and so much of its machine's memory.
+def cpu(cores: float, share: float, memory_bytes: float, rates: Rates) -> Accelerator:
+    """A CPU rank with a share of its machine, which has so many cores and these rates; `memory_bytes` is the rank's.
 
-    Assumptions: 32 fp32 operations a cycle and core at 3 GHz (AVX-512, one multiply-add a cycle), twice that in bf16
-    (avx512_bf16); 10 GB/s of memory bandwidth a core; ranks talk through memory
-    at 2 GB/s, while they do not compute; 5 W a core.
+    Assumptions: ranks talk through memory at 2 GB/s, while they do not compute; starting a layer's kernels takes 1 ms; 5 W a
+    core.
     """
-    peak = cores_per_rank * CPU_CORE_FLOPS
     return Accelerator(
-        "cpu", memory_bytes, 10 * GB * cores_per_rank, 2 * GB, 1 * GB, CPU_WATTS_PER_CORE * cores_per_rank, 2**20,
-        2 * peak, peak, 0.6, 0.3, 32.0, 0.7 * 2**30, overlaps=False, layer_overhead_seconds=1e-3,
+        "cpu", memory_bytes, rates.memory_bandwidth * share, 2 * GB, 1 * GB, CPU_WATTS_PER_CORE * cores * share, 2**20,
+        rates.bf16_flops * share, rates.fp32_flops * share, CPU_MATMUL_FRACTION, CPU_ATTENTION_FRACTION,
+        rates.short_dimension, 0.7 * 2**30, overlaps=False, layer_overhead_seconds=1e-3,
     )  # fmt: skip
 
 
 def this_cpu(num_ranks: int) -> Accelerator:
-    """A rank of `num_ranks` on this machine: its cores and its memory, divided."""
+    """A rank of `num_ranks` on this machine: its cores, their measured rates and its memory, divided.
+
+    A rank has a core at least: more ranks than cores are taken to be planned for a larger machine.
+    """
+    cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return cpu(max(1.0, len(os.sched_getaffinity(0)) / num_ranks), memory / num_ranks)
+    return cpu(cores, max(1 / cores, 1 / num_ranks), memory / num_ranks, machine_rates())
 
 
 def accelerator_named(name: str, num_ranks: int) -> Accelerator:

@@ -234,7 +234,8 @@ def assumptions(problem: Problem) -> list[str]:
         f"{ALLOCATOR_SLACK:.0%} for the allocator and {device.reserved_bytes / GIB:.1f} GiB for context and "
         "libraries on top",
         f"time: matrix products at up to {device.matmul_fraction:.0%} of {device.peak(problem.pretrain.precision) / 1e12:.4g} "
-        f"TFLOP/s{f' x {FP8_SPEEDUP} in fp8' if problem.fp8 else ''}, "
+        f"TFLOP/s{', measured on this machine' if device.name == 'cpu' else ''}"
+        f"{f' x {FP8_SPEEDUP} in fp8' if problem.fp8 else ''}, "
         f"the rest at the memory's {device.memory_bandwidth / 1e9:.4g} GB/s; links of {device.link_bandwidth / 1e9:.4g} GB/s "
         f"in a machine of {min(device.per_node, problem.world_size)}, {device.network_bandwidth / 1e9:.4g} GB/s beyond; "
         f"sharding hidden behind {OVERLAP:.0%} of the passes; loading, evaluation and checkpoints free",

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.config.model import ModelConfig
 from tasks.config.parallel import Layout
-from tasks.planning.hardware import ACCELERATORS, limited
+from tasks.planning.hardware import ACCELERATORS, cpu, limited
 from tasks.planning.shapes import Shape, shape_of
 from tasks.planning.step_time import (
     FP8_SPEEDUP,
@@ -24,6 +24,7 @@ from tasks.planning.step_time import (
 )
 from tasks.planning.work import Work
 from tasks.record.errors import ConfigError
+from tasks.training.measure.rates import Rates
 from tests.kit.published_runs import DENSE, FP8, PIPELINES, TENSOR, PublishedRun, predicted
 
 H200 = ACCELERATORS["h200"]
@@ -72,6 +73,15 @@ def test_published_rates_in_fp8_are_met_within_25_percent(run):
     rate = predicted(run, fp8=True)
     assert rate == pytest.approx(run.rate, rel=0.25)
     assert 1.05 * predicted(run) < rate < FP8_SPEEDUP * predicted(run)
+
+
+@pytest.mark.parametrize(("precision", "known"), [("bf16", 5070), ("fp32", 3246)])
+def test_rates_on_the_cpu_that_was_measured_are_met_within_25_percent(precision, known):
+    """Rates of the first table of tests/benchmarks/RESULTS.md, and of that machine's two cores."""
+    rates = Rates(fp32_flops=1.88e11, bf16_flops=4.80e11, short_dimension=19.5, memory_bandwidth=3.85e10)
+    shape = Shape("llama", 4, 256, 768, 4, 4, 64, 8192, 0, tied=True)
+    time = step_time(Work(shape, Layout(), 8, 256, 1, precision, attention="eager"), cpu(2, 1.0, 16e9, rates))
+    assert 2048 / time.total == pytest.approx(known, rel=0.25)
 
 
 def test_what_was_held_out_is_met_as_what_was_fitted():
