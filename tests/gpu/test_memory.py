@@ -90,7 +90,7 @@ def test_the_peak_is_the_planned_one(device: str, states: str, kept: str) -> Non
         partition = partitioned(builder(asked), Mesh(Layout(), Ranks(0, 1, torch.device("cpu"))), "bf16")
         plain = compiled = max(measured_step(partition, asked).values())
     expected, least = (planned(asked, device, setting) for setting in (False, True))
-    print(f"{device} {states} {kept}: MiB planned {expected / 2**20:.0f}, compiled {least / 2**20:.0f}, plain {plain / 2**20:.0f}, "
+    print(f"{device} {states} {kept}: MiB planned {expected / 2**20:.0f} or {least / 2**20:.0f}, plain {plain / 2**20:.0f}, "
           f"compiled {compiled / 2**20:.0f}")  # fmt: skip
     assert plain == pytest.approx(expected, rel=0.15)
     assert compiled < 1.05 * expected

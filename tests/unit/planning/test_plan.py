@@ -59,8 +59,10 @@ def test_what_may_fit_compiled_is_shown_and_not_refused():
     plan = plan_for(config, "h100", 8)
     made = plan.configured.candidate
     assert made is not None and made.least_memory_bytes < plan.memory_limit_bytes < made.memory_bytes
-    assert re.search(r"may not fit: it needs between [\d.]+ GiB per rank, as compiled layers should, and [\d.]+, and one h100 has "
-                     r"79.6 GiB$", plan.configured.reason)  # fmt: skip
+    said = (
+        r"may not fit: it needs between [\d.]+ GiB per rank, as compiled layers should, and [\d.]+, and one h100 has 79.6 GiB$"
+    )
+    assert re.search(said, plan.configured.reason)
     check_fits(plan)
     eager = plan_for(large(ranks=8, sequences=64, parallel={"shard": 8, "compile": "off"}, pretrain=pretrain), "h100", 8)
     assert eager.configured.candidate.least_memory_bytes is None

@@ -37,6 +37,7 @@ def test_they_are_measured_once_and_kept_for_the_next_process(answer):
     assert machine_rates() == RATES and len(answer) == 2, "what cannot be read is measured again"
 
 
+@pytest.mark.process
 def test_where_they_cannot_be_measured_there_is_no_plan(monkeypatch, tmp_path):
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho 'RuntimeError: no such machine' >&2\nexit 1\n")
