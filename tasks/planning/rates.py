@@ -1,5 +1,6 @@
 """What this machine's processors can do, measured once and kept: a plan does not vary from one moment to the next."""
 
+import logging
 import os
 import platform
 import subprocess
@@ -14,6 +15,8 @@ from tasks.record.errors import UnplannedError
 from tasks.record.files import write_json
 from tasks.record.layout import REPOSITORY
 from tasks.training.measure.rates import Rates
+
+logger = logging.getLogger("pretune")
 
 LIMIT_SECONDS = 120.0
 
@@ -38,8 +41,8 @@ def machine_rates() -> Rates:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_json(kept, rates)
-    except OSError:
-        pass  # a cache that cannot be written costs the next process two seconds
+    except OSError as error:
+        logger.warning("the rates of this machine are not kept, and the next plan measures them again: %s", error)
     return rates
 
 

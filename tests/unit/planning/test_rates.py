@@ -37,6 +37,13 @@ def test_they_are_measured_once_and_kept_for_the_next_process(answer):
     assert machine_rates() == RATES and len(answer) == 2, "what cannot be read is measured again"
 
 
+def test_a_cache_that_cannot_be_written_is_said_and_no_reason_to_stop(answer, monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert machine_rates() == RATES and len(answer) == 1
+    assert "the rates of this machine are not kept, and the next plan measures them again" in caplog.text
+
+
 @pytest.mark.process
 def test_where_they_cannot_be_measured_there_is_no_plan(monkeypatch, tmp_path):
     broken = tmp_path / "python"
