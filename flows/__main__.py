@@ -94,6 +94,8 @@ def add_preset_words(words: Words) -> None:
     plan.add_argument("--gpu", help="h200, h100, a100, b200, l40s, 4090 or cpu; default: what this machine has")
     plan.add_argument("--nodes", type=int, help="machines, instead of --world-size")
     plan.add_argument("--gpus-per-node", type=int, help="devices of a machine; default: 8")
+    plan.add_argument("--watts", type=float, metavar="W", help="power limit of a GPU; default: its data sheet's")
+    plan.add_argument("--fp8", action="store_true", help="rates of fp8 products, to compare: training in fp8 is not supported")
     plan.add_argument("--price-per-gpu-hour", type=float, metavar="X", help="adds the price of the whole training")
     plan.add_argument("--no-simulation", action="store_false", dest="simulation", help="do not check the memory by simulation")
     plan.add_argument("--json", action="store_true", help="print it as JSON")

@@ -16,7 +16,7 @@ def plan(asked: argparse.Namespace) -> int:
         raise ConfigError(f"--price-per-gpu-hour={asked.price_per_gpu_hour} is not a price; give a number from 0 on")
     made = plan_pretraining(
         config, asked.gpu, world_size(asked, config.launch.num_processes), asked.price_per_gpu_hour, asked.gpus_per_node,
-        asked.simulation,
+        asked.simulation, asked.watts, asked.fp8,
     )  # fmt: skip
     print(made.model_dump_json(indent=1) if asked.json else plan_text(made))
     return 0

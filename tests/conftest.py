@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.kit.tiers"]
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The machine's rates are measured before the first test, once for all sessions: a test of a plan starts no process."""
+    from tasks.planning.rates import machine_rates
+
+    machine_rates()
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """$PRETUNE_HOME of this test, which is not there yet."""

@@ -16,14 +16,14 @@ SIMULATION_SECONDS = 180.0
 
 def plan_pretraining(
     config: Config, gpu: str | None = None, world_size: int | None = None, price_per_gpu_hour: float | None = None,
-    per_node: int | None = None, simulate: bool = True,
+    per_node: int | None = None, simulate: bool = True, watts: float | None = None, fp8: bool = False,
 ) -> Plan:  # fmt: skip
     """The plan for `world_size` devices (default: launch.num_processes) of one kind (default: this machine's).
 
     Raises ConfigError as `plan_for` does.
     """
     ranks = world_size or config.launch.num_processes
-    plan = plan_for(config, gpu or default_gpu(config), ranks, price_per_gpu_hour, per_node)
+    plan = plan_for(config, gpu or default_gpu(config), ranks, price_per_gpu_hour, per_node, watts, fp8)
     return plan.model_copy(update={"check": simulated_check(config, plan)}) if simulate else plan
 
 

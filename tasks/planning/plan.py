@@ -1,14 +1,16 @@
 """The plan of a pre-training: which layout, why, and what it will take."""
 
+from dataclasses import replace
+
 from tasks.config.config import Config
 from tasks.config.layouts import check_layout, misfit
 from tasks.config.presets import assign, parse_config
-from tasks.planning.hardware import Accelerator, accelerator_named, detected_gpu
+from tasks.planning.hardware import ACCELERATORS, Accelerator, accelerator_named, detected_gpu, limited
 from tasks.planning.memory import rank_memory
 from tasks.planning.records import Candidate, Configured, Disk, Horizon, Plan
 from tasks.planning.search import ALLOCATOR_SLACK, Found, Problem, candidate, search
 from tasks.planning.shapes import Shape, shape_of, vocab_rows
-from tasks.planning.step_time import MATMUL_EFFICIENCY, OVERLAP
+from tasks.planning.step_time import FP8_SPEEDUP, OVERLAP
 from tasks.planning.work import Work, stages_of
 from tasks.record.errors import ConfigError
 from tasks.training.measure.simulation import SimulationRequest
@@ -19,6 +21,10 @@ POWER_USAGE_EFFECTIVENESS = 1.2
 SECONDS_PER_DAY = 86_400
 SIMULATED_LAYERS = (4, 6)
 """The simulation looks at models of so many layers on each rank; fewer than three show no weights that are fetched ahead."""
+FP8_PROBLEM = (
+    "training in fp8 is not supported: these are rates of its products, to compare with runs of others; plan what is to be "
+    "trained here without --fp8"
+)
 MESH_FIELDS = ("pipeline_parallel", "replicate", "shard", "tensor_parallel", "virtual_stages")
 
 
@@ -30,14 +36,16 @@ def default_gpu(config: Config) -> str:
 
 
 def plan_for(
-    config: Config, gpu: str, world_size: int, price_per_gpu_hour: float | None = None, per_node: int | None = None
-) -> Plan:
+    config: Config, gpu: str, world_size: int, price_per_gpu_hour: float | None = None, per_node: int | None = None,
+    watts: float | None = None, fp8: bool = False,
+) -> Plan:  # fmt: skip
     """The fastest way that fits to pre-train `config` on `world_size` devices of the kind `gpu`.
 
     Raises ConfigError for a mesh in the settings that does not multiply to the world size or over which the model does not
-    divide, for a batch that does not divide over the ranks, and for a model that fits on no layout.
+    divide, for a batch that does not divide over the ranks, for a model that fits on no layout, for more watts than the device
+    takes, and for fp8 on one that has none.
     """
-    problem = problem_of(config, gpu, world_size, per_node)
+    problem = problem_of(config, gpu, world_size, per_node, watts, fp8)
     check_mesh_of(config, problem)
     found = search(problem)
     if not found.considered:
@@ -52,6 +60,8 @@ def plan_for(
         sequence_length=config.pretrain.sequence_length,
         global_batch_tokens=config.pretrain.global_batch_tokens,
         precision=config.pretrain.precision,
+        fp8=fp8,
+        watts=watts,
         accelerator=device.name,
         memory_limit_bytes=int(device.memory_bytes),
         peak_flops=device.peak(config.pretrain.precision),
@@ -67,7 +77,7 @@ def plan_for(
         horizon=horizon(config, problem, chosen, price_per_gpu_hour),
         disk=disk(config, problem.shape),
         assumptions=assumptions(problem),
-        settings_problem=settings_problem(config, chosen),
+        settings_problem=FP8_PROBLEM if fp8 else settings_problem(config, chosen),
     )
 
 
@@ -83,12 +93,29 @@ def settings_problem(config: Config, chosen: Candidate) -> str:
     return ""
 
 
-def problem_of(config: Config, gpu: str, world_size: int, per_node: int | None = None) -> Problem:
+def problem_of(
+    config: Config, gpu: str, world_size: int, per_node: int | None = None, watts: float | None = None, fp8: bool = False
+) -> Problem:
     device: Accelerator = accelerator_named(gpu, world_size)
+    if watts is not None:
+        device = limited(device, watts)
     if per_node is not None:
-        device = Accelerator(**{**vars(device), "per_node": per_node})
+        device = replace(device, per_node=per_node)
+    if fp8:
+        check_fp8(device, config.pretrain.precision)
     shape = shape_of(config.model, vocab_rows(config))
-    return Problem(config.model, shape, config.pretrain, device, world_size)
+    setting = config.parallel.compile
+    compiles = setting == "on" or (setting == "auto" and gpu != "cpu")
+    return Problem(config.model, shape, config.pretrain, device, world_size, compiles, fp8)
+
+
+def check_fp8(device: Accelerator, precision: str) -> None:
+    """Raises ConfigError where there are no fp8 rates to plan with."""
+    if precision != "bf16":
+        raise ConfigError(f"--fp8: pretrain.precision={precision} has no products in bf16 to replace; set it to bf16")
+    if not device.has_fp8:
+        able = ", ".join(name for name, one in ACCELERATORS.items() if one.has_fp8)
+        raise ConfigError(f"--fp8: one {device.name} has no products in fp8; choose --gpu of {able}")
 
 
 def check_mesh_of(config: Config, problem: Problem) -> None:
@@ -122,17 +149,28 @@ def configured(config: Config, problem: Problem) -> Configured:
     return Configured(candidate=made, reason="" if made.fits else does_not_fit(made, problem.accelerator))
 
 
+def surely_too_large(plan: Plan) -> bool:
+    """Whether the layout of the settings needs more memory than its devices have, compiled or not."""
+    made = plan.configured.candidate
+    return made is not None and made.needs_more_than(plan.memory_limit_bytes)
+
+
 def check_fits(plan: Plan) -> None:
     """Raises ConfigError where the layout of the settings needs more memory than its devices have, with the one that fits."""
-    if plan.configured.candidate is not None and not plan.configured.candidate.fits:
+    if surely_too_large(plan):
         raise ConfigError(f"{plan.configured.reason}; what fits: {plan.settings_line}")
 
 
 def does_not_fit(made: Candidate, device: Accelerator) -> str:
+    what = f"{made.layout} with micro_batch_size={made.micro_batch_size} and activation_checkpointing="
+    what += made.activation_checkpointing
+    there = f"and one {device.name} has {device.memory_bytes / GIB:.1f} GiB"
+    least = (made.least_memory_bytes or made.memory_bytes) / GIB
+    if made.needs_more_than(device.memory_bytes):
+        return f"{what} needs {least:.1f} GiB per rank, {there}"
     return (
-        f"{made.layout} with micro_batch_size={made.micro_batch_size} and activation_checkpointing="
-        f"{made.activation_checkpointing} needs {made.memory_bytes / GIB:.1f} GiB per rank, and one {device.name} has "
-        f"{device.memory_bytes / GIB:.1f} GiB"
+        f"{what} may not fit: it needs between {least:.1f} GiB per rank, as compiled layers should, and "
+        f"{made.memory_bytes / GIB:.1f}, {there}"
     )
 
 
@@ -149,11 +187,12 @@ def nothing_fits(problem: Problem, found: Found) -> str:
     smallest, device = found.smallest, problem.accelerator
     assert smallest is not None
     largest = max(smallest.memory_parts, key=lambda part: smallest.memory_parts[part])
+    least = (smallest.least_memory_bytes or smallest.memory_bytes) / GIB
     return (
         f"the model of {problem.shape.total / 1e9:.2f} B parameters fits on none of {found.considered} ways to train it on "
-        f"{problem.world_size} x {device.name}: at least {smallest.memory_bytes / GIB:.1f} GiB per rank are needed "
-        f"({smallest.layout}; most of it {largest}), and there are {device.memory_bytes / GIB:.1f} GiB; take more devices, "
-        "devices with more memory, a shorter pretrain.sequence_length, or a smaller model"
+        f"{problem.world_size} x {device.name}: at least {least:.1f} GiB per rank are needed ({smallest.layout}; most of it "
+        f"{largest}), and there are {device.memory_bytes / GIB:.1f} GiB; take more devices, devices with more memory, a "
+        "shorter pretrain.sequence_length, or a smaller model"
     )
 
 
@@ -190,10 +229,13 @@ def assumptions(problem: Problem) -> list[str]:
     device = problem.accelerator
     return [
         f"memory: parameters, gradients and the optimizer's moments in {problem.pretrain.state_precision}, "
-        f"{problem.pretrain.optimizer}; formulas of Korthikanti et al. 2022, nothing compiled; "
+        f"{problem.pretrain.optimizer}; formulas of Korthikanti et al. 2022, layers as transformers writes them (compiled "
+        "ones need less); "
         f"{ALLOCATOR_SLACK:.0%} for the allocator and {device.reserved_bytes / GIB:.1f} GiB for context and "
         "libraries on top",
-        f"time: matrix products at {MATMUL_EFFICIENCY:.0%} of {device.peak(problem.pretrain.precision) / 1e12:.4g} TFLOP/s, "
+        f"time: matrix products at up to {device.matmul_fraction:.0%} of {device.peak(problem.pretrain.precision) / 1e12:.4g} "
+        f"TFLOP/s{', measured on this machine' if device.name == 'cpu' else ''}"
+        f"{f' x {FP8_SPEEDUP} in fp8' if problem.fp8 else ''}, "
         f"the rest at the memory's {device.memory_bandwidth / 1e9:.4g} GB/s; links of {device.link_bandwidth / 1e9:.4g} GB/s "
         f"in a machine of {min(device.per_node, problem.world_size)}, {device.network_bandwidth / 1e9:.4g} GB/s beyond; "
         f"sharding hidden behind {OVERLAP:.0%} of the passes; loading, evaluation and checkpoints free",

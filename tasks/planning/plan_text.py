@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from textwrap import wrap
 from typing import Any
 
-from tasks.planning.plan import GIB
+from tasks.planning.plan import GIB, surely_too_large
 from tasks.planning.records import Candidate, Check, Plan
 
 COLUMNS = ("", "layout", "micro-batch", "recompute", "GiB/rank", "tokens/s", "MFU", "s/step")
@@ -41,9 +41,9 @@ def rows(plan: Plan) -> list[tuple[str, ...]]:
     table += [row("also fits", made) for made in plan.runners_up[:MOST_RUNNERS_UP]]
     table += [row("too large", made) for made in plan.too_large]
     if plan.configured.candidate is not None:
-        table.append(
-            row("settings now" if plan.configured.candidate.fits else "settings: too large", plan.configured.candidate)
-        )
+        surely = surely_too_large(plan)
+        title = "settings now" if plan.configured.candidate.fits else "settings: too large" if surely else "settings: may fit"
+        table.append(row(title, plan.configured.candidate))
     return table
 
 
@@ -59,9 +59,11 @@ def aligned(table: list[tuple[str, ...]]) -> list[str]:
 
 
 def headline(plan: Plan) -> list[str]:
-    where = f"{plan.world_size} x {plan.accelerator}" + (f" on {plan.nodes} machines" if plan.nodes > 1 else "")
+    where = f"{plan.world_size} x {plan.accelerator}" + (f" at {plan.watts:g} W" if plan.watts else "")
+    where += f" on {plan.nodes} machines" if plan.nodes > 1 else ""
+    precision = plan.precision + (" with fp8 products" if plan.fp8 else "")
     return [
-        f"{plan.architecture}, {plan.num_parameters:,} parameters, {plan.precision}, on {where}",
+        f"{plan.architecture}, {plan.num_parameters:,} parameters, {precision}, on {where}",
         f"{plan.global_batch_tokens:,} tokens a step in sequences of {plan.sequence_length:,}; "
         f"{plan.num_considered:,} ways considered; at most {plan.memory_limit_bytes / GIB:.1f} GiB per rank",
     ]
@@ -97,6 +99,8 @@ def plan_text(plan: Plan) -> str:
     if plan.impossible:
         lines += ["", "Left out: " + "; ".join(list(plan.impossible)[:3])]
     lines += ["", *(part for line in plan.assumptions for part in wrap(f"Assumed, {line}", 120, subsequent_indent="  "))]
+    if plan.fp8:
+        return "\n".join([*lines, "", *wrap(plan.settings_problem, 120)])
     lines += ["", "To train so:", f"  {plan.settings_line}"]
     if plan.settings_problem:
         lines += wrap(f"and first: {plan.settings_problem}", 120, initial_indent="  ", subsequent_indent="  ")
@@ -123,8 +127,11 @@ def plan_markdown(plan: Plan) -> str:
         lines.append(f"- checked: {check_text(plan.check)}")
     if plan.configured.reason:
         lines += ["", f"**The layout of the settings:** {plan.configured.reason}"]
-    lines += ["", "To train so:", "", "```text", plan.settings_line, "```", ""]
-    if plan.settings_problem:
+    if plan.fp8:
+        lines += ["", f"**{plan.settings_problem}**", ""]
+    else:
+        lines += ["", "To train so:", "", "```text", plan.settings_line, "```", ""]
+    if plan.settings_problem and not plan.fp8:
         lines += [f"and first: {plan.settings_problem}", ""]
     return "\n".join([*lines, *(f"Assumed, {line}.  " for line in plan.assumptions)])
 

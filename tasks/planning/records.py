@@ -25,6 +25,8 @@ class Candidate(Record):
     activation_checkpointing: Checkpointing
     memory_bytes: int
     """Of the fullest rank, with what is reserved and the allocator's slack."""
+    least_memory_bytes: int | None = None
+    """The same with what compiled layers save, which is less; None where training does not compile them."""
     tensor_bytes: int
     """Of that, tensors at the peak, by the closed form."""
     memory_parts: dict[str, int]
@@ -36,6 +38,10 @@ class Candidate(Record):
     time_parts: dict[str, float]
     tokens_per_second: float
     mfu: float
+
+    def needs_more_than(self, limit_bytes: float) -> bool:
+        """Surely: also with compiled layers."""
+        return (self.least_memory_bytes or self.memory_bytes) > limit_bytes
 
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorator above `property`
     @property
@@ -116,6 +122,10 @@ class Plan(Record):
     sequence_length: int
     global_batch_tokens: int
     precision: Literal["bf16", "fp32"]
+    fp8: bool = False
+    """The products of layers are planned in fp8, which training here cannot: to compare with runs that did."""
+    watts: float | None = None
+    """Power limit of a device; None: the data sheet's."""
     accelerator: str
     memory_limit_bytes: int
     """Per rank."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.config.layouts import tensor_sizes
 from tasks.config.model import ModelConfig
@@ -34,6 +34,10 @@ class Problem:
     pretrain: PretrainConfig
     accelerator: Accelerator
     world_size: int
+    compiles: bool = False
+    """Layers are compiled in training: they are faster, and save less than the formula of memory counts."""
+    fp8: bool = False
+    """To compare with others' runs, as `Work.fp8_products`."""
 
     @property
     def attention(self) -> Attention:
@@ -45,7 +49,7 @@ class Problem:
         return Work(
             self.shape, layout, micro_batch_size, self.pretrain.sequence_length, micro_batches, self.pretrain.precision,
             checkpointing, self.attention, self.accelerator.name != "cpu", state_precision=self.pretrain.state_precision,
-            optimizer=self.pretrain.optimizer,
+            optimizer=self.pretrain.optimizer, compiled=self.compiles, fp8_products=self.fp8,
         )  # fmt: skip
 
 
@@ -123,7 +127,7 @@ def virtual_stages(shape: Shape, layout: Layout, micro_batches: int) -> list[int
 def candidate(problem: Problem, work: Work, time: StepTime | None = None) -> Candidate:
     """The prediction for one way to train."""
     time, memory, device = time or step_time(work, problem.accelerator), peak_memory(work), problem.accelerator
-    needed = int(memory.total * (1 + ALLOCATOR_SLACK) + device.reserved_bytes)
+    needed = int(with_slack(memory.total, device))
     parts = ("parameters", "optimizer", "gradients", "gathered", "activations", "temporary")
     return Candidate(
         kind=describe(work.layout),
@@ -132,6 +136,7 @@ def candidate(problem: Problem, work: Work, time: StepTime | None = None) -> Can
         micro_batches=work.micro_batches,
         activation_checkpointing=work.activation_checkpointing,
         memory_bytes=needed,
+        least_memory_bytes=int(least_bytes(problem, work)) if problem.compiles else None,
         tensor_bytes=memory.total,
         memory_parts={name: getattr(memory, name) for name in parts},
         peak_moment=memory.moment,
@@ -144,8 +149,18 @@ def candidate(problem: Problem, work: Work, time: StepTime | None = None) -> Can
     )
 
 
+def with_slack(tensor_bytes: float, device: Accelerator) -> float:
+    return tensor_bytes * (1 + ALLOCATOR_SLACK) + device.reserved_bytes
+
+
 def needed_bytes(problem: Problem, work: Work) -> float:
-    return peak_memory(work).total * (1 + ALLOCATOR_SLACK) + problem.accelerator.reserved_bytes
+    """What no run exceeds."""
+    return with_slack(peak_memory(work).total, problem.accelerator)
+
+
+def least_bytes(problem: Problem, work: Work) -> float:
+    """What a run needs at the least: with less than that it is refused."""
+    return needed_bytes(problem, replace(work, saves_fused=True) if problem.compiles else work)
 
 
 def search(problem: Problem, runners_up: int = 3, show_too_large: int = 3) -> Found:

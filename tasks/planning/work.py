@@ -23,6 +23,8 @@ class Convention:
     """Saved per query head and key position; None: by the kind of attention."""
     residual_bytes: int | None = None
     """Per element of the residual stream; None: by precision and layout."""
+    recomputed_products: float = 0.0
+    """Share of a layer's products that selective checkpointing makes again; torchtitan saves every other one."""
 
 
 OURS = Convention()
@@ -46,6 +48,16 @@ class Work:
     convention: Convention = OURS
     state_precision: str = "fp32"
     optimizer: str = "adamw"
+    compiled: bool | None = None
+    """What lies between products is fused (`torch.compile`); None: as training chooses, on GPUs."""
+    saves_fused: bool = False
+    """Memory as of compiled layers, which save less; else of layers as transformers writes them, which no run exceeds."""
+    fp8_products: bool = False
+    """The products of layers are computed in fp8: to compare with others' runs, for training here cannot."""
+
+    @property
+    def is_compiled(self) -> bool:
+        return self.on_gpu if self.compiled is None else self.compiled
 
     @property
     def tokens(self) -> int:

@@ -4,6 +4,7 @@ import pytest
 
 from tasks.planning.hardware import ACCELERATORS, accelerator_named, cpu, detected_gpu
 from tasks.record.errors import ConfigError
+from tasks.training.measure.rates import Rates
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,19 @@ def test_an_unknown_accelerator_is_refused_with_those_that_are_known():
 def test_ranks_on_a_cpu_share_its_cores_and_memory():
     one, four = accelerator_named("cpu", 1), accelerator_named("cpu", 4)
     assert four.memory_bytes == pytest.approx(one.memory_bytes / 4)
-    assert cpu(2, 1e9).peak("bf16") == 2 * cpu(2, 1e9).peak("fp32") == 4 * cpu(1, 1e9).peak("fp32")
+    assert four.memory_bandwidth < one.memory_bandwidth and four.peak_fp32 < one.peak_fp32
+
+
+def test_a_rank_has_its_share_of_what_was_measured():
+    rates = Rates(fp32_flops=8e11, bf16_flops=1.6e12, short_dimension=40.0, memory_bandwidth=1e11)
+    quarter = cpu(8, 0.25, 1e9, rates)
+    assert (quarter.peak("fp32"), quarter.peak("bf16"), quarter.memory_bandwidth) == (2e11, 4e11, 2.5e10)
+    assert quarter.watts == 10 and quarter.short_dimension == 40
+
+
+@pytest.mark.parametrize(("name", "able"), [("h100", True), ("l40s", True), ("a100", False)])
+def test_only_newer_accelerators_have_fp8(name, able):
+    assert ACCELERATORS[name].has_fp8 is able
 
 
 def test_the_gpu_is_told_by_the_files_of_its_driver(tmp_path):

@@ -1,9 +1,12 @@
 """The plan itself: what is chosen for whom, what it costs, and what is refused."""
 
+import re
+
 import pytest
 
 from tasks.config.presets import load_config, preset_names
 from tasks.planning.plan import check_fits, default_gpu, formula_of, plan_for, problem_of, simulation_request
+from tasks.planning.plan_text import plan_markdown, plan_text
 from tasks.planning.records import Plan
 from tasks.record.errors import ConfigError
 from tests.kit.plans import SEVENTY_BILLION, large
@@ -47,6 +50,54 @@ def test_a_large_model_needs_to_be_divided():
     assert "needs" in plan.configured.reason and "one h100 has 79.6 GiB" in plan.configured.reason
     with pytest.raises(ConfigError, match=r"needs .* GiB per rank, and one h100 has 79.6 GiB; what fits: --set launch.num"):
         check_fits(plan)
+
+
+def test_what_may_fit_compiled_is_shown_and_not_refused():
+    """OLMo-core trains a model of this size so, on H100s: layers as transformers writes them would need more."""
+    pretrain = {"micro_batch_size": 2, "global_batch_tokens": 64 * 4096}
+    config = large(ranks=8, sequences=64, parallel={"shard": 8}, pretrain=pretrain)
+    plan = plan_for(config, "h100", 8)
+    made = plan.configured.candidate
+    assert made is not None and made.least_memory_bytes < plan.memory_limit_bytes < made.memory_bytes
+    said = (
+        r"may not fit: it needs between [\d.]+ GiB per rank, as compiled layers should, and [\d.]+, and one h100 has 79.6 GiB$"
+    )
+    assert re.search(said, plan.configured.reason)
+    check_fits(plan)
+    eager = plan_for(large(ranks=8, sequences=64, parallel={"shard": 8, "compile": "off"}, pretrain=pretrain), "h100", 8)
+    assert eager.configured.candidate.least_memory_bytes is None
+    assert eager.configured.candidate.tokens_per_second < made.tokens_per_second
+    with pytest.raises(ConfigError, match=r"needs [\d.]+ GiB per rank, and one h100 has 79.6 GiB; what fits"):
+        check_fits(eager)
+
+
+def test_a_power_limit_slows_the_plan_and_saves_energy():
+    config = large(ranks=8, sequences=64)
+    full, held = plan_for(config, "h100", 8), plan_for(config, "h100", 8, watts=500)
+    assert held.chosen.tokens_per_second < full.chosen.tokens_per_second
+    assert held.horizon.energy_kwh < full.horizon.energy_kwh
+    assert "8 x h100 at 500 W" in plan_text(held)
+    with pytest.raises(ConfigError, match=r"--watts=701 is no limit of one h100: it takes 700 W at most"):
+        plan_for(config, "h100", 8, watts=701)
+
+
+def test_fp8_is_planned_to_compare_and_said_not_to_be_trained():
+    config = large(ranks=8, sequences=64)
+    plan, bf16 = plan_for(config, "h100", 8, fp8=True), plan_for(config, "h100", 8)
+    assert plan.chosen.tokens_per_second > 1.1 * bf16.chosen.tokens_per_second
+    for page in (plan_text(plan), plan_markdown(plan)):
+        said = " ".join(page.split())
+        assert "bf16 with fp8 products" in said and "training in fp8 is not supported" in said
+        assert "To train so" not in said and plan.settings_line not in said
+    with pytest.raises(
+        ConfigError, match=r"^--fp8: one a100 has no products in fp8; choose --gpu of b200, h200, h100, l40s, 4090$"
+    ):
+        plan_for(config, "a100", 8, fp8=True)
+    fp32 = large(ranks=8, sequences=64, pretrain={"precision": "fp32"})
+    with pytest.raises(
+        ConfigError, match=r"^--fp8: pretrain.precision=fp32 has no products in bf16 to replace; set it to bf16$"
+    ):
+        plan_for(fp32, "h100", 8, fp8=True)
 
 
 def test_cost_and_disk_follow_from_steps():

@@ -8,6 +8,7 @@ from tasks.planning.plan import problem_of
 from tasks.planning.search import candidate, layouts, needed_bytes, search, works
 from tasks.planning.step_time import step_time
 from tests.kit.plans import large
+from tests.kit.published_runs import DENSE, OUT_OF_MEMORY, TENSOR, device_of, least_memory
 
 
 def test_every_layout_multiplies_to_the_world_and_divides_the_model():
@@ -51,6 +52,16 @@ def test_where_nothing_fits_the_smallest_is_known():
     found = search(problem_of(large(), "4090", 2))
     assert found.fitting == []
     assert found.smallest is not None and not found.smallest.fits
+
+
+@pytest.mark.parametrize("run", DENSE + TENSOR, ids=lambda run: f"{run.name} {run.recomputed}")
+def test_no_published_run_that_fitted_would_be_refused(run):
+    assert least_memory(run) <= device_of(run).memory_bytes
+
+
+@pytest.mark.parametrize("run", OUT_OF_MEMORY, ids=lambda run: run.name)
+def test_a_published_run_that_did_not_fit_would_be_refused(run):
+    assert least_memory(run) > device_of(run).memory_bytes
 
 
 def test_a_candidate_carries_its_parts():
