@@ -145,7 +145,7 @@ class FinetuneFile(FinetuneConfig):
 
     @model_validator(mode="after")
     def _check_file(self) -> Self:
-        if self.base is None:
+        if not (self.base or "").strip():
             raise ValueError('base is not set, and there is no run whose model it is; set it, such as base = "run:demo"')
         self.check_batch("", self.parallel.layout(self.launch.num_processes))
         return self

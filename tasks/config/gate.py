@@ -103,6 +103,8 @@ def check_gate(where: str, kind: Kind, gate: GateConfig) -> None:
             f"{where}.rule='non-inferiority' needs {where}.margin; give how much worse than the best champion is good enough, "
             "such as 0.005"
         )
+    if gate.threshold != "required" and gate.min_score is None and gate.max_answer_loss is None:
+        raise no_effect(where, "threshold", gate.threshold, "neither min_score nor max_answer_loss")
     if gate.rule == "superiority" and gate.margin is not None:
         raise no_effect(where, "margin", gate.margin, f"{where}.rule='superiority'")
     other: Kind = "instruction" if kind == "classification" else "classification"

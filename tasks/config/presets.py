@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tasks.config.config import Config
 from tasks.config.finetuning import FinetuneFile
-from tasks.config.section import Section, nearest_name, section_in
+from tasks.config.section import MAX_NAME, NAME_PATTERN, Section, nearest_name, section_in
 from tasks.record.errors import ConfigError
 from tasks.record.layout import REPOSITORY
 
@@ -34,7 +34,10 @@ def load_config(presets: Iterable[str], assignments: Iterable[str] = ()) -> Conf
         merge(values, read_preset(preset))
     for assignment in assignments:
         assign(values, assignment)
-    return parse_config(values)
+    config = parse_config(values)
+    for one in config.finetunes("run"):
+        check_schedules(one)
+    return config
 
 
 def load_finetune(file: str, assignments: Iterable[str] = ()) -> FinetuneFile:
@@ -50,7 +53,21 @@ def load_finetune(file: str, assignments: Iterable[str] = ()) -> FinetuneFile:
         assign(values, assignment)
     if "finetune" in values:
         raise ConfigError(f"{file!r} is the file of a run, with fine-tunes in it; start it with `pretune run {file}`")
-    return parsed(FinetuneFile, values)
+    settings = parsed(FinetuneFile, values)
+    check_schedules(settings)
+    return settings
+
+
+def check_schedules(settings: FinetuneFile) -> None:
+    """Raises ConfigError where a schedule's own settings are none, or make it the schedule of another fine-tune."""
+    for one in settings.schedule:
+        said = f"{settings.place}schedule.settings={list(one.settings)}"
+        try:
+            own = changed(settings, one.settings)
+        except ConfigError as error:
+            raise ConfigError(f"{said}: {error}") from None
+        if own.name != settings.name or own.schedule != settings.schedule:
+            raise ConfigError(f"{said} may change neither name nor schedule; write another fine-tune instead")
 
 
 def finetunes_in(file: str) -> tuple[FinetuneFile, ...]:
@@ -186,9 +203,12 @@ def explain(error: ValidationError, kind: type[Section], values: dict[str, Any])
         where = f"{'.'.join(named[:2])}: " if path[:1] == ["finetune"] and len(path) > 1 else ""
         return f"{where}{first['ctx']['error']}"
     rule = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == NAME_PATTERN:
+        rule = f"use small letters, digits and . _ -, at most {MAX_NAME}, a letter or digit first"
     if first["type"] == "tuple_type":
         rule = f'give a list, such as ["a", "b"]; of tables, [[{field}]] in a TOML file, where it holds several settings'
-    return f"{field}={json.dumps(first['input'], default=str)} is not valid: {rule}; see configs/README.md or --help"
+    value = json.dumps(first["input"], default=str, ensure_ascii=False)
+    return f"{field}={value} is not valid: {rule}; see configs/README.md or --help"
 
 
 def with_names(path: list[Any], values: dict[str, Any]) -> list[str]:

@@ -4,10 +4,12 @@ import difflib
 from collections.abc import Iterable
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 MAX_NAME = 63
+NUMBERS = (int, float, int | None, float | None)
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
@@ -15,6 +17,14 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_in_disguise(cls, value: Any, info: ValidationInfo) -> Any:
+        """`"3"` and `true` are no numbers, though pydantic would take them for some."""
+        if isinstance(value, (str, bool)) and cls.model_fields[str(info.field_name)].annotation in NUMBERS:
+            raise PydanticCustomError("number", "give a number, without quotes")
+        return value
 
 
 def section_in(annotation: Any) -> type[Section] | None:

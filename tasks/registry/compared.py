@@ -52,7 +52,8 @@ def candidate_of(home: Path, model: str, version: int) -> StageLayout:
     """The fine-tune that became this version; raises GateError for a version that is none."""
     records = {one.version: one for one in version_records(home, model) if one.label == CANDIDATE}
     if version not in records:
-        raise GateError(f"{model} has no fine-tuned version {version}; there are: {', '.join(map(str, records)) or 'none'}")
+        there = ", ".join(str(number) for number in sorted(filter(None, records))) or "none"
+        raise GateError(f"{model} has no fine-tuned version {version}; there are: {there}")
     return StageLayout(Path(records[version].stage))
 
 

@@ -5,15 +5,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from pydantic import Field
 
+from tasks.record.errors import TrackingError
 from tasks.record.files import Record, read_json
 from tasks.record.layout import StageLayout, finetunes_folder, mlflow_folder, runs_folder
 from tasks.record.lock import exclusive
 from tasks.services.records import alive
 
 log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 20.0
 
 
 class Registration(Record):
@@ -77,6 +82,23 @@ def tracking_uri(home: Path) -> str:
 def store_identity(home: Path) -> str:
     """Names the store: the server of this home and its database file are one and the same."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "local"
+
+
+def check_store(home: Path) -> None:
+    """Raises TrackingError where the store is a server that does not answer: then nobody knows what is registered there."""
+    store = store_identity(home)
+    if not store.startswith(("http://", "https://")):
+        return
+    try:
+        urlopen(f"{store.rstrip('/')}/health", timeout=ANSWER_SECONDS).close()
+    except HTTPError:
+        return  # it is there, and has something against the question
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise TrackingError(
+            f"MLflow at {store} does not answer ({getattr(reason, 'strerror', None) or reason}); start it, or correct "
+            "MLFLOW_TRACKING_URI"
+        ) from None
 
 
 def make_private(folder: Path) -> Path:

@@ -25,7 +25,7 @@ from tests.kit.finished_runs import tiny_values, write_inputs
 from tests.kit.servers import Services, pretune, start_services, tail
 from tests.kit.stages import TOPICS
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(2400)]
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SCHEDULE = ScheduleConfig(cron="30 2 * * *", timezone="Europe/Berlin")

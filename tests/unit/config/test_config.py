@@ -72,7 +72,7 @@ def test_settings_that_contradict_each_other_are_refused(values: dict, expected:
 
 OUT_OF_BOUNDS = [
     ("data.heldout_fraction", 0.5, "less than 0.5"), ("data.heldout_fraction", 0, "greater than 0"),
-    ("data.name", "Has Spaces", "match pattern"), ("data.name", "../up", "match pattern"),
+    ("data.name", "Has Spaces", "use small letters"), ("data.name", "../up", "use small letters"),
     ("data.source", "ftp", "'sample', 'text', 'jsonl', 'parquet', 'csv', 'mediawiki' or 'huggingface'"),
     ("tokenizer.vocab_size", 299, "greater than or equal to 300"), ("model.num_hidden_layers", 0, "greater than or equal to 1"),
     ("pretrain.precision", "fp16", "'bf16' or 'fp32'"), ("pretrain.optimizer", "sgd", "'adamw' or 'muon'"),
@@ -80,7 +80,7 @@ OUT_OF_BOUNDS = [
     ("pretrain.micro_batch_size", 2.5, "valid integer"),
     ("pretrain.learning_rate", float("nan"), "finite"), ("convergence.min_gain", float("inf"), "finite"),
     ("convergence.min_evaluations", 3, "greater than or equal to 4"), ("launch.num_processes", 0, "greater than or equal to 1"),
-    ("launch.device", "tpu", "'auto', 'cpu' or 'gpu'"), ("registry.model_name", "", "match pattern"),
+    ("launch.device", "tpu", "'auto', 'cpu' or 'gpu'"), ("registry.model_name", "", "use small letters"),
 ]  # fmt: skip
 
 

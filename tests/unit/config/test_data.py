@@ -21,7 +21,7 @@ def test_sources_are_read_in_the_order_in_which_they_are_given() -> None:
 @pytest.mark.parametrize(
     ("values", "field", "rule"),
     [
-        ({"mixture": [{"name": "a"}, {"name": "Big"}]}, "data.mixture", "match pattern"),
+        ({"mixture": [{"name": "a"}, {"name": "Big"}]}, "data.mixture", "use small letters"),
         ({"weight": 0}, "data.weight", "greater than 0"),
         ({"max_epochs": -1}, "data.max_epochs", "greater than 0"),
         ({"max_documents": 0}, "data.max_documents", "greater than or equal to 1"),
@@ -30,7 +30,7 @@ def test_sources_are_read_in_the_order_in_which_they_are_given() -> None:
         ({"duplicates": {"similarity": 0.4}}, "data.duplicates.similarity", "greater than or equal to 0.5"),
         ({"decontamination": {"ngram": 2}}, "data.decontamination.ngram", "greater than or equal to 3"),
         ({"decontamination": {"action": "warn"}}, "data.decontamination.action", "'drop' or 'fail'"),
-        ({"decontamination": {"evaluations": [{"name": "../x", "path": "x"}]}}, "data.decontamination", "match pattern"),
+        ({"decontamination": {"evaluations": [{"name": "../x", "path": "x"}]}}, "data.decontamination", "use small letters"),
         ({"quality": {"filters": ["gopher"]}}, "data.quality.filters", "'gopher_quality'"),
         ({"limits": {"max_expansion": 1.0}}, "data.limits.max_expansion", "greater than 1"),
         ({"limits": {"on_bad_input": "skip"}}, "data.limits.on_bad_input", "'fail' or 'quarantine'"),

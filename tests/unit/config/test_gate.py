@@ -44,6 +44,10 @@ TEXT, ANSWERS = "classification", "instruction"
             "above_tfidf='required' has no effect with kind='instruction'; leave it at 'informative'",
         ),
         (
+            TEXT, {"threshold": "off"},
+            "threshold='off' has no effect with neither min_score nor max_answer_loss; leave it at 'required'",
+        ),
+        (
             TEXT, {"threshold": "off", "min_score": 0.5},
             "min_score=0.5 has no effect with finetune[topic].gate.threshold='off'; leave it empty",
         ),

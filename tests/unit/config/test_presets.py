@@ -1,5 +1,6 @@
 """Defaults < presets, left to right < --set; and every mistake on the way in one sentence."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -171,7 +172,7 @@ def test_tables_over_a_list_of_fine_tunes_change_the_one_of_their_name_and_lists
     [
         ({"epochs": 3}, "finetune.epochs=3 is of no fine-tune; write [finetune.NAME] above it, or [[finetune]] with a name"),
         ({"topic": {"name": "chat"}}, "finetune.topic.name='chat' is not 'topic', as its table says; remove it"),
-        ({"Topic": {}}, 'finetune.Topic.name="Topic" is not valid: string should match pattern'),
+        ({"Topic": {}}, 'finetune.Topic.name="Topic" is not valid: use small letters'),
         ({"topic": {"epoch": 3}}, "finetune.topic.epoch is not a known setting; did you mean 'epochs'?"),
     ],
 )
@@ -243,3 +244,42 @@ def test_a_text_in_place_of_a_preset_is_told_how_to_be_trained_on(tmp_path, monk
     assert str(found.value) == (
         "'own.txt' is no preset but data; give `cpu-base --name NAME --set data.source=text --set data.path=own.txt`"
     )
+
+
+SCHEDULES = [
+    (["epoch=1"], "schedule.settings=['epoch=1']: epoch is not a known setting; did you mean 'epochs'?"),
+    (["name=other"], "schedule.settings=['name=other'] may change neither name nor schedule; write another fine-tune instead"),
+    (["epochs=0"], "schedule.settings=['epochs=0']: epochs=0 is not valid: input should be greater than or equal to 1; see "
+     "configs/README.md or --help"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "expected"), SCHEDULES)
+def test_the_settings_of_a_schedule_are_checked_with_the_file(tmp_path: Path, settings: list[str], expected: str) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(f'name = "own"\nbase = "run:demo"\n[[schedule]]\ncron = "0 3 * * 1"\nsettings = {json.dumps(settings)}\n')
+    with pytest.raises(ConfigError) as found:
+        load_finetune(str(file))
+    assert str(found.value) == expected
+    run = tmp_path / "run.toml"
+    schedule = f'cron = "0 3 * * 1"\nsettings = {json.dumps(settings)}\n'
+    run.write_text(f'[finetune.own]\nkind = "classification"\n[[finetune.own.schedule]]\n{schedule}')
+    with pytest.raises(ConfigError, match=r"schedule\.settings="):
+        load_config([str(run)])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ('pretrain.seed="3"', 'pretrain.seed="3" is not valid: give a number, without quotes; see configs/README.md or --help'),
+        (
+            "pretrain.seed=true",
+            "pretrain.seed=true is not valid: give a number, without quotes; see configs/README.md or --help",
+        ),
+        ('pretrain.learning_rate="1e-3"', 'pretrain.learning_rate="1e-3" is not valid: give a number'),
+    ],
+)
+def test_what_only_looks_like_a_number_is_none(assignment: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        load_config(["demo"], [assignment])
+    assert str(found.value).startswith(expected)
