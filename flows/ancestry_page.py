@@ -183,8 +183,8 @@ def linked(parent: Element, text: str) -> None:
 
 
 def set_table(card: Element, sets: Iterable[EvaluationSet]) -> None:
-    rows = [[s.name, s.num_items, s.digest, STATES[s.stated] if s.stated else "read from files"] for s in sets]
-    table(card, ["set", "items", "digest", "state"], rows)
+    rows = [[s.name, s.num_items, s.digest, s.sha256, STATES[s.stated] if s.stated else "read from files"] for s in sets]
+    table(card, ["set", "items", "digest", "SHA-256", "state"], rows)
 
 
 def folded(card: Element, title: str, header: list[str], rows: list[list[Any]]) -> None:
