@@ -12,7 +12,7 @@ from tasks.record.failures import Output, explaining
 from tasks.record.files import FileEntry, fsync_folder
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Manifest, read_request
-from tasks.registry.records import version_text
+from tasks.registry.records import history, recorded_holders, version_text
 from tasks.registry.status import CHAMPION
 from tasks.registry.store import database_file, database_uri, tracking_uri
 from tasks.registry.texts import CARD
@@ -47,6 +47,11 @@ def find_version(home: Path, text: str) -> Version:
         raise ConfigError(
             f"MODEL={text!r}: no version of {name} is its {wanted}; "
             + (f"aliases that are held: {there}" if there else f"no alias is held, versions: {', '.join(map(str, known))}")
+            + (
+                ""
+                if wanted not in recorded_holders(history(home, name))
+                else f"; it was taken away in MLflow, `pretune registry repair --model {name} --apply` gives it back"
+            )
         )
     return held[wanted]
 

@@ -8,6 +8,7 @@ from tasks.record.errors import ConfigError, DataError, IntegrityError
 from tasks.record.files import file_sha256
 from tasks.record.layout import StageLayout
 from tasks.registry.aliases import move_alias
+from tasks.registry.tracking import connect
 from tasks.registry.use import export_version, find_version, is_classifier, trained_length, verify_version, was_taught_to_answer
 from tests.kit.asked_models import MAX_LENGTH, registered_model
 from tests.kit.registered_stages import registered
@@ -111,3 +112,15 @@ def test_damaged_files_are_not_exported_and_leave_nothing(home: Path, tmp_path: 
     with pytest.raises(IntegrityError, match=r"model.safetensors has SHA-256"):
         export_version(version, tmp_path / "out" / "model")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_alias_that_was_taken_away_in_mlflow_can_be_given_back(home: Path) -> None:
+    registered(home, 1)
+    move_alias(home, "demo-topic", "champion", 1, None, "it is good", "a test")
+    connect(home).delete_registered_model_alias("demo-topic", "champion")
+    with pytest.raises(ConfigError) as found:
+        find_version(home, "demo-topic")
+    assert str(found.value).endswith(
+        "is its champion; no alias is held, versions: 1; it was taken away in MLflow, "
+        "`pretune registry repair --model demo-topic --apply` gives it back"
+    )
