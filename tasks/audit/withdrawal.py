@@ -9,7 +9,7 @@ from tasks.audit.inventory import Inventory, relative
 from tasks.audit.lineage import MEASURED, TRAINED, Asked, DatasetUse, Lineage, StageUse, VersionUse
 from tasks.audit.lineage_search import base_files, document_places
 from tasks.config.finetuning import FinetuneFile
-from tasks.data.inputs.files import input_files
+from tasks.data.inputs.files import find_input, input_files
 from tasks.data.inputs.sources import SOURCES_FILE, cached_sha256, sample_file
 from tasks.record.errors import DataError, PretuneError
 from tasks.record.files import Record, read_json
@@ -151,7 +151,7 @@ def still_in_examples(home: Path, settings: FinetuneFile, lineage: Lineage) -> s
     from tasks.data.example_preparation import prepare_examples
 
     with tempfile.TemporaryDirectory() as folder:
-        manifest = prepare_examples(work.request, Path(folder), lambda fraction, message: None)
+        manifest = prepare_examples(work.request, Path(folder), home, lambda fraction, message: None)
         text = None if lineage.digest else Path(lineage.given).expanduser().read_text(encoding="utf-8")
         places = document_places(StageLayout(Path(folder)), manifest, work.request, text, lineage.digest or "")
     return f"{place} still has the document; remove it there, then ask again" if places else ""
@@ -174,8 +174,8 @@ def only_it_is_missing(home: Path, settings: FinetuneFile, lineage: Lineage) -> 
 def files_read(home: Path, settings: FinetuneFile) -> list[tuple[Path, str]]:
     """The files of this machine that the examples are read from now, with their SHA-256; raises DataError for others."""
     examples = settings.examples
-    given = [path for path in (examples.path, examples.test_path) if path]
-    found = [file for path in given for file in input_files(examples.source, path)]
+    found = find_input(examples.source, examples.path).files if examples.path else []
+    found += input_files(examples.source, examples.test_path) if examples.test_path else []
     if any(file.version is not None for file in found):
         raise DataError(f"examples.path={examples.path!r} is not of this machine, so nobody knows whether the file is in it")
     files = [Path(file.location) for file in found] or [sample_file()]

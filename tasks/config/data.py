@@ -1,5 +1,6 @@
 """What a person can set about the pre-training text: sources, filters, de-duplication, decontamination, limits."""
 
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -17,13 +18,20 @@ class TextSource(Section):
     source: Source = "sample"
     """Where the text comes from: the embedded sample, files of one kind (compressed or not), a MediaWiki XML dump, or a
     Hugging Face data set. A file of source `text` is cut into documents at three blank lines, and where it goes on for more
-    than 32,768 characters."""
+    than 32,768 characters. One of source `jsonl` has an object a line, or is one array of objects."""
     path: Annotated[str | None, Place()] = None
     """File, folder, glob or URL (s3://...) of the source; for `huggingface` a local folder or the name of a data set on the
-    hub."""
+    hub. Of a folder, files with other endings, hidden ones and test or validation splits are passed over; the card names
+    them."""
     text_column: str = "text"
     """Column or key that holds the text, or in JSON and Parquet the path to it, such as `review.body` (not used by `text`,
     `mediawiki` and `sample`)."""
+    delimiter: str | None = None
+    """CSV: the character between fields; empty means a tab where the first rows have tabs in the same places, else a comma."""
+    header: bool = True
+    """CSV: the first line names the columns; without it they are called "1", "2" and so on, or as `columns` says."""
+    columns: tuple[str, ...] | None = None
+    """CSV without a header: names of its columns, in their order."""
     huggingface_config: str | None = None
     """Configuration name of the hub data set; empty means its default."""
     huggingface_split: str = "train"
@@ -103,6 +111,13 @@ class EvaluationSet(Section):
     """File, folder, glob or URL of its items."""
     text_columns: tuple[str, ...] = ("text",)
     """Columns that together are an item's text, such as question and answer (not used by `text`)."""
+    delimiter: str | None = None
+    """CSV: the character between fields; empty means a tab where the first rows have tabs in the same places, else a comma."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_csv(f"data.decontamination.evaluations[{self.name}]", self.source, self.delimiter)
+        return self
 
 
 class DecontaminationConfig(Section):
@@ -120,7 +135,8 @@ class LimitsConfig(Section):
     model_config = ConfigDict(title="Limits")
 
     on_bad_input: Literal["fail", "quarantine"] = "fail"
-    """A row that cannot be read ends the preparation, or goes to the quarantine file with its place, and reading goes on."""
+    """What cannot be read ends the preparation (which files are bad is looked up before it begins), or goes to the quarantine
+    file with its place, and reading goes on: a row, a page of a dump, an empty file, the rest of one that is cut off."""
     max_line_megabytes: int = Field(64, ge=1, le=2048)
     """Longer lines are bad input."""
     max_expansion: float = Field(250.0, gt=1.0)
@@ -191,7 +207,7 @@ class PreparationConfig(Section):
 def check_source(section: str, given: Any) -> None:
     """Raises ValueError unless `path` is given exactly where the source needs one, and no setting is without effect.
 
-    `given` is any section with `source` and `path`.
+    `given` is any section with `source` and `path`, and perhaps with the settings of the hub or of CSV files.
     """
     if given.source == "sample" and given.path is not None:
         raise ValueError(f"{section}.path={given.path!r} has no effect with {section}.source='sample'; remove the path")
@@ -204,6 +220,37 @@ def check_source(section: str, given: Any) -> None:
                 f"{section}.{field}={value!r} has no effect with {section}.source={given.source!r}; "
                 "remove it or set source='huggingface'"
             )
+    if hasattr(given, "header"):
+        check_csv(section, given.source, given.delimiter, given.header, given.columns)
+
+
+def check_csv(
+    section: str, source: str, delimiter: str | None, header: bool = True, columns: tuple[str, ...] | None = None
+) -> None:
+    """Raises ValueError for settings of CSV files that make no sense, or have no effect."""
+    given = {"delimiter": delimiter, "columns": columns, "header": None if header else False}
+    for field, value in given.items():
+        if value is not None and source != "csv":
+            raise ValueError(
+                f"{section}.{field}={value!r} has no effect with {section}.source={source!r}, being about CSV; remove it"
+            )
+    if delimiter is not None and (len(delimiter) != 1 or delimiter.isalnum() or delimiter in '"\r\n'):
+        raise ValueError(
+            f"{section}.delimiter={delimiter!r} is not one character that can stand between fields; give one such as ';' "
+            'or "\\t" (in double quotes, a tab)'
+        )
+    if columns is not None and header:
+        raise ValueError(
+            f"{section}.columns={list(columns)} has no effect with {section}.header=true, as the first line names the columns; "
+            f"set {section}.header=false or remove the names"
+        )
+    if columns is not None and (twice := repeated(columns)):
+        raise ValueError(f"{section}.columns={list(columns)} has {twice!r} twice; give each column a name of its own")
+
+
+def repeated(names: tuple[str, ...]) -> str | None:
+    """The first name that is there more than once."""
+    return next((name for name, number in Counter(names).items() if number > 1), None)
 
 
 def check_mixture(data: "DataConfig") -> None:

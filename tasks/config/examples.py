@@ -1,11 +1,10 @@
 """What a person can set about labelled examples."""
 
-from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tasks.config.data import check_source
+from tasks.config.data import check_source, repeated
 from tasks.config.places import Place
 from tasks.config.section import Section
 
@@ -18,12 +17,12 @@ class ExamplesConfig(Section):
     source: Literal["sample", "jsonl", "parquet", "csv"] = "sample"
     """Where the examples come from: the embedded sample or local files of one kind."""
     path: Annotated[str | None, Place()] = None
-    """File, folder or glob of the source."""
+    """File, folder or glob of the source. Of a folder, test and validation splits are passed over; the card names them."""
     test_path: Annotated[str | None, Place()] = None
     """File, folder or glob of a test set of its own, of the same source and columns; empty means that test_fraction is split
     off. What it has in common with `path` is taken out of training."""
     delimiter: str | None = None
-    """CSV: the character between fields; empty means a comma, and a tab in files named *.tsv."""
+    """CSV: the character between fields; empty means a tab where the first rows have tabs in the same places, else a comma."""
     header: bool = True
     """CSV: the first line names the columns; without it they are called "1", "2" and so on, or as `columns` says."""
     columns: tuple[str, ...] | None = None
@@ -65,7 +64,6 @@ class ExamplesConfig(Section):
     def _check(self) -> Self:
         check_source("examples", self)
         check_test_set(self)
-        check_csv(self)
         if self.labels is not None:
             check_labels(self.labels)
         return self
@@ -87,29 +85,6 @@ def check_test_set(examples: ExamplesConfig) -> None:
         )
 
 
-def check_csv(examples: ExamplesConfig) -> None:
-    """Raises ValueError for settings of CSV files that make no sense, or have no effect."""
-    given = {"delimiter": examples.delimiter, "columns": examples.columns, "header": None if examples.header else False}
-    for field, value in given.items():
-        if value is not None and examples.source != "csv":
-            raise ValueError(
-                f"examples.{field}={value!r} has no effect with examples.source={examples.source!r}, being about CSV; remove it"
-            )
-    delimiter, columns = examples.delimiter, examples.columns
-    if delimiter is not None and (len(delimiter) != 1 or delimiter.isalnum() or delimiter in '"\r\n'):
-        raise ValueError(
-            f"examples.delimiter={delimiter!r} is not one character that can stand between fields; give one such as ';' "
-            'or "\\t" (in double quotes, a tab)'
-        )
-    if columns is not None and examples.header:
-        raise ValueError(
-            f"examples.columns={list(columns)} has no effect with examples.header=true, as the first line names the columns; "
-            "set examples.header=false or remove the names"
-        )
-    if columns is not None and (twice := repeated(columns)):
-        raise ValueError(f"examples.columns={list(columns)} has {twice!r} twice; give each column a name of its own")
-
-
 def check_labels(labels: tuple[str, ...]) -> None:
     """Raises ValueError for a list of labels that cannot be told apart, or that no row can have."""
     shown = f"examples.labels={list(labels)}"
@@ -119,8 +94,3 @@ def check_labels(labels: tuple[str, ...]) -> None:
         raise ValueError(f"{shown} has {twice!r} twice; name each label once")
     if (bad := next((label for label in labels if not label or label != label.strip()), None)) is not None:
         raise ValueError(f"{shown} has {bad!r}, which no row can have, as space around a label is removed; remove it here too")
-
-
-def repeated(names: tuple[str, ...]) -> str | None:
-    """The first name that is there more than once."""
-    return next((name for name, number in Counter(names).items() if number > 1), None)

@@ -106,7 +106,7 @@ def write_examples(stage: StageLayout, request: Request, report: "Reporter") -> 
     folder = stage.path / EXAMPLES_FOLDER
     folder.mkdir()
     try:
-        manifest = prepare_examples(request, folder, report)
+        manifest = prepare_examples(request, folder, stage.path.parent.parent, report)
         section = request.execution["section"]
         if request.identity["source"] != examples_identity(stage.path.parent.parent, examples_settings(request), section):
             files = " or ".join(filter(None, (request.execution["data_path"], request.execution["test_path"])))

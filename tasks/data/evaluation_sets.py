@@ -1,6 +1,7 @@
 """The items of evaluation sets as texts."""
 
 from tasks.config.data import DecontaminationConfig, EvaluationSet
+from tasks.data.sources.csv_rows import CsvFormat
 from tasks.data.sources.read import read_rows, read_text_files, string_at
 from tasks.data.sources.rows import Column, Row
 from tasks.data.sources.streams import Meter
@@ -17,7 +18,8 @@ def read_items(evaluation: EvaluationSet) -> list[str]:
     if evaluation.source == "text":
         return list(read_text_files(evaluation.path, field))
     columns = tuple(Column(column, f"{section}.text_columns") for column in evaluation.text_columns)
-    rows = read_rows(evaluation.source, evaluation.path, columns, field, Meter())
+    form = CsvFormat(evaluation.delimiter, section=section)
+    rows = read_rows(evaluation.source, evaluation.path, columns, field, Meter(), form)
     return [item_text(row, columns) for row in rows]
 
 

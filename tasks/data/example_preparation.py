@@ -13,6 +13,8 @@ from tasks.data.documents.cleaning import Counts
 from tasks.data.example_ids import ids_sha256
 from tasks.data.example_rows import Asked, Candidate, read_candidates
 from tasks.data.example_split import Splits, settle, split_by_file, split_by_hash
+from tasks.data.inputs.files import find_input
+from tasks.data.inputs.folders import by_reason, passed_over_sentence
 from tasks.data.sources.streams import Meter
 from tasks.data.tokens.examples import examples_file
 from tasks.record.errors import DataError
@@ -26,13 +28,13 @@ FEW_TEST_EXAMPLES = 200
 Report = Callable[[float, str], None]
 
 
-def prepare_examples(request: Request, folder: Path, report: Report) -> Manifest:
+def prepare_examples(request: Request, folder: Path, home: Path, report: Report) -> Manifest:
     """Write train.jsonl and test.jsonl of `request` (kind `examples`) into the empty `folder`; the manifest is returned.
 
     Raises DataError for anything that is wrong with the input.
     """
     examples, counts = examples_settings(request), Counts()
-    asked = Asked(examples, request.identity["kind"], request.execution["section"])
+    asked = Asked(examples, request.identity["kind"], request.execution["section"], home)
     settled = settle(followed(asked, "path", report), asked, counts)
     read = {"path": counts.read}
     if examples.test_share is not None:
@@ -46,7 +48,7 @@ def prepare_examples(request: Request, folder: Path, report: Report) -> Manifest
     cut(splits, asked, counts)
     counts.kept = len(splits.train) + len(splits.test)
     counts.check()
-    warnings = doubts(splits, labels, asked)
+    warnings = doubts(splits, labels, asked) + not_read(examples)
     for warning in warnings:
         log.warning("%s", warning)
     return write(request, folder, splits, labels, counts, {"read": read, "warnings": warnings})
@@ -134,6 +136,13 @@ def cut(splits: Splits, asked: Asked, counts: Counts) -> None:
     kept.update(islice((one.id for one in splits.train if one.id not in kept), most - len(kept)))
     counts.dropped["over_max_examples"] += len(splits.train) - most
     splits.train = [one for one in splits.train if one.id in kept]
+
+
+def not_read(examples: ExamplesConfig) -> list[str]:
+    """What lies beside the files that were read, in sentences."""
+    if examples.path is None:
+        return []
+    return [passed_over_sentence("path", one) for one in by_reason(find_input(examples.source, examples.path).passed_over)]
 
 
 def doubts(splits: Splits, labels: list[str], asked: Asked) -> list[str]:

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from tasks.config.examples import ExamplesConfig
 from tasks.data.documents.cleaning import clean, text_digest
+from tasks.data.inputs.sources import examples_input
 from tasks.data.sources.csv_rows import CsvFormat
 from tasks.data.sources.quarantine import shortened
 from tasks.data.sources.read import first_rows, read_rows, string_at
@@ -34,6 +36,8 @@ class Asked:
     """Of the fine-tune: `classification` or `instruction`."""
     section: str
     """Such as `finetune[topic].examples`."""
+    home: Path | None = None
+    """Where the digests of files are remembered, by which these are ordered; None where only a first row is looked at."""
 
     @property
     def columns(self) -> tuple[Column, Column]:
@@ -74,8 +78,10 @@ class Candidate:
 def read_candidates(asked: Asked, setting: Literal["path", "test_path"], meter: Meter) -> Iterator[Candidate]:
     """Every row of the files that a setting names; raises DataError for a row that cannot be one."""
     examples = asked.examples
-    path = getattr(examples, setting)
-    rows = read_rows(examples.source, path, asked.columns, f"{asked.section}.{setting}", meter, asked.form)
+    path, files = getattr(examples, setting), None
+    if path is not None and asked.home is not None:
+        files = examples_input(asked.home, examples, setting, asked.section).files
+    rows = read_rows(examples.source, path, asked.columns, f"{asked.section}.{setting}", meter, asked.form, files)
     return (candidate_of(row, asked) for row in rows)
 
 
@@ -84,7 +90,7 @@ def check_first_rows(examples: ExamplesConfig, kind: str, section: str) -> None:
     asked = Asked(examples, kind, section)
     for setting in ("path", "test_path") if examples.source != "sample" else ():
         if (path := getattr(examples, setting)) is not None:
-            rows = first_rows(examples.source, path, asked.columns, f"{section}.{setting}", asked.form)
+            rows = first_rows(examples.source, path, asked.columns, f"{section}.{setting}", asked.form, setting == "path")
             if (row := next(rows, None)) is not None:
                 candidate_of(row, asked)
 

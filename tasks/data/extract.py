@@ -2,27 +2,29 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.config.data import DuplicatesConfig, LimitsConfig
+from tasks.config.data import DuplicatesConfig, TextSource
 from tasks.data.documents.document import DocumentWriter
 from tasks.data.filters import DocumentFilter
+from tasks.data.inputs.sources import ordered_input
 from tasks.data.overlap.paragraphs import write_paragraphs
 from tasks.data.overlap.signatures import NearDuplicateSettings, write_keys
 from tasks.data.references import read_reference
 from tasks.data.sources.quarantine import Quarantine
 from tasks.data.sources.read import RawDocument, read_unit
-from tasks.data.sources.streams import Limits, Meter
+from tasks.data.sources.streams import Meter, reading_limits
 from tasks.data.sources.units import Unit
 from tasks.data.steps import Preparation, Report
+from tasks.record.errors import DataError
 from tasks.record.parts import DocumentFile, Part
 
 MEGABYTE = 1 << 20
-GIGABYTE = 1 << 30
 QUARANTINE_FILE = "quarantine.jsonl"
 TOUCHED_FILE = "touched.npy"
 """Which items of the evaluation sets were found in the part's text."""
@@ -107,18 +109,28 @@ def read_raw(
     number = units[0]["source"]
     source = preparation.data.sources[number]
     limits = reading_limits(preparation.data.limits)
+    planned = [Unit(**{k: v for k, v in values.items() if k != "source"}) for values in units]
     found = (
         document
-        for values in units
-        for document in read_unit(
-            Unit(**{k: v for k, v in values.items() if k != "source"}), source, limits, quarantine, meter, dropped
-        )
+        for unit in located_units(preparation, source, planned)
+        for document in read_unit(unit, source, limits, quarantine, meter, dropped)
     )
     return islice(found, source.max_documents)
 
 
-def reading_limits(limits: LimitsConfig) -> Limits:
-    return Limits(limits.max_expansion, int(limits.max_unpacked_gigabytes * GIGABYTE), limits.max_line_megabytes * MEGABYTE)
+def located_units(preparation: Preparation, source: TextSource, units: list[Unit]) -> list[Unit]:
+    """The units with the place where their files lie now.
+
+    Since the plan was made, the same files may have been moved or renamed, and what lies in their old place be another text.
+    """
+    if source.source in ("sample", "huggingface"):
+        return units
+    files = ordered_input(preparation.home, source.source, source.path or "", empty=True).files
+    if any(unit.file >= len(files) for unit in units):
+        raise DataError(
+            f"data.path={source.path!r} has fewer files than when the preparation began; run the same command again"
+        )
+    return [replace(unit, location=files[unit.file].location) for unit in units]
 
 
 def batches(documents: Iterator[RawDocument]) -> Iterator[list[RawDocument]]:

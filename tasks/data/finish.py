@@ -28,7 +28,7 @@ SPLITS = ("train", "heldout")
 SUFFIXES = (".bin", ".documents.npy", ".digests.npy")
 """Of a shard: its tokens, where its documents start, and the first 16 bytes of the SHA-256 of each document's text."""
 TOKENIZER_FOLDER = "tokenizer"
-TOKENIZER_PART, DUPLICATES_PART = Part("tokenizer", 0), Part("deduplicate", 0)
+PLAN_PART, TOKENIZER_PART, DUPLICATES_PART = Part("plan", 0), Part("tokenizer", 0), Part("deduplicate", 0)
 
 
 def payload_patterns() -> tuple[str, ...]:
@@ -262,6 +262,7 @@ def describe(preparation: Preparation, folder: Path, gathered: Gathered, shards:
         "lengths": {str(digits): number for digits, number in sorted(gathered.lengths.items())},
         "duplicates": {key: value for key, value in duplicates.items() if key not in ("examples", "first_numbers")},
         "source": request.identity["source"],
+        "passed_over": dict(zip(preparation.data.source_names, preparation.work.result(PLAN_PART)["passed_over"], strict=True)),
     }
     card = dataset_card(request, metrics, details, gathered.counts.examples, tokenizer["report"], sorted(gathered.engines))
     (folder / CARD_FILE).write_text(card, encoding="utf-8")

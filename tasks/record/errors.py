@@ -23,6 +23,14 @@ class DataError(PretuneError):
     """An input file is missing, empty, unreadable, or does not have what the configuration says it has."""
 
 
+class DamagedError(DataError):
+    """From some place on a file cannot be read, and up to there it was."""
+
+    def __init__(self, message: str, reason: str = "damaged", place: str = "", problem: str = "") -> None:
+        super().__init__(message)
+        self.reason, self.place, self.problem = reason, place, problem
+
+
 class DiskFullError(PretuneError):
     """Nothing more can be written; what is done is kept, and the same command continues when there is space."""
 

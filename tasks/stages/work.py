@@ -9,6 +9,7 @@ from tasks.config.config import Config
 from tasks.config.data import PreparationConfig
 from tasks.config.finetuning import FinetuneFile
 from tasks.data.example_rows import check_first_rows
+from tasks.data.input_check import check_inputs
 from tasks.data.inputs.request import examples_request, prepare_request
 from tasks.data.inputs.sources import examples_identity, tokenizer_identity
 from tasks.data.inputs.text import earlier_datasets, text_identity
@@ -78,11 +79,14 @@ class Stage:
 
 
 def prepare_work(home: Path, config: Config) -> Work:
-    """Data sets on the hub are at a commit by now (`commits.pinned`). Raises DataError for input that is missing or empty."""
+    """Data sets on the hub are at a commit by now (`commits.pinned`). Raises DataError for input that is missing or bad."""
     check_cluster(config.preparation)
     identity, earlier = text_identity(home, config.data), earlier_datasets(home, config.data)
     request = prepare_request(config, identity, tokenizer_identity(home, config.tokenizer), earlier)
-    return Work(dataset_stage(home, config.data.name, request.digest), request)
+    stage = dataset_stage(home, config.data.name, request.digest)
+    if not stage.path.exists():
+        check_inputs(config.data)
+    return Work(stage, request)
 
 
 def check_cluster(preparation: PreparationConfig) -> None:

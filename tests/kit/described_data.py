@@ -45,6 +45,13 @@ DETAILS = {
         "examples": [], "first_numbers": [0, 500],
     },
     "source": SOURCE,
+    "passed_over": {
+        "mixed": [],
+        "novels": [
+            {"reason": "hidden", "number": 1, "names": [".git/"]},
+            {"reason": "its ending | is none", "number": 23, "names": ["notes on `b`.doc", "c.doc"]},
+        ],
+    },
 }  # fmt: skip
 EXAMPLES = {
     "gopher_quality.min_words": [

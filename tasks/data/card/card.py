@@ -72,6 +72,7 @@ def dataset_card(
         (f"# Data set `{data['name']}`", totals_lines(metrics, details)),
         ("", [f"![{PLOT_TEXT}{PLOT_LINK}"]),
         ("## Sources", sources_lines(data, details)),
+        ("### Passed over", passed_over_lines(details["passed_over"])),
         ("## What was read", read_lines("documents", metrics, details)),
         ("### Examples of what was dropped", list(example_lines(examples))),
         ("## Duplicates", duplicate_lines(data["duplicates"], request.inputs, details)),
@@ -115,6 +116,17 @@ def sources_lines(data: dict[str, Any], details: dict[str, Any]) -> list[str]:
         licences.append(f"- `{name}`: {licence(kind, identity)}")
     header = ["source", "kind", "files", "bytes", "SHA-256 over the digests of the files", "kept documents", "tokens"]
     return [table(header, rows), "", *licences]
+
+
+def passed_over_lines(passed_over: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """By source what lies beside the files that were read."""
+    rows = []
+    for name, entries in passed_over.items():
+        for entry in entries:
+            names = ", ".join(code(one) for one in entry["names"])
+            more = entry["number"] - len(entry["names"])
+            rows.append([f"`{name}`", names + (f" and {more:,} more" if more else ""), escaped(entry["reason"])])
+    return ["These lie beside what was read, and were not:", "", table(["source", "not read", "because"], rows)] if rows else []
 
 
 def read_lines(noun: str, metrics: Metrics, details: dict[str, Any]) -> list[str]:

@@ -16,10 +16,13 @@ from tasks.config.model import TokenizerConfig
 from tasks.config.places import Place, with_places
 from tasks.config.section import Section
 from tasks.data.inputs.files import (
+    Found,
     InputFile,
     check_allowed,
     check_not_empty,
+    check_readable,
     check_url_allowed,
+    find_input,
     input_files,
     is_url,
     resolve_files,
@@ -47,13 +50,35 @@ RACY_SECONDS = 2.0
 """A file changed so shortly ago could change again within one tick of its time stamp: its digest is not cached."""
 
 
-def data_identity(home: Path, data: TextSource, field: str = "data.path") -> Identity:
-    """What a source reads, by content; raises DataError if it is missing, empty or outside of the data root."""
+def data_identity(home: Path, data: TextSource, field: str = "data.path", empty: bool = False) -> Identity:
+    """Content of a source; raises DataError if it is missing, outside of the data root, or empty and not `empty`."""
     if data.source == "sample":
         return sample_identity(home)
     if data.source == "huggingface":
         return huggingface_identity(home, data, field)
-    return inputs_identity(home, input_files(data.source, data.path or "", field))
+    return inputs_identity(home, ordered_input(home, data.source, data.path or "", field, empty=empty).files)
+
+
+def ordered_input(
+    home: Path, source: str, path: str, field: str = "data.path", training: bool = True, empty: bool = False
+) -> Found:
+    """The files that a path means in the order in which their documents are read, and what is passed over; as `find_input`.
+
+    Local files come in the order of their SHA-256, so that a name decides nothing: the same files under other names are the
+    same data set. Remote ones, which are not read for this, come by name.
+    """
+    found = find_input(source, path, field, training, empty)
+    if len(found.files) == 1 or found.files[0].version is not None:
+        return found
+    digests = cached_sha256(home, [Path(file.location) for file in found.files])
+    pairs = sorted(zip(digests, found.files, strict=True), key=lambda pair: (pair[0], pair[1].name))
+    return Found([file for _, file in pairs], found.passed_over)
+
+
+def examples_input(home: Path, examples: ExamplesConfig, setting: str, section: str = "examples") -> Found:
+    """The same of what `path` or `test_path` names; of the former only what may be trained on."""
+    path = getattr(examples, setting)
+    return ordered_input(home, examples.source, path or "", f"{section}.{setting}", training=setting == "path")
 
 
 def examples_identity(home: Path, examples: ExamplesConfig, section: str = "examples") -> Identity:
@@ -63,14 +88,14 @@ def examples_identity(home: Path, examples: ExamplesConfig, section: str = "exam
     """
     if examples.source == "sample":
         return sample_identity(home)
-    identity = inputs_identity(home, input_files(examples.source, examples.path or "", f"{section}.path"))
+    identity = inputs_identity(home, examples_input(home, examples, "path", section).files)
     if examples.test_path is None:
         return identity
-    return identity | {"test": inputs_identity(home, input_files(examples.source, examples.test_path, f"{section}.test_path"))}
+    return identity | {"test": inputs_identity(home, examples_input(home, examples, "test_path", section).files)}
 
 
 def files_listing(home: Path, data: TextSource) -> list[dict[str, Any]]:
-    """Name, size and SHA-256 of every file that a source reads, for lineage.
+    """Name, size and SHA-256 of every file that a source reads, sorted by name, for lineage.
 
     A remote file, which is not read for this, has `location` and `version` (checksum, ETag or time) in place of the digest; a
     data set on the hub is one entry with its commit as the version.
@@ -79,15 +104,21 @@ def files_listing(home: Path, data: TextSource) -> list[dict[str, Any]]:
         return sample_listing()
     if on_hub(data):
         return [{"name": data.path, "size_bytes": None, "sha256": None, "version": data.huggingface_revision}]
-    return listed(home, input_files(data.source, data.path or ""))
+    if data.source == "huggingface":
+        return listed(home, input_files(data.source, data.path or ""))
+    return listed(home, find_input(data.source, data.path or "", empty=True).files)
 
 
 def examples_listing(home: Path, examples: ExamplesConfig) -> list[dict[str, Any]]:
     """The same of what examples are read from, and of their own test set, each with its name."""
     if examples.source == "sample":
         return [{"name": EXAMPLES_SOURCE, "files": sample_listing()}]
-    given = {EXAMPLES_SOURCE: examples.path, TEST_SOURCE: examples.test_path}
-    return [{"name": name, "files": listed(home, input_files(examples.source, path))} for name, path in given.items() if path]
+    given = {EXAMPLES_SOURCE: "path", TEST_SOURCE: "test_path"}
+    return [
+        {"name": name, "files": listed(home, sorted(examples_input(home, examples, setting).files, key=lambda file: file.name))}
+        for name, setting in given.items()
+        if getattr(examples, setting)
+    ]
 
 
 def sample_listing() -> list[dict[str, Any]]:
@@ -116,7 +147,7 @@ def tokenizer_files(path: str) -> list[Path]:
     if not given.exists():
         raise DataError(f"tokenizer.path={path!r} does not exist; give a folder with a tokenizer.json, or that file")
     if given.is_file():
-        check_not_empty([given], "tokenizer.path", path)
+        check_tokenizer_files([given], path)
         return [given]
     if not (given / "tokenizer.json").is_file():
         raise DataError(
@@ -124,8 +155,13 @@ def tokenizer_files(path: str) -> list[Path]:
         )
     found = [given / name for name in TOKENIZER_FILES if (given / name).is_file()]
     check_allowed(found, "tokenizer.path", path)
-    check_not_empty(found, "tokenizer.path", path)
+    check_tokenizer_files(found, path)
     return found
+
+
+def check_tokenizer_files(files: list[Path], path: str) -> None:
+    check_readable(files, "tokenizer.path", path)
+    check_not_empty({str(file): file.stat().st_size for file in files}, "tokenizer.path", path)
 
 
 def sample_file() -> Path:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from tasks.config.data import DataConfig, QualityConfig
-from tasks.data.inputs.files import input_files
+from tasks.config.data import DataConfig, QualityConfig, TextSource
+from tasks.data.inputs.files import find_input, input_files
+from tasks.data.inputs.folders import by_reason, passed_over_sentence
 from tasks.data.inputs.sources import data_identity, inputs_identity
 from tasks.record.errors import DataError
 from tasks.record.layout import StageLayout, datasets_folder
@@ -12,18 +13,34 @@ from tasks.record.manifest import Input, Manifest
 
 
 def text_identity(home: Path, data: DataConfig) -> dict[str, Any]:
-    """Content digests of every source and evaluation set; raises DataError if one is missing or empty.
+    """Content digests of every source and evaluation set; raises DataError if one is missing.
 
-    What only the data's own rules can tell about the settings is checked here too, before anything is read.
+    What only the data's own rules can tell about the settings is checked here too, before anything is read. Files with nothing
+    in them are among those of a source: whether they may be, `tasks.data.input_check` says.
     """
     check_quality(data.quality)
     evaluations = []
     for one in data.decontamination.evaluations:
         field = f"data.decontamination.evaluations[{one.name}].path"
         evaluations.append(inputs_identity(home, input_files(one.source, one.path, field)))
-    fields = ["data.path", *(f"data.mixture[{source.name}].path" for source in data.mixture)]
-    sources = [data_identity(home, source, field) for source, field in zip(data.sources, fields, strict=True)]
+    sources = [data_identity(home, source, field, empty=True) for field, source in source_fields(data)]
     return {"sources": sources, "evaluations": evaluations}
+
+
+def source_fields(data: DataConfig) -> list[tuple[str, TextSource]]:
+    """Each source with the setting that says where it lies."""
+    fields = ["data.path", *(f"data.mixture[{source.name}].path" for source in data.mixture)]
+    return list(zip(fields, data.sources, strict=True))
+
+
+def passed_over_sentences(data: DataConfig) -> list[str]:
+    """What lies beside the files that are read, a sentence for each reason."""
+    found = []
+    for field, source in source_fields(data):
+        if source.source not in ("sample", "huggingface"):
+            entries = by_reason(find_input(source.source, source.path or "", field, empty=True).passed_over)
+            found += [passed_over_sentence(f"{field}={source.path!r}", entry) for entry in entries]
+    return found
 
 
 def check_quality(quality: QualityConfig) -> None:

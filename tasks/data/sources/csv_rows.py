@@ -1,11 +1,11 @@
 """Rows of CSV, with the place and the bytes of each, over quoted line ends."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tasks.data.inputs.files import TAB_SUFFIXES
 from tasks.data.sources.lines import Line, read_lines
 from tasks.data.sources.quarantine import EXCERPT_BYTES, Place, utf8_problem
 from tasks.data.sources.rows import Column, Reading, Row, check_columns
@@ -13,6 +13,8 @@ from tasks.data.sources.streams import Limits, Meter, open_input
 from tasks.record.errors import DataError
 
 USUAL_DELIMITERS = (",", ";", "\t", "|")
+HEAD_BYTES, HEAD_ROWS = 1 << 16, 100
+"""Of a file, what decides about its delimiter."""
 
 
 class Record:
@@ -50,7 +52,7 @@ class CsvFormat(NamedTuple):
     """How the files are written."""
 
     delimiter: str | None = None
-    """Between fields; None means a comma, and a tab in files named *.tsv."""
+    """Between fields; None means a tab where the first rows have tabs in the same places, else a comma."""
     header: bool = True
     columns: tuple[str, ...] | None = None
     """Names of the columns where there is no header; None means "1", "2" and so on."""
@@ -64,7 +66,8 @@ PLAIN_CSV = CsvFormat()
 def read_csv(reading: Reading, columns: tuple[Column, ...], form: CsvFormat = PLAIN_CSV) -> Iterator[Row]:
     """Rows with at least `columns`; raises DataError where the file does not have them."""
     csv.field_size_limit(reading.limits.max_line_bytes)
-    unit, delimiter = reading.unit, delimiter_of(form, reading.unit.name)
+    unit = reading.unit
+    delimiter = form.delimiter or usual_delimiter(unit.location, reading.limits)
     with reading.open() as stream:
         record = Record(read_lines(stream, reading.limits))
         rows = csv.reader(iter(record), strict=True, delimiter=delimiter)
@@ -97,8 +100,35 @@ def read_csv(reading: Reading, columns: tuple[Column, ...], form: CsvFormat = PL
                 yield Row(dict(zip(names, values, strict=True)), place)
 
 
-def delimiter_of(form: CsvFormat, name: str) -> str:
-    return form.delimiter or ("\t" if name.lower().endswith(TAB_SUFFIXES) else ",")
+def usual_delimiter(location: str, limits: Limits) -> str:
+    """Tab or comma, by what the first rows have and not by the file's name, which can be changed.
+
+    A file with one column and commas in its text is divided by tabs, of which it has none.
+    """
+    with open_input(location, limits, Meter()) as stream:
+        head = stream.read(HEAD_BYTES)
+    text = head.decode(errors="replace")
+    if len(head) == HEAD_BYTES:
+        text = text[: text.rfind("\n") + 1] or text
+    by_tab, by_comma = (numbers_of_fields(text, delimiter) for delimiter in ("\t", ","))
+    tabs = len(set(by_tab)) == 1 and by_tab[0] > 1
+    one_column = by_comma[:1] == [1] and len(set(by_comma[1:])) > 1
+    return "\t" if tabs or one_column else ","
+
+
+def numbers_of_fields(text: str, delimiter: str) -> list[int]:
+    """Of each of the first rows, up to one that is not valid."""
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    numbers: list[int] = []
+    try:
+        for row in rows:
+            if row:
+                numbers.append(len(row))
+            if len(numbers) == HEAD_ROWS:
+                break
+    except csv.Error:
+        return numbers
+    return numbers
 
 
 def column_names(first: list[str], form: CsvFormat, location: str) -> list[str]:

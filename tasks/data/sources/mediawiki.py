@@ -6,17 +6,20 @@ many revisions only the newest text so far is held. Cutting a dump into parts is
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 from xml.parsers import expat
 
-from tasks.record.errors import DataError
+from tasks.data.sources.mediawiki_ranges import LONGEST_PATTERN, PAGE_START
+from tasks.record.errors import DamagedError, DataError
 
 CHUNK_BYTES = 1 << 18
 MAX_TEXT_CHARACTERS = 64 << 20
 """A longer page is refused: it would have to be held in memory. MediaWiki's own limit is 2 MiB."""
 ARTICLES = frozenset({0})
+NO_ELEMENT = expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]
+"""What expat says where the document ends before its last element does."""
 MEDIA, FILE, CATEGORY = -2, 6, 14
 """Namespaces whose links show no text (https://www.mediawiki.org/wiki/Help:Namespaces)."""
 CANONICAL_NAMESPACES = {
@@ -74,10 +77,13 @@ class PageParser:
         self.where, self.counts, self.wanted = where, counts, namespaces
         self.site, self.pages = Site(), list[Page]()
         self.fed = 0
+        """Bytes that were fed and are not counted in places: the header, less what of the stream came before."""
+        self.resume_at = 0
+        """Byte of the stream from which on the next page is looked for, where it is broken."""
         self._path: list[str] = []
         self._parts: list[str] = []
         self._size = self._collected = 0
-        self._title = self._page_id = self._namespace = self._key = self._last_title = ""
+        self._title = self._page_id = self._namespace = self._key = self.last_title = ""
         self._redirect = False
         self._newest: Revision | None = None
         self._revision = Revision()
@@ -96,20 +102,29 @@ class PageParser:
         try:
             self._expat.Parse(data, last)
         except expat.ExpatError as error:
-            raise DataError(
-                f"{self.where} is no well-formed XML at {self._place()}: {expat.ErrorString(error.code)}; "
-                "the dump is truncated or damaged: fetch it again"
-            ) from None
+            reason = "truncated" if error.code == NO_ELEMENT else "invalid_xml"
+            raise self._broken(self._expat.ErrorByteIndex, expat.ErrorString(error.code), reason) from None
 
     def take(self) -> list[Page]:
         """The pages found since the last time."""
         pages, self.pages = self.pages, []
         return pages
 
-    def _place(self) -> str:
+    def _broken(self, index: int, what: str, reason: str = "invalid_xml") -> DamagedError:
+        """What is wrong at a byte of what was fed."""
+        at = max(0, index - self.fed)
+        self.resume_at = at + 1
         inside = self._title if "page" in self._path[:2] else ""
-        page = f", in page {inside!r}" if inside else f", after page {self._last_title!r}" if self._last_title else ""
-        return f"byte {max(0, self._expat.ErrorByteIndex - self.fed)}{page}"
+        page = f", in page {inside!r}" if inside else f", after page {self.last_title!r}" if self.last_title else ""
+        place = f"byte {at}{page}"
+        problem = f"is no well-formed XML at {place}: {what}"
+        remedy = "the dump is truncated or damaged: fetch it again"
+        return DamagedError(f"{self.where} {problem}; {remedy}", reason, place, problem)
+
+    def _bad_page(self, problem: str, remedy: str) -> DamagedError:
+        self.resume_at = self._expat.CurrentByteIndex - self.fed + 1
+        place = f"page {self._title!r}"
+        return DamagedError(f"{self.where} {place} {problem}; {remedy}", "invalid_page", place, problem)
 
     def _refuse_doctype(self, name: str, *rest: object) -> None:
         raise DataError(
@@ -137,6 +152,10 @@ class PageParser:
                     self._redirect = True
                 elif name in ("title", "ns", "id"):
                     self._collect()
+                elif name == "page":
+                    inside = self._broken(self._expat.CurrentByteIndex, "a page begins inside of another one")
+                    self.resume_at -= 1
+                    raise inside
             elif (
                 depth == 4
                 and path[2] == "revision"
@@ -156,9 +175,8 @@ class PageParser:
         self._parts.append(data)
         self._size += len(data)
         if self._size > MAX_TEXT_CHARACTERS:
-            raise DataError(
-                f"{self.where} page {self._title!r} is longer than {MAX_TEXT_CHARACTERS} characters, far beyond MediaWiki's "
-                "own limit; remove it from the dump"
+            raise self._bad_page(
+                f"is longer than {MAX_TEXT_CHARACTERS} characters, far beyond MediaWiki's own limit", "remove it from the dump"
             )
 
     def _reads_text(self) -> bool:
@@ -169,7 +187,7 @@ class PageParser:
         try:
             return int(self._namespace) if self._namespace else self.site.namespace_of(self._title)
         except ValueError:
-            raise DataError(f"{self.where} page {self._title!r} has <ns>{self._namespace}</ns>, no number; mend it") from None
+            raise self._bad_page(f"has <ns>{self._namespace}</ns>, no number", "mend it") from None
 
     def _end(self, name: str) -> None:
         depth = len(self._path)
@@ -202,7 +220,7 @@ class PageParser:
             self._page_id = value.strip()
 
     def _finish_page(self) -> None:
-        self._last_title = self._title
+        self.last_title = self._title
         newest = self._newest or Revision()
         number = self._number()
         if number not in self.wanted:
@@ -219,6 +237,10 @@ class PageParser:
         self._newest = None
 
 
+def ended(damage: DamagedError) -> None:
+    raise damage
+
+
 def read_pages(
     stream: BinaryIO,
     where: str,
@@ -226,24 +248,76 @@ def read_pages(
     namespaces: frozenset[int] = ARTICLES,
     header: bytes = b"",
     ends: bool = True,
+    first_offset: int = 0,
+    refuse: Callable[[DamagedError], None] = ended,
 ) -> Iterator[Page]:
     """The pages of `namespaces` in a decompressed export, each with the text of its newest revision.
 
     Pages that are left out are counted by reason: "namespace", "redirect", "content_model" (not wikitext), "no_text" (deleted,
     missing or blank). For a part of a dump `header` is what `read_header` gave (nothing for the first part), and `ends` says
-    whether the part holds the end of the dump. Byte offsets in messages count from where `stream` begins.
+    whether the part holds the end of the dump. Byte offsets in messages count on from `first_offset`, where `stream` begins.
 
-    Raises DataError, after the pages before the place, where the XML is malformed or truncated, has a document type (so no
-    entity can be defined), or is no MediaWiki export.
+    Where the XML is malformed or truncated `refuse` gets a DamagedError, which it raises or not; reading then goes on at the
+    next page tag. Raises DataError, after the pages before the place, for a document type (so no entity can be defined) and for
+    what is no MediaWiki export.
     """
     parser = PageParser(where, counts, namespaces)
     parser.feed(header)
-    parser.fed = len(header)
+    parser.fed = len(header) - first_offset
+    end, tail = first_offset, b""
     while data := stream.read(CHUNK_BYTES):
+        if not header and end == first_offset:
+            header = before_pages(data)
+        end += len(data)
+        while data:
+            try:
+                parser.feed(data)
+                tail, data = data[-LONGEST_PATTERN:], b""
+            except DamagedError as damage:
+                yield from parser.take()
+                refuse(damage)
+                data, end = next_page_tag(stream, tail + data, end, parser.resume_at)
+                if not data:
+                    return
+                parser, tail = resumed(parser, header, end - len(data)), b""
+            finally:
+                yield from parser.take()
+    try:
+        if not ends and parser.depth == 1:
+            parser.feed(b"</mediawiki>")
+        parser.feed(b"", last=True)
+    except DamagedError as damage:
+        refuse(damage)
+
+
+def before_pages(data: bytes) -> bytes:
+    """What of the beginning of an export stands before its first page; nothing where there is none."""
+    found = PAGE_START.search(data)
+    return data[: found.start()] if found else b""
+
+
+def next_page_tag(stream: BinaryIO, data: bytes, end: int, place: int) -> tuple[bytes, int]:
+    """What was read from the first page tag at or behind a place of the stream on, and where it ends; nothing if there is none.
+
+    `data` are the last bytes that were read, up to `end`.
+    """
+    while (found := PAGE_START.search(data, max(0, len(data) - (end - place)))) is None:
+        more = stream.read(CHUNK_BYTES)
+        if not more:
+            return b"", end
+        data, end = data[-LONGEST_PATTERN:] + more, end + len(more)
+    return data[found.start() :], end
+
+
+def resumed(parser: PageParser, header: bytes, place: int) -> PageParser:
+    """A parser that goes on at a page tag at `place` of the stream, as if the header stood before it."""
+    for before in (header, b"<mediawiki>"):
+        again = PageParser(parser.where, parser.counts, parser.wanted)
         try:
-            parser.feed(data)
-        finally:
-            yield from parser.take()
-    if not ends and parser.depth == 1:
-        parser.feed(b"</mediawiki>")
-    parser.feed(b"", last=True)
+            again.feed(before)
+        except DamagedError:
+            continue  # it is the header that is broken
+        if again.depth == 1:
+            break
+    again.fed, again.last_title = len(before) - place, parser.last_title
+    return again

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tasks.data.inputs.files import first_line, remote_errors
+from tasks.data.inputs.files import remote_errors
 from tasks.data.sources.quarantine import Place
 from tasks.data.sources.rows import Column, Missing, Reading, Row, check_single, missing_column, shown
 from tasks.data.sources.streams import EXPANSION_GRACE_BYTES
-from tasks.data.sources.units import in_column, open_parquet
+from tasks.data.sources.units import damaged_parquet, in_column, open_parquet
 from tasks.record.errors import DataError
 
 BATCH_ROWS = 1024
@@ -42,7 +42,7 @@ def read_parquet(reading: Reading, columns: tuple[Column, ...], texts: bool = Fa
                         yield Row(values, row_place(reading, number))
                 reading.meter.done = before + size * (number - first) // max(1, wanted)
     except (pyarrow.ArrowException, *remote_errors()) as error:
-        raise DataError(f"{unit.location} is no Parquet file that can be read ({first_line(error)}); write it again") from None
+        raise damaged_parquet(unit.location, error) from None
 
 
 def batch_rows(metadata: Any, groups: range) -> int:

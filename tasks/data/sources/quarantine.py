@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, TextIO
 
-from tasks.record.errors import DataError
+from tasks.record.errors import DamagedError, DataError
 
 Policy = Literal["fail", "quarantine"]
 
@@ -36,6 +36,10 @@ REMEDIES = {
     "wrong_fields": "quote fields with commas or line ends",
     "invalid_csv": "mend the row",
     "invalid_page": "export the page again",
+    "invalid_xml": "fetch the dump again",
+    "truncated": "copy or download the file again",
+    "damaged": "copy or write the file again",
+    "empty_file": "remove it or give it content",
 }
 """What to do, by reason; the keys are what is counted."""
 
@@ -98,6 +102,13 @@ class Quarantine:
             assert self.path is not None, "only the policy `fail` goes without a file"
             self._file = self.path.open("w", encoding="ascii")
         self._file.write(json.dumps(record) + "\n")
+
+    def refuse_rest(self, place: Place, damage: DamagedError) -> None:
+        """The same of a file that cannot be read from some place on: all that follows counts as one."""
+        if self.policy == "fail":
+            hint = ", or set data.limits.on_bad_input='quarantine' to take what can be read" if self.path else ""
+            raise DataError(f"{damage}{hint}") from None
+        self.refuse(place._replace(where=damage.place or "the file"), damage.reason, damage.problem)
 
     @property
     def total(self) -> int:

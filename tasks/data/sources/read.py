@@ -11,17 +11,19 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tasks.config.data import Source, TextSource
-from tasks.data.inputs.files import input_files
+from tasks.config.data import MixedSource, Source, TextSource
+from tasks.data.inputs.files import InputFile, find_input, input_files
 from tasks.data.inputs.sources import sample_file
 from tasks.data.sources.csv_rows import PLAIN_CSV, CsvFormat, read_csv
+from tasks.data.sources.json_array import array_elements, begins_array
 from tasks.data.sources.lines import Line, raw_lines, read_lines
+from tasks.data.sources.mediawiki import Page, read_pages
 from tasks.data.sources.parquet_rows import read_parquet
 from tasks.data.sources.quarantine import EXCERPT_BYTES, Place, Quarantine, shortened, text_problem, utf8_problem
 from tasks.data.sources.rows import Column, Missing, Reading, Row, shown, value_at
 from tasks.data.sources.streams import Limits, Meter, open_input
 from tasks.data.sources.units import UNIT_BYTES, Unit, input_units
-from tasks.record.errors import DataError
+from tasks.record.errors import DamagedError, DataError
 
 LONGEST_TEXT = 1 << 15
 """A document of source `text` is cut at the first blank line after so many characters, or at a line end after twice as many."""
@@ -55,9 +57,22 @@ def read_unit(
 ) -> Iterator[RawDocument]:
     """The documents of a unit, each of which UTF-8 can hold; what a dump has beside articles is counted in `dropped`.
 
-    Raises DataError for a file that is bad as a whole, and under the policy `fail` for a bad row.
+    Raises DataError for a file that is not what the settings say, and under the policy `fail` for a bad row, an empty file or
+    one that is damaged.
     """
     reading = Reading(unit, limits, quarantine, meter)
+    place = Place(unit.location, unit.name, "the file", size=unit.bytes)
+    if unit.kind == "empty":
+        quarantine.refuse(place, "empty_file", "is empty")
+        return
+    try:
+        yield from unit_documents(reading, source, dropped)
+    except DamagedError as damage:
+        quarantine.refuse_rest(place, damage)
+
+
+def unit_documents(reading: Reading, source: TextSource, dropped: Counter[str]) -> Iterator[RawDocument]:
+    """As `read_unit`; raises DamagedError where the file ends to be readable, after everything before."""
     if source.source == "text":
         return read_text(reading)
     if source.source == "mediawiki":
@@ -67,25 +82,42 @@ def read_unit(
 
         return documents(read_huggingface(reading, source), source.text_column, reading)
     column = "text" if source.source == "sample" else source.text_column
-    return documents(unit_rows(source.source, reading, (Column(column),), texts=True), column, reading)
+    rows = unit_rows(source.source, reading, (Column(column),), texts=True, form=csv_format(source))
+    return documents(rows, column, reading)
+
+
+def csv_format(source: TextSource) -> CsvFormat:
+    section = f"data.mixture[{source.name}]" if isinstance(source, MixedSource) else "data"
+    return CsvFormat(source.delimiter, source.header, source.columns, section)
 
 
 def read_rows(
-    source: Source, path: str | None, columns: tuple[Column, ...], field: str, meter: Meter, form: CsvFormat = PLAIN_CSV
+    source: Source,
+    path: str | None,
+    columns: tuple[Column, ...],
+    field: str,
+    meter: Meter,
+    form: CsvFormat = PLAIN_CSV,
+    files: list[InputFile] | None = None,
 ) -> Iterator[Row]:
-    """Rows of a sample, jsonl, csv or parquet source; `field` names the setting in messages. Raises DataError for a bad row."""
+    """Rows of a sample, jsonl, csv or parquet source; `field` names the setting in messages. Raises DataError for a bad row.
+
+    `files` are those that are read, else all that the path means.
+    """
     given = TextSource.model_construct(source=source, path=path, text_column=columns[0].path)
-    units = input_units(given, UNIT_BYTES, field)
+    if files is None and path is not None:
+        files = input_files(source, path, field)
+    units = input_units(given, UNIT_BYTES, field, files)
     meter.total, meter.done = sum(unit.bytes for unit in units), 0
     for unit in units:
         yield from unit_rows(source, Reading(unit, Limits(), Quarantine(None, "fail"), meter), columns, form=form)
 
 
 def first_rows(
-    source: Source, path: str, columns: tuple[Column, ...], field: str, form: CsvFormat = PLAIN_CSV
+    source: Source, path: str, columns: tuple[Column, ...], field: str, form: CsvFormat = PLAIN_CSV, training: bool = False
 ) -> Iterator[Row]:
     """As `read_rows`, of the first file only, if that lies on this machine: nothing is read ahead, so that one row is cheap."""
-    file = input_files(source, path, field)[0]
+    file = find_input(source, path, field, training).files[0]
     if file.version is None:
         unit = Unit(file.location, file.name, "file", bytes=file.size)
         yield from unit_rows(source, Reading(unit, Limits(), Quarantine(None, "fail"), Meter()), columns, form=form)
@@ -131,8 +163,11 @@ def documents(rows: Iterator[Row], column: str, reading: Reading) -> Iterator[Ra
 
 
 def read_jsonl(reading: Reading) -> Iterator[Row]:
-    """The objects; lines that are blank are no rows."""
+    """The objects, one a line, or the elements of an array that is the file; lines that are blank are no rows."""
     with reading.open() as stream:
+        if reading.unit.kind == "file" and begins_array(stream):
+            yield from read_array(reading, array_elements(stream, reading.limits))
+            return
         for line in read_lines(stream, reading.limits):
             if line.too_long:
                 problem = "line_too_long", f"has {line.size} bytes, more than {reading.limits.max_line_bytes}"
@@ -145,6 +180,20 @@ def read_jsonl(reading: Reading) -> Iterator[Row]:
                     continue
                 problem = found
             reading.refuse(reading.line_place(line), *problem, line)
+
+
+def read_array(reading: Reading, elements: Iterator[Line]) -> Iterator[Row]:
+    for element in elements:
+        place = reading.line_place(element)._replace(where=f"item {element.number}")
+        longest = reading.limits.max_line_bytes
+        if element.size > longest:
+            reading.refuse(place, "line_too_long", f"has {element.size} bytes, more than {longest}")
+            continue
+        values, problem = parse_object(element)
+        if problem is None:
+            yield Row(values, place)
+        else:
+            reading.refuse(place, *problem)
 
 
 def parse_object(line: Line) -> tuple[Any, tuple[str, str] | None]:
@@ -173,24 +222,30 @@ def read_text(reading: Reading) -> Iterator[RawDocument]:
     book, for example), and fewer blank lines only separate paragraphs and headings. Long documents are cut
     (LONGEST_TEXT), so that a book without such places can be split into parts to train on and to hold out, and fits in memory.
     """
+    damage: DamagedError | None = None
     with reading.open() as stream:
         document = TextDocument(1, stream.first_offset)
         characters = blank = 0
-        for raw, size in raw_lines(stream, reading.limits):
-            document.lines.append(raw)
-            if size > len(raw):
-                document.too_long = len(document.lines), size
-                document.missing += size - len(raw)
-            blank = blank + 1 if raw.isspace() or (raw[0] >= 0x80 and raw.decode(errors="replace").isspace()) else 0
-            characters += size if raw.isascii() else len(raw.decode(errors="replace"))
-            too_long = (blank and characters >= LONGEST_TEXT) or characters >= 2 * LONGEST_TEXT
-            if blank >= DOCUMENT_BLANK_LINES or too_long:
-                if blank < len(document.lines) and (found := document.finish(reading)):
-                    yield found
-                document = document.next()
-                characters = blank = 0
+        try:
+            for raw, size in raw_lines(stream, reading.limits):
+                document.lines.append(raw)
+                if size > len(raw):
+                    document.too_long = len(document.lines), size
+                    document.missing += size - len(raw)
+                blank = blank + 1 if raw.isspace() or (raw[0] >= 0x80 and raw.decode(errors="replace").isspace()) else 0
+                characters += size if raw.isascii() else len(raw.decode(errors="replace"))
+                too_long = (blank and characters >= LONGEST_TEXT) or characters >= 2 * LONGEST_TEXT
+                if blank >= DOCUMENT_BLANK_LINES or too_long:
+                    if blank < len(document.lines) and (found := document.finish(reading)):
+                        yield found
+                    document = document.next()
+                    characters = blank = 0
+        except DamagedError as error:
+            damage = error  # the document that it cuts is given first
         if blank < len(document.lines) and (found := document.finish(reading)):
             yield found
+    if damage is not None:
+        raise damage
 
 
 class TextDocument:
@@ -236,23 +291,37 @@ class TextDocument:
 
 def read_mediawiki(reading: Reading, dropped: Counter[str]) -> Iterator[RawDocument]:
     """The articles of a dump as prose."""
-    from tasks.data.sources.mediawiki import read_pages
-    from tasks.data.sources.mediawiki_ranges import read_header
     from tasks.data.wikitext.convert import wikitext_to_text
+
+    for page in dump_pages(reading, dropped):
+        text = wikitext_to_text(page.text, page.site.media_names, page.site.language)
+        place = Place(reading.unit.location, reading.unit.name, f"page {page.title!r}")
+        if problem := text_problem(text, reading.limits.max_line_bytes):
+            raw = page.text[:EXCERPT_BYTES].encode()
+            reading.refuse(place._replace(raw=raw, size=len(page.text.encode())), *problem)
+        else:
+            yield RawDocument(text, place.short)
+
+
+def dump_pages(reading: Reading, dropped: Counter[str]) -> Iterator[Page]:
+    """The articles as wikitext; a place where the XML is broken is refused, and what follows the next page tag is read."""
+    from tasks.data.sources.mediawiki_ranges import read_header
 
     unit, header = reading.unit, b""
     if unit.kind == "span" and unit.start > 0:
         with open_input(unit.location, reading.limits, Meter()) as stream:
             header = read_header(stream)
+    place = Place(unit.location, unit.name, "the file")
     with reading.open() as stream:
-        for page in read_pages(stream, unit.location, dropped, header=header, ends=unit.last):
-            text = wikitext_to_text(page.text, page.site.media_names, page.site.language)
-            place = Place(unit.location, unit.name, f"page {page.title!r}")
-            if problem := text_problem(text, reading.limits.max_line_bytes):
-                raw = page.text[:EXCERPT_BYTES].encode()
-                reading.refuse(place._replace(raw=raw, size=len(page.text.encode())), *problem)
-            else:
-                yield RawDocument(text, place.short)
+        yield from read_pages(
+            stream,
+            unit.location,
+            dropped,
+            header=header,
+            ends=unit.last,
+            first_offset=stream.first_offset,
+            refuse=lambda damage: reading.quarantine.refuse_rest(place, damage),
+        )
 
 
 def read_sample(reading: Reading) -> Iterator[Row]:

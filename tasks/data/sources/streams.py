@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.config.data import LimitsConfig
 from tasks.data.inputs.files import check_allowed, first_line, is_url, local_path, open_file_system, remote_errors
 from tasks.data.sources.compression import (
     DECODERS,
@@ -22,7 +23,7 @@ from tasks.data.sources.compression import (
     compression_of,
     refused_format,
 )
-from tasks.record.errors import DataError
+from tasks.record.errors import DamagedError, DataError
 
 READ_BYTES = 64 << 10
 """Compressed bytes taken at a time: so little, that the expansion is judged by what was really needed."""
@@ -51,6 +52,10 @@ class Limits:
     """Of one compressed file."""
     max_line_bytes: int = 64 << 20
     """Of a line, a CSV field, and of the text in one row of any other source."""
+
+
+def reading_limits(limits: LimitsConfig) -> Limits:
+    return Limits(limits.max_expansion, int(limits.max_unpacked_gigabytes * (1 << 30)), limits.max_line_megabytes << 20)
 
 
 @dataclass
@@ -137,6 +142,10 @@ def check_format(head: bytes, location: str, inside: str | None = None) -> None:
         )
 
 
+def broken(where: str, problem: str, remedy: str, place: str, reason: str = "damaged") -> DamagedError:
+    return DamagedError(f"{where} {problem}; {remedy}", reason, place, problem)
+
+
 class PackedFile(io.RawIOBase):
     """The bytes of a file as they are stored, counted, with the errors of the place where it lies."""
 
@@ -218,10 +227,9 @@ class UnpackedStream(io.RawIOBase):
             if decoder.needs_input:
                 data, self._waiting = self._waiting or self._source.read(READ_BYTES), b""
                 if not data:
-                    raise DataError(
-                        f"{self._source.where} is cut off: its {self._kind} data end in the middle at byte "
-                        f"{self._source.consumed} ({self._unpacked} bytes unpacked); copy or download it again"
-                    )
+                    end = f"byte {self._source.consumed} ({self._unpacked} bytes unpacked)"
+                    problem = f"is cut off: its {self._kind} data end in the middle at {end}"
+                    raise broken(self._source.where, problem, "copy or download it again", end, "truncated")
             try:
                 found = decoder.decompress(data, size)
             except PACKED_ERRORS as error:
@@ -243,11 +251,10 @@ class UnpackedStream(io.RawIOBase):
         if not self._waiting:
             return None
         if compression_of(self._waiting[:HEAD_BYTES]) != self._kind:
-            raise DataError(
-                f"{self._source.where} has something that is no {self._kind} data at byte "
-                f"{self._source.consumed - len(self._waiting)}, after {self._unpacked} unpacked bytes: trailing garbage; cut "
-                "it off there, or copy or download the file again"
-            )
+            place = f"byte {self._source.consumed - len(self._waiting)}"
+            problem = f"has something that is no {self._kind} data at {place}, after {self._unpacked} unpacked bytes"
+            remedy = "cut it off there, or copy or download the file again"
+            raise broken(self._source.where, f"{problem}: trailing garbage", remedy, place)
         self._decoder = DECODERS[self._kind]()
         return self._decoder
 
@@ -258,9 +265,8 @@ class UnpackedStream(io.RawIOBase):
                 f"{where} asks for more memory than 128 MiB (zstd) or 256 MiB (xz) to be unpacked, {place}; pack it again with "
                 "a smaller window (`zstd --long=27`, `xz -9`)"
             )
-        return DataError(
-            f"{where} is damaged: its {self._kind} data cannot be unpacked {place}: {first_line(error)}; copy it again"
-        )
+        problem = f"is damaged: its {self._kind} data cannot be unpacked {place}: {first_line(error)}"
+        return broken(where, problem, "copy it again", place)
 
     def _check_limits(self) -> None:
         limits, packed = self._limits, self._source.consumed - self._first
@@ -298,10 +304,10 @@ class TranscodedStream(io.RawIOBase):
             try:
                 text = self._decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{self._stream.where} is not valid {self._encoding} after about {self._read} unpacked bytes "
-                    f"({error.reason}); write it again, for example with `iconv -c -f {self._encoding} -t utf-8`"
-                ) from None
+                place = f"after about {self._read} unpacked bytes"
+                problem = f"is not valid {self._encoding} {place} ({error.reason})"
+                remedy = f"write it again, for example with `iconv -c -f {self._encoding} -t utf-8`"
+                raise broken(self._stream.where, problem, remedy, place, "invalid_utf8") from None
             if not self._read:
                 text = XML_ENCODING.sub(r"\1UTF-8", text)
             self._ready = memoryview(text.encode("utf-8", "surrogatepass"))

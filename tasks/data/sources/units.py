@@ -4,22 +4,23 @@ Reading all units in their order gives what reading the files gives. Plain lines
 multistream bzip2 dumps between streams, Parquet files between row groups; everything else is taken a file at a time.
 """
 
+import codecs
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tasks.config.data import TextSource
-from tasks.data.inputs.files import InputFile, first_line, input_files, is_url, local_path, remote_errors
+from tasks.data.inputs.files import InputFile, find_input, first_line, is_url, local_path, remote_errors
 from tasks.data.inputs.sources import on_hub
 from tasks.data.sources.compression import HEAD_BYTES, compression_of
 from tasks.data.sources.lines import has_quotes, split_lines
 from tasks.data.sources.streams import open_raw
-from tasks.record.errors import DataError
+from tasks.record.errors import DamagedError, DataError
 
 UNIT_BYTES = 64 << 20
 
-Kind = Literal["file", "span", "row_groups", "sample", "huggingface"]
+Kind = Literal["file", "span", "row_groups", "empty", "sample", "huggingface"]
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,34 @@ class Unit:
     compressed: bool = False
     last: bool = True
     """Whether it holds the end of its file."""
+    file: int = 0
+    """Place of its file among those of the source, by which it is found again where it was moved or renamed."""
 
 
-def input_units(source: TextSource, num_bytes: int = UNIT_BYTES, field: str = "data.path") -> list[Unit]:
+def input_units(
+    source: TextSource, num_bytes: int = UNIT_BYTES, field: str = "data.path", files: list[InputFile] | None = None
+) -> list[Unit]:
     """The units of a source, in the order of its documents, each of about `num_bytes` where that is possible.
 
-    Raises DataError where files are missing, empty, outside of the data root, or (Parquet) unreadable.
+    `files` are those that are read, else what the path means. Raises DataError where these are missing, empty or outside of
+    the data root. What can be found out only by reading, such as the row groups of a damaged Parquet file, is left to that.
     """
     if source.source == "sample":
         return [Unit("the sample", "sample", "sample")]
     path = source.path or ""
     if source.source == "huggingface":
         return [Unit(path, path if on_hub(source) else Path(path).name, "huggingface")]
-    split = SPLITTERS[source.source]
-    return [unit for file in input_files(source.source, path, field) for unit in split(file, source, num_bytes)]
+    given = find_input(source.source, path, field).files if files is None else files
+    return [replace(unit, file=n) for n, file in enumerate(given) for unit in file_units(file, source, num_bytes)]
+
+
+def file_units(file: InputFile, source: TextSource, num_bytes: int) -> list[Unit]:
+    if file.size == 0:
+        return [Unit(file.location, file.name, "empty")]
+    try:
+        return SPLITTERS[source.source](file, source, num_bytes)
+    except DamagedError:  # reading it says the same, and then it can go to the quarantine
+        return whole(file, source, num_bytes)
 
 
 def whole(file: InputFile, source: TextSource, num_bytes: int) -> list[Unit]:
@@ -59,7 +74,8 @@ def whole(file: InputFile, source: TextSource, num_bytes: int) -> list[Unit]:
 
 
 def jsonl_units(file: InputFile, source: TextSource, num_bytes: int) -> list[Unit]:
-    if 0 <= file.size <= num_bytes:
+    """A file that begins as an array is not cut: only reading it from its start says where an element begins."""
+    if 0 <= file.size <= num_bytes or begins_array(file):
         return whole(file, source, num_bytes)
     return spans(file, source, split_lines(file.location, num_bytes))
 
@@ -102,6 +118,11 @@ def spans(file: InputFile, source: TextSource, pairs: list[tuple[int, int]]) -> 
     return [Unit(file.location, file.name, "span", a, b, b - a, packed, last=b == pairs[-1][1]) for a, b in pairs]
 
 
+def begins_array(file: InputFile) -> bool:
+    with open_raw(file.location) as opened:
+        return opened.read(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+
+
 def is_compressed(file: InputFile) -> bool:
     with open_raw(file.location) as opened:
         return compression_of(opened.read(HEAD_BYTES)) is not None
@@ -141,7 +162,12 @@ def open_parquet(location: str) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True)
     except (pyarrow.ArrowException, *remote_errors()) as error:
-        raise DataError(f"{location} is no Parquet file that can be read ({first_line(error)}); write it again") from None
+        raise damaged_parquet(location, error) from None
+
+
+def damaged_parquet(location: str, error: BaseException) -> DamagedError:
+    problem = f"is no Parquet file that can be read ({first_line(error)})"
+    return DamagedError(f"{location} {problem}; write it again", "damaged", "", problem)
 
 
 SPLITTERS: dict[str, Callable[[InputFile, TextSource, int], list[Unit]]] = {

@@ -34,6 +34,19 @@ def test_sources_are_read_in_the_order_in_which_they_are_given() -> None:
         ({"quality": {"filters": ["gopher"]}}, "data.quality.filters", "'gopher_quality'"),
         ({"limits": {"max_expansion": 1.0}}, "data.limits.max_expansion", "greater than 1"),
         ({"limits": {"on_bad_input": "skip"}}, "data.limits.on_bad_input", "'fail' or 'quarantine'"),
+        ({"delimiter": ";"}, "data.delimiter", "has no effect with data.source='sample', being about CSV; remove it"),
+        ({"source": "csv", "path": "x", "delimiter": ";;"}, "data.delimiter", "is not one character that can stand between"),
+        ({"source": "csv", "path": "x", "columns": ["a"]}, "data.columns", "set data.header=false or remove the names"),
+        (
+            {"mixture": [{"name": "m", "source": "jsonl", "path": "x", "header": False}]},
+            "data.mixture[m].header",
+            "has no effect with data.mixture[m].source='jsonl'",
+        ),
+        (
+            {"decontamination": {"evaluations": [{"name": "q", "path": "x", "delimiter": ";"}]}},
+            "data.decontamination.evaluations[q].delimiter",
+            "has no effect with",
+        ),
     ],
 )
 def test_bounds_name_field_and_rule(values: dict, field: str, rule: str) -> None:

@@ -22,6 +22,14 @@ def test_columns_together_are_an_item(jsonl, tmp_path):
     assert found == {kind: ["Who?\nMe.", "What?\n"] for kind in given}
 
 
+def test_a_csv_set_may_have_another_delimiter(tmp_path):
+    (tmp_path / "rows.csv").write_text("id;text\n1;Who, me?\n")
+    one = {"name": "quiz", "source": "csv", "path": str(tmp_path / "rows.csv")}
+    assert read(one | {"delimiter": ";"}) == {"quiz": ["Who, me?"]}
+    with pytest.raises(DataError, match=r'; set data\.decontamination\.evaluations\[quiz\]\.delimiter=";"$'):
+        read(one)
+
+
 def test_of_text_every_document_is_an_item(tmp_path):
     (tmp_path / "one.txt").write_text("first\n\n\n\nsecond\n")
     (found,) = read({"name": "plain", "source": "text", "path": str(tmp_path / "one.txt")}).values()

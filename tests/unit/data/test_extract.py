@@ -10,8 +10,9 @@ from tasks.config.data import LimitsConfig
 from tasks.data import extract
 from tasks.data.documents import document as documents
 from tasks.data.documents.document import read_batches
-from tasks.data.extract import batches, reading_limits
+from tasks.data.extract import batches
 from tasks.data.sources.read import RawDocument
+from tasks.data.sources.streams import reading_limits
 from tasks.record.errors import DataError
 from tasks.record.parts import Part
 from tests.kit.preparations import do_steps, sentences
@@ -91,6 +92,31 @@ def test_a_bad_row_ends_it_with_the_place(requested, jsonl):
     with pytest.raises(DataError, match=r"line 31 \(byte \d+\) column 'text' is int 7"):
         do_steps(preparation, "extract")
     assert not preparation.work.folder(FIRST).exists()
+
+
+def test_files_are_read_where_they_lie_when_they_are_read(requested, jsonl, tmp_path):
+    """The plan was made elsewhere: the file was renamed since, or another text lies in its place."""
+    texts = sentences(30)
+    old = jsonl(rows(texts), "old.jsonl")
+    first = requested({"source": "jsonl", "path": str(old)})
+    do_steps(first, "plan")
+    old.rename(tmp_path / "new.jsonl")
+    jsonl(rows(["another text"] * 30), "old.jsonl")
+    second = requested({"source": "jsonl", "path": str(tmp_path / "new.jsonl")})
+    assert second.stage == first.stage, "the same text is the same data set"
+    do_steps(second, "extract")
+    assert texts_of(second) == texts
+
+
+def test_a_file_that_is_gone_since_the_plan_is_said(requested, jsonl, tmp_path):
+    (tmp_path / "texts").mkdir()
+    for n in range(3):
+        jsonl(rows(sentences(30)[10 * n : 10 * n + 10]), f"texts/{n}.jsonl")
+    preparation = requested({"source": "jsonl", "path": str(tmp_path / "texts")})
+    do_steps(preparation, "plan")
+    (tmp_path / "texts" / "1.jsonl").unlink()
+    with pytest.raises(DataError, match=r"data\.path='.*texts' has fewer files than when the preparation began; run the same"):
+        do_steps(preparation, "extract")
 
 
 def test_batches_hold_so_many_characters(monkeypatch):

@@ -84,6 +84,60 @@ def test_the_same_request_gives_the_same_bytes_wherever_the_file_lies(prepared, 
     assert second[1].path.name == first[1].path.name
 
 
+def test_files_under_other_names_are_the_same_data_set(prepared, jsonl, tmp_path, home):
+    """Names decide neither the order of the documents nor what the data set is called."""
+    made = []
+    for number, names in enumerate((("a.jsonl", "b.jsonl", "c.jsonl"), ("z.jsonl", "sub/y.jsonl", "a.jsonl"))):
+        folder = tmp_path / f"texts-{number}"
+        (folder / "sub").mkdir(parents=True)
+        for n, name in enumerate(names):
+            jsonl([{"text": text} for text in sentences(90)[30 * n : 30 * n + 30]], f"{folder.name}/{name}")
+        stage, manifest = manifest_of(prepared({"source": "jsonl", "path": str(folder), "heldout_fraction": 0.2}))
+        named = ("sources.json", "data_card.md")
+        made.append((stage.path.name, [(f.path, f.sha256) for f in manifest.files if f.path not in named]))
+        home.rename(tmp_path / f"home-{number}")
+    assert made[0] == made[1]
+
+
+def test_a_text_in_a_struct_is_read_by_its_path_and_two_columns_of_a_name_are_refused(prepared, tmp_path):
+    table = pyarrow.table({"data": [{"text": text} for text in sentences(40)]})
+    pyarrow.parquet.write_table(table, tmp_path / "struct.parquet")
+    nested = {"source": "parquet", "path": str(tmp_path / "struct.parquet"), "text_column": "data.text"}
+    nested |= {"heldout_fraction": 0.2}
+    assert kept_texts(manifest_of(prepared(nested))) == set(sentences(40))
+    twice = pyarrow.Table.from_arrays([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+    pyarrow.parquet.write_table(twice, tmp_path / "twice.parquet")
+    (tmp_path / "twice.csv").write_text("text,text\na,b\n")
+    for kind in ("parquet", "csv"):
+        said = message_of(prepared({"source": kind, "path": f"{tmp_path}/twice.{kind}"}))
+        assert said == (
+            f"column 'text' is in {tmp_path}/twice.{kind} 2 times, so that none is meant for sure; rename the others"
+        )
+
+
+def test_a_broken_page_and_a_dump_that_is_cut_off_cost_no_other_page(prepared, tmp_path):
+    page = "<page><title>P{n}</title><ns>0</ns><revision><text>{text}</text></revision></page>"
+    pages = [page.format(n=n, text=text) for n, text in enumerate(sentences(40))]
+    head = "<mediawiki><siteinfo><namespaces/></siteinfo>"
+    contents = {
+        "control": head + "".join([*pages[:7], pages[7].replace("number", "num\x01ber"), *pages[8:]]) + "</mediawiki>",
+        "cut": head + "".join(pages) + "<page><title>cut",
+    }
+    bad = {"control": ("invalid_xml", ", in page 'P7'"), "cut": ("truncated", ", after page 'P39'")}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.xml").write_text(content)
+        data = {"name": name, "source": "mediawiki", "path": f"{tmp_path}/{name}.xml", "heldout_fraction": 0.2}
+        said = message_of(prepared(data))
+        assert "is no well-formed XML at byte " in said and said.endswith("on_bad_input='quarantine' to take what can be read")
+        stage, manifest = manifest_of(prepared(data | {"limits": {"on_bad_input": "quarantine"}}))
+        assert len(kept_texts((stage, manifest))) == (39 if name == "control" else 40)
+        assert manifest.details["quarantined"] == {bad[name][0]: 1}
+        (record,) = map(json.loads, (stage.path / "quarantine.jsonl").read_text().splitlines())
+        assert record["place"].endswith(bad[name][1])
+        where = content.encode().index(b"\x01") if name == "control" else len(content.encode())
+        assert record["place"].startswith(f"byte {where},")
+
+
 def test_max_documents_bounds_what_is_read(prepared, jsonl):
     data = {"source": "jsonl", "path": str(jsonl([{"text": t} for t in sentences(300)])), "max_documents": 50}
     _, manifest = manifest_of(prepared(data))

@@ -1,9 +1,17 @@
-"""The cut of the input into parts: by size, in the order of the sources, a part of one source."""
+"""The cut of the input into parts: by size, in the order of the sources, a part of one source; and what is passed over."""
 
+import gzip
+import json
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tasks.data.sources.compression import zstd
+from tasks.record.errors import DataError
 from tasks.record.parts import Part
-from tests.kit.preparations import do_steps, manifest_of, sentences
+from tests.kit.preparations import card_of, do_steps, kept_texts, manifest_of, sentences
 
 
 def planned(preparation) -> list[list[dict]]:
@@ -59,3 +67,38 @@ def test_earlier_data_sets_come_first_a_shard_each(prepared, requested, jsonl):
     assert parts[:-1] == [[{"source": -1, "dataset": str(earlier.path), "shard": name}] for name in shards]
     assert parts[-1][0]["source"] == 0
     assert preparation.work.parts("extract") == [Part("extract", n) for n in range(3)]
+
+
+def test_what_is_not_read_is_named_in_the_card_and_the_log(prepared, tmp_path, caplog):
+    texts = sentences(60)
+    folder = tmp_path / "mixed"
+    (folder / ".cache").mkdir(parents=True)
+    rows = ["".join(json.dumps({"text": text}) + "\n" for text in texts[n : n + 20]).encode() for n in (0, 20, 40)]
+    (folder / "a.jsonl").write_bytes(rows[0])
+    (folder / "b.json").write_text('{"text": "from the json file"}')
+    (folder / "c.jsonl.zst").write_bytes(zstd.compress(rows[1]))
+    (folder / "d.JSONL.GZ").write_bytes(gzip.compress(rows[2]))
+    (folder / "door").symlink_to(tmp_path)
+    result = manifest_of(prepared({"source": "jsonl", "path": str(folder), "heldout_fraction": 0.2}))
+    assert kept_texts(result) == set(texts)
+    card = card_of(result[0])
+    for name, why in (("b.json", "its ending is none"), (".cache/", "hidden"), ("door/", "a link to a folder")):
+        assert f"| `sample` | `{name}` | {why}" in card
+        assert f"sample: not read: {name} ({why}" in caplog.text
+
+
+def test_other_splits_of_a_hub_layout_are_never_trained_on(prepared, tmp_path):
+    (tmp_path / "data").mkdir()
+    for name, texts in (
+        ("train-00000-of-00002", sentences(60)[:30]), ("train-00001-of-00002", sentences(60)[30:]),
+        ("test-00000-of-00001", ["the test"]), ("validation-00000-of-00001", ["the validation"]),
+    ):  # fmt: skip
+        pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "data" / f"{name}.parquet")
+    for path in (tmp_path, tmp_path / "data", tmp_path / "data" / "*.parquet"):
+        result = manifest_of(prepared({"source": "parquet", "path": str(path), "heldout_fraction": 0.2}))
+        assert kept_texts(result) == set(sentences(60))
+        assert "test-00000-of-00001.parquet` | the test split, which is not trained on;" in card_of(result[0])
+    (tmp_path / "only").mkdir()
+    (tmp_path / "data" / "test-00000-of-00001.parquet").rename(tmp_path / "only" / "test-00000-of-00001.parquet")
+    with pytest.raises(DataError, match=r"has nothing to train on: test-00000-of-00001\.parquet are test or validation splits"):
+        prepared({"source": "parquet", "path": str(tmp_path / "only")})

@@ -17,6 +17,8 @@ def card(metrics=METRICS, examples=EXAMPLES, report=REPORT, engines=("gigatoken 
         "| train | 900 | 90,000 | 91,000 | 23,000 |",
         f"| `mixed` | mediawiki | 2 | 4,096 | `{'a' * 64}` | 700 | 20,000 |",
         f"| `novels` | text | 90 | 123,456 | `{'b' * 64}` | 300 | 5,600 |",
+        "| `novels` | `.git/` | hidden |",
+        "| `novels` | notes on \\`b\\`.doc, `c.doc` and 21 more | its ending \\| is none |",
         "1,015 documents read = 1,000 kept + 12 dropped + 3 quarantined.",
         f"| `duplicate` | 4 | 0.39% | {REASONS['duplicate']} |",
         "| `gopher_quality.min_words` | 4 | 0.39% | the wrong side of the threshold in *Rules* |",

@@ -6,7 +6,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tasks.data.inputs.files import InputFile, input_files, open_file_system, resolve_files
+from tasks.data.inputs.files import InputFile, find_input, input_files, open_file_system, resolve_files
 from tasks.record.errors import DataError
 
 
@@ -81,6 +81,35 @@ def test_what_is_not_there_is_said(folder, path, words):
         resolve_files("csv", f"{folder}/{path}")
     for word in words:
         assert word in str(raised.value)
+
+
+def test_what_lies_beside_is_named_with_its_reason(folder, tmp_path):
+    (folder / "door").symlink_to(tmp_path)
+    found = find_input("jsonl", str(folder)).passed_over
+    others = {"other.txt", "dump.xml.bz2", "text.md.zst", "rows.csv.xz"}
+    assert {name for name, why in found.items() if why.startswith("its ending is none of this source's")} == others
+    assert found[".git/"] == found[".hidden.jsonl"] == "hidden"
+    assert found["door/"] == "a link to a folder, which is not followed"
+    assert find_input("jsonl", f"{folder}/a*").passed_over == {}
+    assert list(find_input("jsonl", f"{folder}/*").passed_over) == [".git", "door", "sub"]
+    memory = fsspec.filesystem("memory")
+    for name in ("train.jsonl", "test.jsonl", "notes.doc", ".hidden"):
+        memory.pipe(f"/beside/{name}", b"{}")
+    remote = find_input("jsonl", "memory://beside")
+    assert [file.name for file in remote.files] == ["train.jsonl"]
+    assert set(remote.passed_over) == {"test.jsonl", "notes.doc"}
+    assert len(input_files("jsonl", "memory://beside")) == 2, "who does not train reads all splits"
+
+
+def test_all_empty_and_all_closed_files_are_named_at_once(folder, monkeypatch):
+    for name in ("e1.jsonl", "e2.jsonl"):
+        (folder / name).touch()
+    with pytest.raises(DataError, match=r"e1\.jsonl, .*e2\.jsonl are empty; remove them or give them content"):
+        find_input("jsonl", str(folder))
+    assert len(find_input("jsonl", str(folder), empty=True).files) == 7
+    monkeypatch.setattr("os.access", lambda path, mode: path.name not in ("a.jsonl", "b.jsonl"))
+    with pytest.raises(DataError, match=r"a\.jsonl, .*b\.jsonl cannot be read; change the permissions"):
+        find_input("jsonl", str(folder))
 
 
 @pytest.fixture

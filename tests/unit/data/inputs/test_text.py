@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.config.data import DataConfig
-from tasks.data.inputs.text import earlier_datasets, text_identity
+from tasks.data.inputs.text import earlier_datasets, passed_over_sentences, text_identity
 from tasks.record.errors import DataError
 from tests.kit.datasets import written_dataset, written_examples
 
@@ -53,6 +53,16 @@ def test_what_is_missing_is_named_with_its_setting(tmp_path: Path, name: str, fi
     with pytest.raises(DataError) as found:
         text_identity(tmp_path, data)
     assert str(found.value).startswith(f"{field}='{tmp_path / 'x' / name}' does not exist")
+
+
+def test_what_is_passed_over_is_said_of_every_source(tmp_path: Path) -> None:
+    data = configured(tmp_path / "x")
+    assert passed_over_sentences(data) == []
+    folder = data.model_copy(update={"path": str(tmp_path / "x")})
+    (sentence,) = passed_over_sentences(folder)
+    assert sentence.startswith(f"data.path='{tmp_path / 'x'}': not read: quiz.jsonl (its ending is none of this source's")
+    mixed = DataConfig(mixture=[{"name": "more", "source": "jsonl", "path": str(tmp_path / "x")}])
+    assert passed_over_sentences(mixed)[0].startswith(f"data.mixture[more].path='{tmp_path / 'x'}': not read: a.txt, b.txt (")
 
 
 def test_an_earlier_data_set_is_found_by_folder_or_name(tmp_path: Path) -> None:

@@ -80,16 +80,45 @@ def test_a_wrong_delimiter_is_named(tmp_path):
         read_all("csv", tmp_path / "a.csv")
     assert str(raised.value) == (
         f"column 'text' is not in {tmp_path}/a.csv, whose first row is one field, 'id;text', when divided by \",\", but has "
-        '";" in it; write it with commas'
+        '";" in it; set data.delimiter=";"'
     )
     (tmp_path / "b.csv").write_text("id\n1\n")
     with pytest.raises(DataError, match=r"column 'text' is not in .*b\.csv, which has 'id'; set text_column to one of them"):
         read_all("csv", tmp_path / "b.csv")
 
 
-def test_files_named_tsv_are_divided_by_tabs_and_blank_lines_before_the_header_passed_over(tmp_path):
-    (tmp_path / "a.tsv").write_text("\n\nid\ttext\n1\tone, two\n")
-    assert read_all("csv", tmp_path).texts == ["one, two"]
+def test_a_delimiter_is_set_and_a_headless_file_has_names(tmp_path):
+    (tmp_path / "a.csv").write_text("id;text\n1;one; two\n2;three\n")
+    found = read_all("csv", tmp_path / "a.csv", tmp_path / "quarantine.jsonl", delimiter=";")
+    assert (found.texts, found.places) == (["three"], [("wrong_fields", "line 2", 8)])
+    (tmp_path / "b.csv").write_text("1|one\n2|two\n")
+    settings = {"delimiter": "|", "header": False, "columns": ("id", "text")}
+    assert read_all("csv", tmp_path / "b.csv", **settings).texts == ["one", "two"]
+    assert read_all("csv", tmp_path / "b.csv", delimiter="|", header=False, text_column="2").texts == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("\n\nid\ttext\n1\tone, two\n", ["one, two"]),
+        ("id\ttext\n1\tone\n2\ttwo, three, four\n", ["one", "two, three, four"]),
+        ("id,text\n1,one\ttwo\n2,three\n", ["one\ttwo", "three"]),
+        ("text\none, two\nthree\nfour, five, six\n", ["one, two", "three", "four, five, six"]),
+        ('text\n"one, two"\nthree\n', ["one, two", "three"]),
+        ('id\ttext\n1\t"two\nlines, and more"\n2\tlast\n', ["two\nlines, and more", "last"]),
+    ],
+)
+def test_tabs_are_told_by_the_first_rows_and_not_by_the_name(tmp_path, content, texts):
+    for name in ("a.tsv", "a.csv", "a.txt"):
+        (tmp_path / name).write_text(content)
+        assert read_all("csv", tmp_path / name).texts == texts
+    assert read_all("csv", tmp_path).texts == texts * 2, "a folder's files of both endings are read"
+
+
+def test_a_long_file_is_judged_by_its_whole_rows(tmp_path):
+    rows = [f"{n}\t{'word, ' * 50}" for n in range(1000)]
+    (tmp_path / "a").write_text("\n".join(["id\ttext", *rows]))
+    assert len(read_all("csv", tmp_path / "a").texts) == 1000
 
 
 def test_a_span_without_a_header_has_the_names_of_the_whole_file(tmp_path):

@@ -137,6 +137,71 @@ def test_what_is_broken_is_said_with_its_place_after_the_pages_before_it():
         read(dump(page(body="<ns>x</ns>")))
 
 
+def read_on(data: bytes, **options: object) -> tuple[list[str], list[tuple[str, str]]]:
+    """Titles, and of each bad spot reason and place."""
+    spots: list[tuple[str, str]] = []
+    pages = read_pages(
+        io.BytesIO(data), "dump.xml", Counter(), refuse=lambda damage: spots.append((damage.reason, damage.place)), **options
+    )
+    return [one.title for one in pages], spots
+
+
+FIVE = tuple(page(title) for title in "ABCDE")
+
+
+@pytest.mark.parametrize("chunk", [7, 64, 1 << 18])
+@pytest.mark.parametrize(
+    ("broken", "titles", "reason", "words"),
+    [
+        (FIVE[2].replace("some", "so\x01me"), "ABDE", "invalid_xml", "in page 'C'"),
+        (FIVE[2].replace("</page>", ""), "ABDE", "invalid_xml", "in page 'C'"),
+        (FIVE[2].replace("</page>", "</pages>"), "ABDE", "invalid_xml", "in page 'C'"),
+        (FIVE[2].replace("some", "a & b"), "ABDE", "invalid_xml", "in page 'C'"),
+        (FIVE[2].replace("some", "<page>"), "ABDE", "invalid_xml", "in page 'C'"),
+        (FIVE[2].replace("<ns>0", "<ns>zero"), "ABDE", "invalid_page", "page 'C'"),
+        (FIVE[2].replace("<page>", "<page\x02>"), "ABDE", "invalid_xml", "after page 'B'"),
+        (FIVE[2].replace("<page>", "<page "), "ABDE", "invalid_xml", "after page 'B'"),
+    ],
+)
+def test_a_broken_page_is_refused_and_reading_goes_on_at_the_next(monkeypatch, chunk, broken, titles, reason, words):
+    monkeypatch.setattr("tasks.data.sources.mediawiki.CHUNK_BYTES", chunk)
+    header, body = dump().removesuffix(b"</mediawiki>"), "".join([*FIVE[:2], broken, *FIVE[3:]]).encode() + b"</mediawiki>"
+    found, spots = read_on(header + body) if chunk > len(header) else read_on(body, header=header)
+    assert "".join(found) == titles
+    ((found_reason, place),) = spots
+    assert found_reason == reason
+    assert words in place
+
+
+def test_the_place_of_a_bad_spot_is_its_byte_also_after_another_one(monkeypatch):
+    monkeypatch.setattr("tasks.data.sources.mediawiki.CHUNK_BYTES", 1000)
+    pages = [page(f"T{n}") for n in range(200)]
+    for n in (50, 51, 120):
+        pages[n] = pages[n].replace("some", "so\x01me")
+    data = dump(*pages)
+    places = [n for n, byte in enumerate(data) if byte == 1]
+    titles, spots = read_on(data, first_offset=10_000)
+    assert titles == [f"T{n}" for n in range(200) if n not in (50, 51, 120)]
+    assert [place for _, place in spots] == [
+        f"byte {10_000 + at}, in page 'T{n}'" for at, n in zip(places, (50, 51, 120), strict=True)
+    ]
+
+
+def test_namespaces_are_known_after_a_bad_spot_too():
+    data = dump(page("A"), page("B", text="\x01"), page("Datei:X", ""), page("C"))
+    assert read_on(data)[0] == ["A", "C"], "`Datei:` is the name of a namespace in this dump only"
+
+
+@pytest.mark.parametrize(("cut", "titles"), [(-3, "ABCDE"), (-40, "ABCD"), (-20, "ABCD")])
+def test_of_a_dump_that_is_cut_off_all_whole_pages_are_read(cut, titles):
+    found, ((reason, place),) = read_on(dump(*FIVE)[:cut])
+    assert "".join(found) == titles
+    assert reason in ("truncated", "invalid_xml")
+    assert place.startswith("byte ")
+    assert read_on(dump(*FIVE, site="<siteinfo>\x01</siteinfo>"))[0] == list("ABCDE")
+    assert read_on(b"no dump")[1] == [("invalid_xml", "byte 0")]
+
+
 def test_other_xml_and_entity_bombs_are_refused():
     with pytest.raises(DataError, match=r"dump\.xml is no MediaWiki export: its first element is <rss>"):
         read(b"<rss></rss>")

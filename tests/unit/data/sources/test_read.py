@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -199,6 +200,40 @@ def test_articles_of_a_dump_are_prose(tmp_path):
     assert found.documents == [("Bold words & more.", "dump.xml.gz page 'A & B'")]
     assert found.dropped == {"redirect": 1}
     assert found.places == [("binary", "page 'A & B'", None)]
+
+
+PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd.compress}
+
+
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "text", "mediawiki"])
+def test_of_a_packed_file_that_is_cut_off_everything_before_is_read_and_nothing_by_half(tmp_path, kind, suffix):
+    """Of a text the document that is cut is kept; of rows and pages only whole ones. It is one bad spot."""
+    chance = random.Random(4)
+    texts = [" ".join(f"{chance.random():.12f}" for _ in range(40)) for _ in range(3000)]
+    content = {
+        "jsonl": "".join(json.dumps({"text": text}) + "\n" for text in texts),
+        "csv": "text,n\n" + "".join(f"{text},1\n" for text in texts),
+        "text": "\n\n\n\n".join(texts) + "\n",
+        "mediawiki": "<mediawiki>"
+        + "".join(
+            f"<page><title>{n}</title><ns>0</ns><revision><text>{t}</text></revision></page>" for n, t in enumerate(texts)
+        )
+        + "</mediawiki>",
+    }[kind]
+    packed = PACK[suffix](content.encode())
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(packed[: len(packed) * 3 // 4])
+    found = read_all(kind, path, tmp_path / "quarantine.jsonl")
+    whole = [text.strip() for text in found.texts]
+    assert len(whole) > 1000
+    assert whole[:-1] == texts[: len(whole) - 1]
+    assert texts[len(whole) - 1].startswith(whole[-1]) if kind == "text" else whole[-1] == texts[len(whole) - 1]
+    ((reason, place, _),) = found.places
+    assert reason == "truncated"
+    assert place.startswith(f"byte {path.stat().st_size} (")
+    with pytest.raises(DataError, match=r"is cut off: its \w+ data end in the middle at byte"):
+        read_all(kind, path)
 
 
 def test_the_meter_ends_at_one(tmp_path):
