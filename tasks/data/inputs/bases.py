@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.base import Base
-from tasks.data.inputs.files import check_allowed, check_not_empty, first_line
+from tasks.data.inputs.files import check_allowed, check_not_empty, check_readable, first_line
 from tasks.data.inputs.gguf import gguf_header
 from tasks.data.inputs.sources import cached_sha256
 from tasks.record.errors import DataError
@@ -60,7 +60,7 @@ def folder_source(home: Path, folder: Path, field: str, text: str) -> Source:
     kept = [*SETTINGS, *TOKENIZER_FILES, *weight_files(folder, names, f"{field}={text!r}")]
     files = [folder / name for name in kept if name in names]
     check_allowed(files, field, text)
-    check_not_empty(files, field, text)
+    check_content(files, field, text)
     check_settings(folder, f"{field}={text!r}")
     digests = dict(zip([path.name for path in files], cached_sha256(home, files), strict=True))
     return Source({"kind": "folder", "files": digests}, licence_of(folder), str(folder))
@@ -123,8 +123,14 @@ def other_architecture(said: str, name: str, kind: str) -> DataError:
     )
 
 
+def check_content(files: list[Path], field: str, text: str) -> None:
+    """Raises DataError for files that may not be read, and for empty ones."""
+    check_readable(files, field, text)
+    check_not_empty({str(path): path.stat().st_size for path in files}, field, text)
+
+
 def gguf_source(home: Path, path: Path, field: str) -> Source:
-    check_not_empty([path], field, str(path))
+    check_content([path], field, str(path))
     header, said = gguf_header(path, field), f"{field}={str(path)!r}"
     kind = str(header.get("general.architecture", UNKNOWN))
     if any(part in kind for part in NOT_CAUSAL):
