@@ -52,8 +52,11 @@ def read_unit(
     quarantine: Quarantine,
     meter: Meter,
     dropped: Counter[str],
+    templates: dict[str, list[int]] | None = None,
 ) -> Iterator[RawDocument]:
     """The documents of a unit, each of which UTF-8 can hold; what a dump has beside articles is counted in `dropped`.
+
+    The templates of which nothing is left are added to `templates`: by name how many, and how many inside a sentence.
 
     Raises DataError for a file that is bad as a whole, and under the policy `fail` for a bad row.
     """
@@ -61,7 +64,7 @@ def read_unit(
     if source.source == "text":
         return read_text(reading)
     if source.source == "mediawiki":
-        return read_mediawiki(reading, dropped)
+        return read_mediawiki(reading, source, dropped, {} if templates is None else templates)
     if source.source == "huggingface":
         from tasks.data.sources.hub import read_huggingface
 
@@ -234,25 +237,31 @@ class TextDocument:
         return None
 
 
-def read_mediawiki(reading: Reading, dropped: Counter[str]) -> Iterator[RawDocument]:
+def read_mediawiki(
+    reading: Reading, source: TextSource, dropped: Counter[str], templates: dict[str, list[int]]
+) -> Iterator[RawDocument]:
     """The articles of a dump as prose."""
     from tasks.data.sources.mediawiki import read_pages
     from tasks.data.sources.mediawiki_ranges import read_header
+    from tasks.data.wikitext.census import add, new_census
     from tasks.data.wikitext.convert import wikitext_to_text
 
-    unit, header = reading.unit, b""
+    unit, header, census = reading.unit, b"", new_census()
+    formulas, tables = source.formulas == "plain", source.tables == "plain"
     if unit.kind == "span" and unit.start > 0:
         with open_input(unit.location, reading.limits, Meter()) as stream:
             header = read_header(stream)
     with reading.open() as stream:
         for page in read_pages(stream, unit.location, dropped, header=header, ends=unit.last):
-            text = wikitext_to_text(page.text, page.site.media_names, page.site.language)
+            names, language = page.site.media_names, page.site.language
+            text = wikitext_to_text(page.text, names, language, census, formulas=formulas, tables=tables)
             place = Place(unit.location, unit.name, f"page {page.title!r}")
             if problem := text_problem(text, reading.limits.max_line_bytes):
                 raw = page.text[:EXCERPT_BYTES].encode()
                 reading.refuse(place._replace(raw=raw, size=len(page.text.encode())), *problem)
             else:
                 yield RawDocument(text, place.short)
+    add(census, templates)
 
 
 def read_sample(reading: Reading) -> Iterator[Row]:
