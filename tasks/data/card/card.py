@@ -189,7 +189,7 @@ def contamination_lines(settings: dict[str, Any], details: dict[str, Any], overl
 def cleaning_lines(data: dict[str, Any]) -> list[str]:
     quality = data["quality"]
     steps = [
-        wikitext_step([one for one in (data, *data["mixture"]) if one["source"] == "mediawiki"]),
+        *wikitext_steps([one for one in (data, *data["mixture"]) if one["source"] == "mediawiki"]),
         "wrongly decoded characters were repaired (ftfy)" if quality["fix_unicode"] else "",
         "lines of navigation and notices were removed" if quality["remove_boilerplate"] else "",
         "lines that are short or do not end as a sentence does were removed" if quality["c4_lines"] else "",
@@ -204,13 +204,15 @@ def cleaning_lines(data: dict[str, Any]) -> list[str]:
     ]
 
 
-def wikitext_step(sources: Sequence[Mapping[str, Any]]) -> str:
-    """What became of pages, formulas and tables; each choice is named where the sources differ."""
+def wikitext_steps(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What became of pages, and of formulas and tables; both choices are said where the sources differ."""
     if not sources:
-        return ""
+        return []
     became = {"plain": "were read as plain text where that is possible", "drop": "were left out"}
-    said = [f"{what} {' or '.join(sorted({became[one[what]] for one in sources}))}" for what in ("formulas", "tables")]
-    return f"wikitext became prose: {said[0]}, {said[1]}"
+    formulas, tables = (
+        f"{what} {' or '.join(sorted({became[one[what]] for one in sources}))}" for what in ("formulas", "tables")
+    )
+    return ["wikitext became prose", f"{formulas}; {tables}"]
 
 
 def rule_lines(data: dict[str, Any]) -> list[str]:
