@@ -52,7 +52,8 @@ WRONG = [
     ({"data": {"source": "text", "path": "a.txt", "huggingface_revision": "v1"}},
      "data.huggingface_revision='v1' has no effect with data.source='text'; remove it or set source='huggingface'"),
     ({"data": {"source": "text", "path": "a.txt", "formulas": "drop"}},
-     "data.formulas='drop' has no effect with data.source='text', whose text has no markup; remove it or set source='mediawiki'"),
+     "data.formulas='drop' has no effect with data.source='text', whose text has no markup; remove it or set "
+     "source='mediawiki'"),
     ({"data": {"tables": "plain"}},
      "data.tables='plain' has no effect with data.source='sample', whose text has no markup; remove it or set "
      "source='mediawiki'"),
