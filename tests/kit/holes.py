@@ -3,8 +3,8 @@
     python -m tests.kit.holes [FILE.xml.bz2 ...] [--names]
 
 It shares nothing with the converter: what is inside a sentence is read off the raw page here, and whether a template left
-something is seen from outside, by converting its paragraph with it and without it. What renders nothing, or nothing that is part
-of a sentence (references, notes to editors, anchors, icons), is named in `holes.toml`, from what these templates show.
+something is seen from outside, by converting its paragraph with it and without it. What renders nothing, or no part of a
+sentence (references, notes to editors, anchors, icons), is named in `holes.toml`, from what these templates show.
 """
 
 import argparse
