@@ -94,6 +94,11 @@ def kept_letters(text: str) -> str:
     return "".join(text.split())
 
 
+def shows_more(text: str, other: str) -> bool:
+    """Whether a text has a character, or a space between words, more often than another one."""
+    return bool(Counter(" ".join(text.split())) - Counter(" ".join(other.split())))
+
+
 def paragraph(text: str, begin: int, end: int) -> tuple[int, int]:
     """The lines that text[begin:end] stands in."""
     return text.rfind("\n", 0, begin) + 1, text.find("\n", end) if "\n" in text[end:] else len(text)
@@ -111,8 +116,8 @@ def is_sentence(line: str) -> bool:
 
 def candidates(page: str) -> Iterator[tuple[int, int]]:
     """Templates and formulas inside sentences."""
-    found = templates(page)
-    found += [(match.start(), match.end(), 0) for match in FORMULA.finditer(page)]
+    formulas = [(match.start(), match.end(), 0) for match in FORMULA.finditer(page)]
+    found = [one for one in templates(page) if not any(begin < one[0] < end for begin, end, _ in formulas)] + formulas
     for begin, end, depth in sorted(found):
         first, last = paragraph(page, begin, end)
         around = page[first:begin] + page[end:last]
@@ -154,7 +159,7 @@ def holes(raw: str, convert: Callable[[str], str], renders_nothing: Callable[[st
             if renders_nothing(page[start:stop]):
                 continue
             without = convert(page[first:start] + page[stop:last])
-            if len(kept_letters(shown)) <= len(kept_letters(without)):
+            if not shows_more(shown, without):
                 yield name_of(page[start:stop]), f"{page[first:start]}⟦{page[start:stop]}⟧{page[stop:last]}"
                 if start == begin:
                     break

@@ -113,7 +113,8 @@ def pipe_or_table_end(data: np.ndarray, i: int, out: np.ndarray, o: int, stack: 
         ends_template = run == 2 and stack[BRACES] > 0
         if stack[TABLE] > 0 and not ends_template and at_line_start(out, o):
             start = close_through(stack, TABLE)
-            return i + 2, (table_text(out, start, o) if tables else cut_back(out, start))
+            # Deeper in others its text would be rewritten for each of them.
+            return i + 2, (table_text(out, start, o) if tables and stack[TABLE] < MAX_KEPT_DEPTH else cut_back(out, start))
         if run == 1:
             return i + 2, o
     if top_kind(stack) == LINK and stack[stack[DEPTH] + FIRST_PIPE] < 0:

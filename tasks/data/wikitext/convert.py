@@ -76,7 +76,7 @@ def wikitext_to_text(
     (`mediawiki.Site.media_names`); `language` is the wiki's code, for templates that only its editors use. What is dropped of
     templates is counted in `census`. `formulas` and `tables` say whether these become text, or are dropped.
     """
-    if formulas and ("<math" in wikitext or "<chem" in wikitext or "<ce" in wikitext):
+    if formulas and "<math" in wikitext:
         wikitext = read_formulas(wikitext)
     data = np.frombuffer(bytearray(wikitext.encode(errors="ignore")), np.uint8)
     return (

@@ -6,11 +6,11 @@ Beyond the characters of Unicode nothing is laid out: powers and indices keep `^
 import html
 import re
 import tomllib
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-FORMULA = re.compile(r"<(math|chem|ce)\b[^<>]*?(?:/>|>(.*?)</\1\s*>)", re.IGNORECASE | re.DOTALL)
+FORMULA = re.compile(r"<math\b[^<>]*>(.*?)</math\s*>", re.DOTALL)
 LONGEST = 2000
 """Characters; a longer one is a block of its own."""
 
@@ -50,16 +50,16 @@ def read_formulas(wikitext: str) -> str:
 
 
 def plain_or_same(found: re.Match[str]) -> str:
-    tex = found[2] or ""
     try:
-        text = "" if len(tex) > LONGEST or found[1].lower() != "math" else plain(html.unescape(tex))
-    except NotUnderstood:
+        text = "" if len(found[1]) > LONGEST else plain(html.unescape(found[1]))
+    except (NotUnderstood, RecursionError):
         text = ""
     return f"<nowiki>{html.escape(text, quote=False)}</nowiki>" if text else found[0]
 
 
+@lru_cache(maxsize=1 << 12)
 def plain(tex: str) -> str:
-    """The formula as text; raises NotUnderstood."""
+    """The formula as text, remembered since many are a letter; raises NotUnderstood."""
     tokens = [match.group() for match in TOKEN.finditer(re.sub(r"(?<!\\)%.*", "", tex)) if match.group()]
     text, at = read_until(tokens, 0, None)
     if at != len(tokens):

@@ -40,12 +40,11 @@ def is_inside(data: np.ndarray, after: int, out: np.ndarray, start: int) -> bool
 
     A reference or a note stands at a word or a point, without a space before it: no part of the sentence.
     """
-    j = start - 1
-    while j >= 0 and out[j] < SPACE and out[j] not in (NEWLINE, TAB):
+    j, end = start - 1, max(-1, start - LOOK_BACK)
+    while j > end and out[j] < SPACE and out[j] not in (NEWLINE, TAB):
         j -= 1
-    if j < 0 or not (out[j] in BEFORE_WORDS or opens(out, j)):
+    if j <= end or not (out[j] in BEFORE_WORDS or opens(out, j)):
         return False
-    end = max(-1, j - LOOK_BACK)
     while j > end and out[j] != NEWLINE and not IS[out[j]] & LETTER:
         j -= 1
     if j <= end or out[j] == NEWLINE:
