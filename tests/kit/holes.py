@@ -110,7 +110,8 @@ def is_sentence(line: str) -> bool:
     for begin, end, depth in reversed(found):
         if depth == 0:
             line = line[:begin] + line[end:]
-    line = re.sub(r"\[\[[^\[\]|]*\|([^\[\]]*)\]\]", r"\1", line).strip()
+    line = re.sub(r"\[\[[^\[\]|]*\|([^\[\]]*)\]\]", r"\1", line)
+    line = re.sub(r"\[\[[^\[\]|]+:[^\[\]|]*\]\]", "", line).strip()  # A category.
     return not line.startswith(("=", "|", "!", "{", "}", "[[File:", "[[Image:")) and words(line) >= LEAST_WORDS
 
 
@@ -198,7 +199,9 @@ def count(file: Path) -> Found:
 
         found.sentences += len(SENTENCE_END.findall(convert(page.text)))
         for hole in holes(page.text, convert, renders_nothing):
-            (found.elsewhere if hole[0] in elsewhere else found.holes).append(hole)
+            inner = hole[1][hole[1].index("⟦") + 1 : hole[1].index("⟧")]
+            names = {name_of(inner[begin:end]) for begin, end, _ in templates(inner)}
+            (found.elsewhere if names & elsewhere else found.holes).append(hole)
     return found
 
 

@@ -73,8 +73,8 @@ from tests.kit.real_data import folder
         ("a\n{|\n|-\n! h || i\n| never closed\n\nb", "a\n\nb"),
         ("a <table><tr><td>b<table>c</table></td></tr></table> d", "a d"),
         # A `|` that begins a line of text, and what is left of a broken table or template
-        ("a\n|begins a line of [[the|text]] outside of a table.\nb", "a\nbegins a line of the text outside of a table.\nb"),
-        ("a\n| x || y of a row\n| name of it = 1 and so on\n|-\n|}\n| style=b | c d e\nf", "a\nf"),
+        ("a\n|begins a line of [[the|text]] outside of a table.\nb", "a\nbegins a line of text outside of a table.\nb"),
+        ("a\n| x || y of a row\n| name = 1 and so on\n|-\n|}\n| style=b | c d e\nf", "a\n\nf"),
         # Tags
         ("a<ref>b [[c]] {{d}}</ref>, e<ref name=x/> f<REF group='g'>h</Ref >.", "a, e f."),
         ("a<ref name=x>never closed. b<ref>c</ref> d</ref>", "anever closed. b d"),
@@ -117,6 +117,7 @@ def test_rules(wikitext, text):
             "lead\n== C ==\n* Cat: an animal\n== E ==\n* Elephant: another",
             "lead\n\nC\n\nCat: an animal\n\nE\n\nElephant: another",
         ),
+        ("lead\n; A\n{|\n| x\n|}\n; B\ntext\n; C\n; D\n== E ==\n; F\n{{x|y}}", "lead\n\nB\ntext\nC\nD"),
         ("a\n==\n=x=\nb\n====== y ======\nc\n= =\nd", "a\n\nx\n\nb\n\ny\n\nc\n\nd"),
     ],
 )

@@ -10,11 +10,11 @@ from tasks.data.wikitext.convert import wikitext_to_text
     [
         (
             "a\n{| class=x\n|+ Caption\n! h !! i\n|-\n| style=b | 1 || [[c|2]]\n|-\n| 3\n| 4\n|}\nb",
-            "a\nCaption\nh; i\n1; 2\n3; 4\n\nb",
+            "a\n\nCaption\nh; i\n1; 2\n3; 4\n\nb",
         ),
         ("{|\n|-\n|\n| only\ngoes on\n|}", "only goes on"),
         ("{|\n| a\n{|\n| inner || cell\n|}\n| b\n|}", "a inner; cell; b"),
-        ("a<table><tr><th>h</th><td>1</td></tr><tr><td>2</td></tr></table>b", "a\nh; 1\n2\nb"),
+        ("a<table><tr><th>h</th><td>1</td></tr><tr><td>2</td></tr></table>b", "a\nh; 1\n\n2\nb"),
         ("a {| b |} c", "a b c"),
     ],
 )
