@@ -117,6 +117,7 @@ def test_rules(wikitext, text):
             "lead\n== C ==\n* Cat: an animal\n== E ==\n* Elephant: another",
             "lead\n\nC\n\nCat: an animal\n\nE\n\nElephant: another",
         ),
+        ("Alphabet.\n\n== B ==\n* Bear: an animal.\n\n== Zz ==\nEnd.", "Alphabet.\n\nB\n\nBear: an animal.\n\nZz\n\nEnd."),
         ("lead\n; A\n{|\n| x\n|}\n; B\ntext\n; C\n; D\n== E ==\n; F\n{{x|y}}", "lead\n\nB\ntext\nC\nD"),
         ("a\n==\n=x=\nb\n====== y ======\nc\n= =\nd", "a\n\nx\n\nb\n\ny\n\nc\n\nd"),
     ],

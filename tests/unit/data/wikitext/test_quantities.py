@@ -8,6 +8,10 @@ from tasks.data.wikitext.convert import wikitext_to_text
 @pytest.mark.parametrize(
     ("wikitext", "text"),
     [
+        (
+            "It is {{convert|5|km|mi|abbr=on}} long, {{convert|3|to|5|ft|m}} high and weighs {{convert|12|lb|8|oz}}.",
+            "It is 5 km long, 3 to 5 ft high and weighs 12 lb 8 oz.",
+        ),
         ("{{convert|6|ft|4|in|cm}}, {{convert|12|lb|8|oz}}", "6 ft 4 in, 12 lb 8 oz"),
         ("{{convert|1|mi|3|yd|2|ft|km}}, {{convert|11|st|4|lb}}", "1 mi 3 yd 2 ft, 11 st 4 lb"),
         ("{{convert|3|±|1|km|mi}}, {{convert|3|to|5|ft|m}}, {{cvt|22|-|25|C|F}}", "3 ± 1 km, 3 to 5 ft, 22–25 °C"),
