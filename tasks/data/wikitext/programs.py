@@ -1,7 +1,8 @@
 """What templates do, from the data files in `languages/`: patterns, made into the programs that the kernels follow.
 
 A file has tables `[text]` (pattern = names of templates) and `[nothing]` (names of templates that show nothing in a sentence:
-references, notes to editors, icons). `any.toml` counts in all languages, `CODE.toml` in the one of that code and before it.
+references, notes to editors, icons). `any.toml` counts in all languages, `CODE.toml` in the one of that code and before it, and
+in the others where no file says something else of the same name.
 Names are separated by spaces, with `_` for a space of their own; `<2-300>` stands for these numbers, `<II-XXX>` for Roman ones;
 a name that ends with `-*` is that of all templates that begin so. A pattern is text with
 
@@ -138,9 +139,27 @@ def listed(language: str) -> tuple[dict[str, str], frozenset[str]]:
     return texts, frozenset(names_of(tables.get("nothing", {}).get("names", "")))
 
 
+@cache
+def shared(code: str) -> dict[str, str | None]:
+    """What the files of other languages say of names that are neither in that of `code` nor in `any.toml`, where they agree.
+
+    A dump may not say its language, or another one, and editors take templates along. A name of one letter means something else
+    in each wiki: it is taken only with what it was given.
+    """
+    said: dict[str, set[tuple[str, str | None]]] = {}
+    own = {name.lower() for one in ("any", code) for names in listed(one) for name in names}
+    for file in sorted(FOLDER.glob("*.toml")):
+        texts, nothing = listed(file.stem)
+        for name, pattern in (texts | dict.fromkeys(nothing)).items():
+            if name.lower() not in own and (len(name) > 1 or not name.isascii() or (pattern and "{" in pattern)):
+                said.setdefault(name.lower(), set()).add((name, pattern))
+    agreed = (forms for forms in said.values() if len({pattern for _, pattern in forms}) == 1)
+    return {name: pattern for forms in agreed for name, pattern in sorted(forms, key=str)}
+
+
 def known_templates(language: str) -> tuple[dict[str, str | None], Slots, dict[str, bytes]]:
     """Pattern by name (None: shows nothing), the slots of arguments, and the programs by pattern; `language` comes first."""
-    named: dict[str, str | None] = {}
+    named = dict(shared(language))
     for code in ("any", language):
         texts, nothing = listed(code)
         named |= texts | dict.fromkeys(nothing)

@@ -80,7 +80,7 @@ def template_text(
         end_of_text = follow(out, o, words.programs, place, arguments, count, words)
         if end_of_text == o and words.programs[place] == END:  # It stands for what cannot be seen.
             return cut_back(out, start)
-    elif known == 0 and inside and end < o:
+    if end_of_text == o and known != SHOWS_NOTHING and inside and end < o:
         count, others = read_arguments(out, end, o, arguments, words)
         if others == 0:
             end_of_text = given_text(out, o, arguments, count)

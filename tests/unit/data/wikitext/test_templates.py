@@ -69,6 +69,22 @@ def test_an_unknown_template_leaves_its_text_where_it_stands_as_a_word(wikitext,
     assert wikitext_to_text(wikitext) == text
 
 
+@pytest.mark.parametrize("language", ["", "en"])
+def test_what_only_one_language_has_counts_where_the_dump_names_another(language):
+    """As all dumps do that one of Wikimedia's libraries keeps for its tests: they say `en`."""
+    wikitext = (
+        "l'{{unité|3|km}} du {{date-|19 janvier}}, no {{séc|XIII}}, {{M|5|k|m}}, نهر {{ألمانية|Spree}} и {{нп5|А|а|de|B}}, x"
+    )
+    assert wikitext_to_text(wikitext, language=language) == "l'3 km du 19 janvier, no século XIII, 5 km, نهر Spree и а, x"
+
+
+def test_where_languages_disagree_a_name_is_unknown_in_others():
+    assert wikitext_to_text("It {{cita|some|words}} is, {{v}} too.") == "It is, too."
+    assert known_templates("es")[0]["cita"] == "«{1/texto}»"
+    assert known_templates("it")[0]["cita"] is None
+    assert "cita" not in known_templates("en")[0]
+
+
 def test_every_file_of_a_language_can_be_read_and_none_shows_much_more_than_it_is_given():
     """The converter makes room for text that is twice as long as its template (`wikitext.convert.extract`)."""
     files = sorted(FOLDER.glob("*.toml"))
