@@ -68,6 +68,7 @@ class Slots(dict[str, int]):
         self._next = max(NAMED_SLOTS.values()) + 1
 
     def of(self, name: str) -> int:
+        name = name.encode().lower().decode()  # As `words.folded` does: letters of ASCII only.
         if name not in self:
             if self._next == NUM_SLOTS:
                 raise ValueError(f"argument {name!r}: the patterns of a language name more than {NUM_SLOTS} arguments")

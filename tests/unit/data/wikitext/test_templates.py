@@ -21,6 +21,7 @@ from tasks.data.wikitext.programs import FOLDER, known_templates, program
             "(/ˈbɜːrlɪn/ bur-LIN; bɛʁˈliːn)",
         ),
         ("", "{{zh|labels=no|c=民航|p=mínháng}} and {{abbr|A|all}}, {{sic}}", "民航, mínháng and A, [sic]"),
+        ("en", "a {{Quote|text=b c}} {{dentalFormula|upper=1|lower=2}} d", "a b c 1 / 2 d"),
         ("", "{{sc|bc}} {{HMS|Ajax|22}} {{US$|2 billion}} {{Dash year|1943|1945}}", "bc HMS Ajax US$2 billion 1943–1945"),
         ("fr", "la {{1re}} du {{XXe siècle}}, {{84e|Congrès}}, Otton {{Ier}}", "la 1re du XXe siècle, 84e Congrès, Otton Ier"),
         ("fr", "{{unité|3797|m}}, {{unité|1,2|e=6|kg}}, {{tmp|2|°C}}, {{euro|77}}", "3797 m, 1,2×10^6 kg, 2 °C, 77 €"),
