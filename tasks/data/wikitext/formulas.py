@@ -30,8 +30,8 @@ def commands() -> Commands:
     listed = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     words = listed["symbols"].split()
     symbols = dict(zip(words[::2], words[1::2], strict=True)) | listed["spaces"]
-    sets = (frozenset(listed[name].split()) for name in ("names", "unseen", "of_text"))
-    return Commands(symbols, *sets, listed["accents"])
+    names, unseen, of_text = (frozenset(listed[name].split()) for name in ("names", "unseen", "of_text"))
+    return Commands(symbols, names, unseen, of_text, listed["accents"])
 
 
 TOKEN = re.compile(r"\\([a-zA-Z]+|.)|([{}^_&~])|(\s+)|([^\\{}^_&~\s]+)", re.DOTALL)
