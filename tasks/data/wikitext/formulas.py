@@ -10,7 +10,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-FORMULA = re.compile(r"<math\b[^<>]*>(.*?)</math\s*>", re.DOTALL)
+FORMULA = re.compile(r"<math\b[^<>]*+(?<!/)>([^<]*+(?:<(?!/?math)[^<]*+)*+)</math\s*>")
+"""It ends where another one begins, so that a text full of `<math>` is not searched to its end for each of them."""
 LONGEST = 2000
 """Characters; a longer one is a block of its own."""
 

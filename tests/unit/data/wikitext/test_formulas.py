@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.data.wikitext.convert import wikitext_to_text
-from tasks.data.wikitext.formulas import NotUnderstood, plain
+from tasks.data.wikitext.formulas import NotUnderstood, plain, read_formulas
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,12 @@ def test_what_is_not_understood_is_left_out(tex):
     with pytest.raises(NotUnderstood):
         plain(tex)
     assert wikitext_to_text(f"a <math>{tex}</math> b") == "a b"
+
+
+def test_a_text_full_of_formulas_that_do_not_end_is_no_trouble():
+    for unit in ("<math>", "<math>x", "<math ", "<math>{", "<math/>a</math>"):
+        assert len(read_formulas(unit * (1_000_000 // len(unit)))) > 100_000
+    assert wikitext_to_text("a <math>" + "{" * 1900 + "}" * 1900 + "</math> <math>" + "^" * 1999 + "</math> b") == "a b"
 
 
 def test_in_a_sentence_and_by_choice():
