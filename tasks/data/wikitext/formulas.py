@@ -51,16 +51,21 @@ def read_formulas(wikitext: str) -> str:
 
 
 def plain_or_same(found: re.Match[str]) -> str:
-    try:
-        text = "" if len(found[1]) > LONGEST else plain(html.unescape(found[1]))
-    except (NotUnderstood, RecursionError):
-        text = ""
-    return f"<nowiki>{html.escape(text, quote=False)}</nowiki>" if text else found[0]
+    text = "" if len(found[1]) > LONGEST or "\\begin" in found[1] else escaped(found[1])
+    return f"<nowiki>{text}</nowiki>" if text else found[0]
 
 
 @lru_cache(maxsize=1 << 12)
+def escaped(tex: str) -> str:
+    """The formula as wikitext, nothing if it is not understood; remembered, since many are a letter."""
+    try:
+        return html.escape(plain(html.unescape(tex)), quote=False)
+    except (NotUnderstood, RecursionError):
+        return ""
+
+
 def plain(tex: str) -> str:
-    """The formula as text, remembered since many are a letter; raises NotUnderstood."""
+    """The formula as text; raises NotUnderstood."""
     tokens = [match.group() for match in TOKEN.finditer(re.sub(r"(?<!\\)%.*", "", tex)) if match.group()]
     text, at = read_until(tokens, 0, None)
     if at != len(tokens):
