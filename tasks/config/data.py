@@ -39,6 +39,10 @@ class TextSource(Section):
     huggingface_revision: str | None = Field(None, min_length=1)
     """Commit, tag or branch of the hub data set; empty means its newest commit. What it is when a run begins, it stays for that
     run."""
+    formulas: Literal["plain", "drop"] = "plain"
+    """Formulas of a MediaWiki dump: read as plain text where that is possible, such as `x^2 ≤ 1/2`, or left out."""
+    tables: Literal["plain", "drop"] = "drop"
+    """Tables of a MediaWiki dump: a line for each row, its cells separated by `; `, or left out."""
     max_documents: int | None = Field(None, ge=1)
     """Read at most this many documents, in one part; empty means all."""
     weight: float | None = Field(None, gt=0.0)
@@ -219,6 +223,13 @@ def check_source(section: str, given: Any) -> None:
             raise ValueError(
                 f"{section}.{field}={value!r} has no effect with {section}.source={given.source!r}; "
                 "remove it or set source='huggingface'"
+            )
+    for field, usual in (("formulas", "plain"), ("tables", "drop")):
+        value = getattr(given, field, usual)
+        if value != usual and given.source != "mediawiki":
+            raise ValueError(
+                f"{section}.{field}={value!r} has no effect with {section}.source={given.source!r}, whose text has no markup; "
+                "remove it or set source='mediawiki'"
             )
     if hasattr(given, "header"):
         check_csv(section, given.source, given.delimiter, given.header, given.columns)

@@ -76,9 +76,9 @@ def extract_part(preparation: Preparation, part: Part, folder: Path, report: Rep
 
     documents = DocumentFilter(data, report)
     total = max(1, sum(unit["bytes"] for unit in units))
-    meter, dropped = Meter(total), Counter[str]()
+    meter, dropped, templates = Meter(total), Counter[str](), dict[str, list[int]]()
     with Quarantine(folder / QUARANTINE_FILE, data.limits.on_bad_input) as quarantine:
-        for batch in batches(read_raw(preparation, units, quarantine, meter, dropped)):
+        for batch in batches(read_raw(preparation, units, quarantine, meter, dropped, templates)):
             for document in documents.take(batch):
                 files.writer.add(document)
             report((1 - KEYS_SHARE) * meter.fraction, f"extracting: {documents.counts.read:,} documents")
@@ -97,15 +97,21 @@ def extract_part(preparation: Preparation, part: Part, folder: Path, report: Rep
         "files": files.entries,
         "counts": counts.to_json(),
         "changes": dict(documents.changes),
+        "templates": templates,
         "contamination": dict(documents.contamination),
         "evaluations": documents.evaluations(),
     }
 
 
 def read_raw(
-    preparation: Preparation, units: list[dict[str, Any]], quarantine: Quarantine, meter: Meter, dropped: Counter[str]
+    preparation: Preparation,
+    units: list[dict[str, Any]],
+    quarantine: Quarantine,
+    meter: Meter,
+    dropped: Counter[str],
+    templates: dict[str, list[int]],
 ) -> Iterator[RawDocument]:
-    """The documents of all units, as many as are wanted."""
+    """The documents of all units, as many as are wanted; `dropped` and `templates` as `read_unit` has them."""
     number = units[0]["source"]
     source = preparation.data.sources[number]
     limits = reading_limits(preparation.data.limits)
@@ -113,7 +119,7 @@ def read_raw(
     found = (
         document
         for unit in located_units(preparation, source, planned)
-        for document in read_unit(unit, source, limits, quarantine, meter, dropped)
+        for document in read_unit(unit, source, limits, quarantine, meter, dropped, templates)
     )
     return islice(found, source.max_documents)
 

@@ -29,6 +29,8 @@ SUFFIXES = (".bin", ".documents.npy", ".digests.npy")
 """Of a shard: its tokens, where its documents start, and the first 16 bytes of the SHA-256 of each document's text."""
 TOKENIZER_FOLDER = "tokenizer"
 PLAN_PART, TOKENIZER_PART, DUPLICATES_PART = Part("plan", 0), Part("tokenizer", 0), Part("deduplicate", 0)
+TEMPLATES_LISTED = 20
+"""Names of templates that were dropped: those most often dropped, and those most often dropped inside a sentence."""
 
 
 def payload_patterns() -> tuple[str, ...]:
@@ -49,6 +51,8 @@ class Gathered:
     """Kept documents by the number of binary digits of their length in characters."""
     changes: Counter[str] = field(default_factory=Counter)
     """What was cut out of documents that were kept, by what it was."""
+    templates: dict[str, list[int]] = field(default_factory=dict)
+    """Templates of which nothing is left: by name how many, and how many inside a sentence."""
     contamination: Counter[str] = field(default_factory=Counter)
     """Documents dropped, by evaluation set."""
     touched: np.ndarray | None = None
@@ -108,6 +112,9 @@ def gather(work: WorkLayout) -> Gathered:
             continue  # documents of an earlier data set
         gathered.counts.merge(Counts.from_json(result["counts"]))
         gathered.changes.update(result["changes"])
+        for name, numbers in result["templates"].items():
+            before = gathered.templates.get(name, [0, 0])
+            gathered.templates[name] = [before[0] + numbers[0], before[1] + numbers[1]]
         gathered.contamination.update(result["contamination"])
         touched = np.load(work.folder(part) / TOUCHED_FILE)
         gathered.touched = touched if gathered.touched is None else gathered.touched | touched
@@ -257,6 +264,7 @@ def describe(preparation: Preparation, folder: Path, gathered: Gathered, shards:
         "dropped": dict(sorted(gathered.counts.dropped.items())),
         "quarantined": dict(sorted(gathered.counts.quarantined.items())),
         "changes": dict(sorted(gathered.changes.items())),
+        "templates": dropped_templates(gathered.templates),
         "contamination": contamination(gathered),
         "languages": dict(sorted(gathered.languages.items(), key=lambda item: (-item[1], item[0]))),
         "lengths": {str(digits): number for digits, number in sorted(gathered.lengths.items())},
@@ -276,6 +284,18 @@ def describe(preparation: Preparation, folder: Path, gathered: Gathered, shards:
         metrics=metrics,
         details=details,
     )
+
+
+def dropped_templates(found: dict[str, list[int]]) -> dict[str, Any]:
+    """How many templates were dropped, how many of them inside a sentence, and of which names most of them were."""
+    inside = sorted(found, key=lambda name: (-found[name][1], -found[name][0], name))
+    number = sorted(found, key=lambda name: (-found[name][0], name))
+    listed = dict.fromkeys([*(name for name in inside[:TEMPLATES_LISTED] if found[name][1]), *number[:TEMPLATES_LISTED]])
+    return {
+        "number": sum(one[0] for one in found.values()),
+        "inside": sum(one[1] for one in found.values()),
+        "names": {name: found[name] for name in listed},
+    }
 
 
 def contamination(gathered: Gathered) -> dict[str, dict[str, int]]:

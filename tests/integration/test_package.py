@@ -57,7 +57,7 @@ def run(command: list[str | Path], user: Path, **options: str) -> str:
 def test_the_wheel_holds_every_module_and_all_that_they_read(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    code = {path.as_posix() for path in tracked() if path.parts[0] in ("flows", "tasks") and path.suffix == ".py"}
+    code = {path.as_posix() for path in tracked() if path.parts[0] in ("flows", "tasks") and path.suffix in (".py", ".toml")}
     settings = {path.as_posix() for path in tracked() if path.parts[0] == "configs"}
     assert len(code) > 100 and len(settings) > 5
     assert held == code | settings

@@ -37,6 +37,7 @@ DETAILS = {
     "dropped": {"contaminated.quiz": 1, "duplicate": 4, "empty": 1, "gopher_quality.min_words": 4, "near_duplicate": 2},
     "quarantined": {"invalid_utf8": 3},
     "changes": {"boilerplate_lines": 7},
+    "templates": {"number": 1200, "inside": 30, "names": {"foo": [31, 30], "infobox": [1000, 0]}},
     "contamination": {"quiz": {"documents": 1, "ngrams": 2}},
     "languages": {"": 936, "en": 60, "und": 4},
     "lengths": {"5": 100, "10": 900},

@@ -80,6 +80,7 @@ def dataset_card(
         ("## Languages", language_lines(details["languages"])),
         ("## Lengths", share_lines("characters", {length_range(int(n)): number for n, number in details["lengths"].items()})),
         ("## What was changed in kept documents", change_lines(details["changes"])),
+        ("## Templates that were dropped", template_lines(details.get("templates"))),
         ("## Cleaning and split", cleaning_lines(data)),
         ("## Rules", rule_lines(data)),
         ("## Tokenizer", tokenizer_lines(request, metrics, details, tokenizer_report, engines)),
@@ -200,7 +201,7 @@ def contamination_lines(settings: dict[str, Any], details: dict[str, Any], overl
 def cleaning_lines(data: dict[str, Any]) -> list[str]:
     quality = data["quality"]
     steps = [
-        "wikitext became prose" if "mediawiki" in {one["source"] for one in (data, *data["mixture"])} else "",
+        *wikitext_steps([one for one in (data, *data["mixture"]) if one["source"] == "mediawiki"]),
         "wrongly decoded characters were repaired (ftfy)" if quality["fix_unicode"] else "",
         "lines of navigation and notices were removed" if quality["remove_boilerplate"] else "",
         "lines that are short or do not end as a sentence does were removed" if quality["c4_lines"] else "",
@@ -213,6 +214,17 @@ def cleaning_lines(data: dict[str, Any]) -> list[str]:
         "A document is held out if the SHA-256 of its cleaned text lies in the first "
         f"{data['heldout_fraction']:.2%} of all hashes.",
     ]
+
+
+def wikitext_steps(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What became of pages, and of formulas and tables; both choices are said where the sources differ."""
+    if not sources:
+        return []
+    became = {"plain": "were read as plain text where that is possible", "drop": "were left out"}
+    formulas, tables = (
+        f"{what} {' or '.join(sorted({became[one[what]] for one in sources}))}" for what in ("formulas", "tables")
+    )
+    return ["wikitext became prose", f"{formulas}; {tables}"]
 
 
 def rule_lines(data: dict[str, Any]) -> list[str]:
@@ -269,6 +281,18 @@ def language_lines(languages: Mapping[str, int]) -> list[str]:
 def change_lines(changes: Mapping[str, int]) -> list[str]:
     rows = [[code(what), f"{number:,}", CHANGES.get(what, "")] for what, number in most_first(changes) if number]
     return [table(["change", "number", "meaning"], rows)] if rows else []
+
+
+def template_lines(dropped: Mapping[str, Any] | None) -> list[str]:
+    """Of wikitext: what nothing is left of, the likely holes first."""
+    if not dropped or not dropped["number"]:
+        return []
+    rows = [[code(name), f"{number:,}", f"{inside:,}"] for name, (number, inside) in dropped["names"].items()]
+    return [
+        f"{dropped['number']:,} templates left no text, {dropped['inside']:,} of them inside a sentence. Those of most:",
+        "",
+        table(["template", "dropped", "inside a sentence"], rows),
+    ]
 
 
 def length_range(digits: int) -> str:

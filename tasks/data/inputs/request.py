@@ -11,7 +11,7 @@ from tasks.config.places import places_and
 from tasks.data.inputs.sources import located
 from tasks.record.manifest import Input, Request
 
-PREPARE_FORMAT = 3
+PREPARE_FORMAT = 4
 """Raised whenever the same text would be prepared into other bytes, so that old data sets are not taken for new ones."""
 EXAMPLES_FORMAT = 4
 """The same for examples: raised whenever the same rows would become other examples."""

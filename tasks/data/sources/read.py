@@ -54,8 +54,11 @@ def read_unit(
     quarantine: Quarantine,
     meter: Meter,
     dropped: Counter[str],
+    templates: dict[str, list[int]] | None = None,
 ) -> Iterator[RawDocument]:
     """The documents of a unit, each of which UTF-8 can hold; what a dump has beside articles is counted in `dropped`.
+
+    The templates of which nothing is left are added to `templates`: by name how many, and how many inside a sentence.
 
     Raises DataError for a file that is not what the settings say, and under the policy `fail` for a bad row, an empty file or
     one that is damaged.
@@ -66,17 +69,19 @@ def read_unit(
         quarantine.refuse(place, "empty_file", "is empty")
         return
     try:
-        yield from unit_documents(reading, source, dropped)
+        yield from unit_documents(reading, source, dropped, {} if templates is None else templates)
     except DamagedError as damage:
         quarantine.refuse_rest(place, damage)
 
 
-def unit_documents(reading: Reading, source: TextSource, dropped: Counter[str]) -> Iterator[RawDocument]:
+def unit_documents(
+    reading: Reading, source: TextSource, dropped: Counter[str], templates: dict[str, list[int]]
+) -> Iterator[RawDocument]:
     """As `read_unit`; raises DamagedError where the file ends to be readable, after everything before."""
     if source.source == "text":
         return read_text(reading)
     if source.source == "mediawiki":
-        return read_mediawiki(reading, dropped)
+        return read_mediawiki(reading, source, dropped, templates)
     if source.source == "huggingface":
         from tasks.data.sources.hub import read_huggingface
 
@@ -289,18 +294,27 @@ class TextDocument:
         return None
 
 
-def read_mediawiki(reading: Reading, dropped: Counter[str]) -> Iterator[RawDocument]:
+def read_mediawiki(
+    reading: Reading, source: TextSource, dropped: Counter[str], templates: dict[str, list[int]]
+) -> Iterator[RawDocument]:
     """The articles of a dump as prose."""
+    from tasks.data.wikitext.census import add, new_census
     from tasks.data.wikitext.convert import wikitext_to_text
 
-    for page in dump_pages(reading, dropped):
-        text = wikitext_to_text(page.text, page.site.media_names, page.site.language)
-        place = Place(reading.unit.location, reading.unit.name, f"page {page.title!r}")
-        if problem := text_problem(text, reading.limits.max_line_bytes):
-            raw = page.text[:EXCERPT_BYTES].encode()
-            reading.refuse(place._replace(raw=raw, size=len(page.text.encode())), *problem)
-        else:
-            yield RawDocument(text, place.short)
+    census = new_census()
+    formulas, tables = source.formulas == "plain", source.tables == "plain"
+    try:
+        for page in dump_pages(reading, dropped):
+            names, language = page.site.media_names, page.site.language
+            text = wikitext_to_text(page.text, names, language, census, formulas=formulas, tables=tables)
+            place = Place(reading.unit.location, reading.unit.name, f"page {page.title!r}")
+            if problem := text_problem(text, reading.limits.max_line_bytes):
+                raw = page.text[:EXCERPT_BYTES].encode()
+                reading.refuse(place._replace(raw=raw, size=len(page.text.encode())), *problem)
+            else:
+                yield RawDocument(text, place.short)
+    finally:  # a damaged file ends here too
+        add(census, templates)
 
 
 def dump_pages(reading: Reading, dropped: Counter[str]) -> Iterator[Page]:

@@ -14,8 +14,9 @@ NOTHING, LITERAL_PIPE, LITERAL_QUOTE, GAP, LINK_START, LINK_END = 0, 1, 2, 14, 1
 TAB, NEWLINE, SPACE, EXCLAMATION, HASH, AMPERSAND, QUOTE, PLUS = b"\t\n !#&'+"
 OPEN_PARENTHESIS, CLOSE_PARENTHESIS, COMMA, MINUS, DOT, SLASH, COLON, SEMICOLON = b"(),-./:;"
 LESS, EQUALS, GREATER, OPEN_BRACKET, CLOSE_BRACKET, UNDERSCORE, OPEN_BRACE, PIPE, CLOSE_BRACE = b"<=>[]_{|}"
-ZERO, NINE, UPPER_A, UPPER_I, UPPER_Z = b"09AIZ"
-LOWER_A, LOWER_E, LOWER_I, LOWER_L, LOWER_M, LOWER_N, LOWER_O, LOWER_P, LOWER_S, LOWER_X, LOWER_Z = b"aeilmnopsxz"
+ZERO, NINE, UPPER_A, UPPER_E, UPPER_I, UPPER_Z = b"09AEIZ"
+LOWER_A, LOWER_D, LOWER_E, LOWER_H, LOWER_I, LOWER_L, LOWER_M, LOWER_N, LOWER_O, LOWER_P = b"adehilmnop"
+LOWER_S, LOWER_T, LOWER_X, LOWER_Z = b"stxz"
 CASE_BIT = ord("a") - ord("A")
 """Set in a lower-case letter of ASCII, and not in its capital."""
 
@@ -27,6 +28,17 @@ def flagged(*sets: tuple[int, bytes]) -> np.ndarray:
         flags[list(members)] |= flag
     return flags
 
+
+END, SLOTS, JOIN, TEN, TEST, OPEN, CLOSE, QUANTITY, VALUE, FRACTION, LINK_NAME, ROMAN, CENTURIES, LAST, COORDINATES = range(15)
+ONLY_INSIDE = 15
+"""What a byte below 0x20 says in a template's program (`programs.py`); the last one only as its first byte."""
+LAST_UNNAMED, NUM_SLOTS = 15, 64
+"""The last argument that has its place by number; the places for arguments: the template's name, these, and the named ones."""
+EXPONENT_SLOT, UNIT_SLOT, PER_SLOT, SHOWN_SLOT, PREFIX_SLOT = range(LAST_UNNAMED + 1, LAST_UNNAMED + 6)
+NAMED_SLOTS = {
+    "e": EXPONENT_SLOT, "u": UNIT_SLOT, "ul": UNIT_SLOT, "up": PER_SLOT, "upl": PER_SLOT, "lt": SHOWN_SLOT, "p": PREFIX_SLOT,
+}  # fmt: skip
+"""Of arguments that the kernels ask for themselves."""
 
 LETTER, ALPHA, BLANK, LIST_SIGN, URL_END, MARK_LEAD = 1, 2, 4, 8, 16, 32
 IS = flagged(

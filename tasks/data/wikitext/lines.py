@@ -2,13 +2,27 @@
 
 import numpy as np
 
-from tasks.data.wikitext.bytes import BLANK, EQUALS, EXCLAMATION, IS, LIST_SIGN, MINUS, NEWLINE, PIPE, inner
+from tasks.data.wikitext.bytes import (
+    BLANK,
+    COLON,
+    EQUALS,
+    EXCLAMATION,
+    GAP,
+    IS,
+    LIST_SIGN,
+    MINUS,
+    NEWLINE,
+    PIPE,
+    SEMICOLON,
+    inner,
+)
 from tasks.data.wikitext.tidy import put_line
 from tasks.data.wikitext.words import SECTION, Words, meaning
 
-TITLE, BODY, END, LEVEL, CONTENT, LETTERS, LINKED, TEXT_LINES = range(8)
+TITLE, BODY, END, LEVEL, CONTENT, LETTERS, LINKED, TEXT_LINES, TERM_LETTERS, TERM_LINKED = range(10)
 """Columns of a section: places in the output where title, body and what follows begin, heading level (0: before the first),
-what it is (below), and counts: bytes of letters, of these within links, and lines that are no list items."""
+what it is (below), and counts: bytes of letters, of these within links, and lines that are no list items; the first two of the
+last term too."""
 EMPTY, LINKS, TEXT = range(3)
 NO_TEXT, PLAIN, ITEM, HEADING, LEFTOVER = range(5)
 LINK_SHARE = 0.6
@@ -18,16 +32,22 @@ LINK_SHARE = 0.6
 @inner
 def write_lines(data: np.ndarray, n: int, out: np.ndarray, words: Words) -> int:
     """Copies data[:n] to `out` (half as large again) as paragraphs separated by blank lines; the number of bytes written."""
-    sections = np.zeros((count_headings(data, n) + 1, 8), np.int64)
+    sections = np.zeros((count_headings(data, n) + 1, 10), np.int64)
     number = i = o = np.int64(0)
-    separate = False
+    term = np.int64(-1)  # Where the line is that nothing has followed since, and which is a heading if something does.
+    separate = lost = False
     while i < n:
         end = i
         while end < n and data[end] != NEWLINE:
             end += 1
         kind, begin, stop, level = line_kind(data, i, end)
-        i = end + 1
+        is_term = kind == ITEM and is_title(data, i, end)
         section = sections[number]
+        if term >= 0 and (kind == HEADING or is_term):
+            o = forget_term(section, term, o, lost)
+            term = np.int64(-1)
+        lost = lost or (kind == NO_TEXT and has_gap(data, i, end))
+        i = end + 1
         if kind == HEADING:
             o = end_section(section, out, o, words)
             number += 1
@@ -46,9 +66,43 @@ def write_lines(data: np.ndarray, n: int, out: np.ndarray, words: Words) -> int:
             section[LINKED] += linked
             section[TEXT_LINES] += kind == PLAIN
             separate = False
+            term = start if is_term else np.int64(-1)
+            if is_term:
+                lost, section[TERM_LETTERS], section[TERM_LINKED] = False, letters, linked
         separate |= kind == NO_TEXT
+    if term >= 0:
+        o = forget_term(sections[number], term, o, lost)
     end_section(sections[number], out, o, words)
     return keep_sections(sections, number, out)
+
+
+@inner
+def is_title(data: np.ndarray, i: int, end: int) -> bool:
+    """Whether a list item is a term without its explanation: `; term`, which many use as a heading."""
+    while i < end and IS[data[i]] & BLANK:
+        i += 1
+    if i == end or data[i] != SEMICOLON:
+        return False
+    while i < end and data[i] != COLON:
+        i += 1
+    return i == end
+
+
+@inner
+def has_gap(data: np.ndarray, i: int, end: int) -> bool:
+    while i < end and data[i] != GAP:
+        i += 1
+    return i < end
+
+
+@inner
+def forget_term(section: np.ndarray, term: int, o: int, lost: bool) -> int:
+    """Take the term that begins at `term` back if what followed it was dropped; the end of the output."""
+    if not lost:
+        return o
+    section[LETTERS] -= section[TERM_LETTERS]
+    section[LINKED] -= section[TERM_LINKED]
+    return term
 
 
 @inner

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tasks.data.wikitext.bytes import BLANK, GAP, IS, LIST_SIGN, NEWLINE, PIPE, inner
+from tasks.data.wikitext.bytes import BLANK, GAP, IS, LIST_SIGN, NEWLINE, NUM_SLOTS, PIPE, inner
 
 DEPTH = 0
 BRACES, TABLE, HTML_TABLE, LINK, URL, VARIANT = map(np.int64, range(1, 7))
@@ -16,11 +16,8 @@ NO_ENTRY = 8
 MAX_DEPTH = 1000
 """Deeper openings are not remembered, only their brackets dropped; MediaWiki itself stops at 100."""
 ARGUMENTS = NO_ENTRY + ENTRY * (MAX_DEPTH + 1)
-"""From here on there is room for begin and end of a template's name and arguments."""
-MAX_ARGUMENTS = 16
-UNIT_ROW, EXPONENT_ROW = MAX_ARGUMENTS, MAX_ARGUMENTS + 1
-"""Arguments that have a name of their own come after the unnamed ones."""
-STACK_SIZE = ARGUMENTS + 2 * (MAX_ARGUMENTS + 2)
+"""From here on there is room for begin and end of a template's name and arguments, at their slots."""
+STACK_SIZE = ARGUMENTS + 2 * NUM_SLOTS
 
 
 @inner
@@ -57,13 +54,13 @@ def cut_back(out: np.ndarray, start: int) -> int:
 
 
 @inner
-def close_through(stack: np.ndarray, kind: int, out: np.ndarray) -> int:
-    """Close the innermost construct of a kind that is open, and whatever was left open within; nothing of it is kept."""
+def close_through(stack: np.ndarray, kind: int) -> int:
+    """Close the innermost construct of a kind that is open, and whatever was left open within; where it began."""
     while top_kind(stack) != kind:
         pop(stack)
     start = stack[stack[DEPTH] + START]
     pop(stack)
-    return cut_back(out, start)
+    return start
 
 
 @inner

@@ -14,22 +14,26 @@ from tasks.data.wikitext.bytes import (
     LESS,
     LITERAL_PIPE,
     LITERAL_QUOTE,
+    LOWER_D,
     LOWER_E,
+    LOWER_H,
     LOWER_I,
     LOWER_L,
     LOWER_N,
+    LOWER_T,
     MINUS,
     NEWLINE,
     NINE,
     OPEN_BRACE,
     PIPE,
     QUOTE,
+    SEMICOLON,
     SLASH,
     SPACE,
     ZERO,
     inner,
 )  # fmt: skip
-from tasks.data.wikitext.stack import HTML_TABLE, close_through, push
+from tasks.data.wikitext.stack import HTML_TABLE, close_through, cut_back, push
 from tasks.data.wikitext.words import (
     TAG,
     TAG_BREAK,
@@ -125,6 +129,7 @@ def skip_tag(
     stack: np.ndarray,
     words: Words,
     absent: np.ndarray,
+    tables: bool,
 ) -> tuple[int, int]:
     """Go past the tag at i, and past its content if that is no text; `absent` remembers the tags that are not closed any more.
 
@@ -140,7 +145,13 @@ def skip_tag(
         if not closing:
             push(stack, HTML_TABLE, o)
         elif stack[HTML_TABLE] > 0:
-            o = close_through(stack, HTML_TABLE, out)
+            start = close_through(stack, HTML_TABLE)
+            o = o if tables else cut_back(out, start)
+        return tag_end, o
+    if kind == TAG_BREAK and tables and stack[HTML_TABLE] > 0 and is_cell(data, name_end):
+        if not closing and (o == 0 or out[o - 1] != NEWLINE):
+            out[o], out[o + 1] = SEMICOLON, SPACE
+            o += 2
         return tag_end, o
     if kind in (TAG_BREAK, TAG_PARAGRAPH):
         out[o], out[o + 1] = NEWLINE, NEWLINE
@@ -160,6 +171,12 @@ def skip_tag(
         return read_tag(data, end, words)[2], copy_literal(data, tag_end, end, out, o)
     out[o] = GAP
     return read_tag(data, end, words)[2], o + 1
+
+
+@inner
+def is_cell(data: np.ndarray, name_end: int) -> bool:
+    """Whether the name of the tag is td or th; caption and center end otherwise."""
+    return data[name_end - 1] | CASE_BIT in (LOWER_D, LOWER_H) and data[name_end - 2] | CASE_BIT == LOWER_T
 
 
 @inner

@@ -13,8 +13,9 @@ import numpy as np
 
 from tasks.data.kernels.kernel import kernel
 from tasks.data.wikitext.bytes import CASE_BIT, SPACE, UNDERSCORE, UPPER_A, UPPER_Z, inner
+from tasks.data.wikitext.programs import known_templates
 
-TAG, NAMESPACE, TEMPLATE, ARGUMENT, SECTION, EXTENSION, ENTITY = map(np.int64, range(1, 8))
+TAG, NAMESPACE, TEMPLATE, ARGUMENT, SECTION, EXTENSION, ENTITY, RANGE_WORD, UNIT, COMPOUND = map(np.int64, range(1, 11))
 """Categories of words: the same word may be in several. No Python integers: numba would compile `meaning` for each of them."""
 
 TAG_STRIP, TAG_BREAK, TAG_PARAGRAPH, TAG_OPAQUE, TAG_REFERENCE, TAG_LITERAL, TAG_CODE, TAG_TABLE = range(1, 9)
@@ -57,50 +58,23 @@ INTERWIKI = (
 EXTENSIONS = "jpg jpeg jpe png gif svg tif tiff webp xcf djvu ogg oga ogv webm mp3 mp4 wav flac opus mid stl"
 """A link to such a file shows no text, whatever the wiki calls its file namespace."""
 
-DROPPED, FIRST, LAST, SPACED, JOINED, FRACTION, NAMED, CIRCA, PARENTHESES, QUANTITY = range(10)
-VALUE, POWER, LINK_TEXT, ROMAN, CENTURY, FIXED = range(10, 16)
-TEMPLATES = {
-    FIRST: "nowrap nobr small smaller big larger bold em strong nobold noitalic sic abbr tooltip quote "
-    "blockquote cquote quotation poemquote vanchor visible_anchor ill interlanguage_link sc "
-    "smallcaps smallcaps2 unicode angbr angle_bracket math mvar var nts number formatnum flag flagu "
-    "flagcountry script underline overline zitat citation_bloc citaat citat sub sup vr",
-    LAST: "lang langue transl transliteration lang-x ling wikt-lang",
-    SPACED: "date datum keypress key",
-    JOINED: "chem chem2 linktext simplenuclide",
-    FRACTION: "frac sfrac fraction",
-    NAMED: "as_of",
-    CIRCA: "circa c. ca.",
-    PARENTHESES: "nihongo",
-    QUANTITY: "convert cvt unité unite nombre unidad",
-    VALUE: "val",
-    POWER: "e",
-    LINK_TEXT: "w",
-    ROMAN: "s s- sp sp-",
-}
-"""Templates whose text is in their arguments; all others are dropped.
+SHOWS_NOTHING, PROGRAMS = 1, 2
+"""Meaning of a template: it shows nothing that is part of a sentence, or (from PROGRAMS on) where its program begins."""
 
-FIRST and LAST name the unnamed argument that is the text (all `lang-xx` count as `lang`); SPACED, JOINED and FRACTION how the
-arguments are put together ("5 km", "H2O", "1/2"); NAMED is name and argument ("As of 2009"), CIRCA "c. 1900", PARENTHESES
-"first (others)", QUANTITY number and unit of `convert` as they were given, VALUE the number, `e=` and `u=`, POWER "×10^24",
-LINK_TEXT the text or the target of a link, ROMAN one Roman numeral or two, CENTURY the same in French ("XIXe siècle").
-"""
-TEMPLATES_OF = {"fr": {CENTURY: TEMPLATES[ROMAN]}, "it": {DROPPED: "w"}}
-"""Templates that mean something else in one language (`{{w|...}}` asks Italians for more links)."""
-FIXED_TEMPLATES = {
-    "mdash": "—", "em dash": "—", "ndash": "–", "endash": "–", "en dash": "–", "snd": " – ", "spnd": " – ",
-    "spaced ndash": " – ", "spaced en dash": " – ", "nbsp": " ", "spaces": " ", "'": "'", "'s": "'s",
-    "`": "ʻ", "okina": "ʻ", "hamza": "ʼ", "=": "=", "·": " ·", "•": " •",
-    "pi": "π", "shy": "", "zwnj": "",
+RANGE_WORDS = {
+    "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " x ", "×": " × ", "xx": " × ", "-": "–", "–": "–",
+    "to(-)": "–", "and(-)": " and ", "±": " ± ", "+/-": " ± ", "+": " + ", ",": ", ", "bis": " bis ", "à": " à ", "et": " et ",
+    "ou": " ou ", "a": " a ", "y": " y ", "e": " e ", "o": " o ", "до": "–", "til": " til ", "tot": " tot ", "en": " en ",
 }  # fmt: skip
-
-UNNAMED, UNIT, EXPONENT, BETWEEN = range(1, 5)
-ARGUMENT_NAMES = {
-    UNNAMED: "1 2 3 4 5 6 7 8 9 text",
-    UNIT: "u ul",
-    EXPONENT: "e",
-    BETWEEN: "to and or by x - – × + to(-) and(-)",
-}
-"""Names of arguments that count as unnamed, of unit and power of ten of VALUE; what may be between two numbers of QUANTITY."""
+"""What may be between two numbers of a quantity, and how it is written."""
+UNITS = {
+    "c": "°C", "f": "°F", "c-change": "°C", "f-change": "°F", "sqmi": "sq mi", "sqft": "sq ft", "sqin": "sq in",
+    "sqyd": "sq yd", "sqkm": "km2", "sqm": "m2", "cuft": "cu ft", "cuin": "cu in", "cuyd": "cu yd", "cumi": "cu mi",
+    "floz": "fl oz", "usgal": "US gal", "impgal": "imp gal", "kph": "km/h", "foot": "ft", "feet": "ft",
+}  # fmt: skip
+"""Codes of units that are written otherwise, in at most seven bytes."""
+LARGER_FIRST = ("mi furlong chain ch yd ft in", "long_ton lt st lb oz", "h min s")
+"""Units that may follow each other in one quantity, as in 6 ft 4 in: a larger one, then a smaller one of the same list."""
 
 LINK_SECTIONS = (
     "references|external links|see also|further reading|notes|footnotes|bibliography|sources|citations|"
@@ -139,6 +113,8 @@ class Words(NamedTuple):
     """(a power of two,) ENTRY, open addressing."""
     spellings: np.ndarray
     """uint8: of each word its category, and its bytes as `folded` leaves them."""
+    programs: np.ndarray
+    """uint8: what known templates do (`programs.py`), one after the other."""
 
 
 @inner
@@ -199,33 +175,56 @@ def entity_meanings() -> dict[str, int]:
 
 
 def named_words() -> Iterator[tuple[np.int64, str, int]]:
-    """Category, name and meaning of all words above but those of one language."""
+    """Category, name and meaning of all words above."""
     yield from ((ENTITY, name, value) for name, value in entity_meanings().items())
     tags = [(kind, name) for kind, names in TAGS.items() for name in names.split()]
     yield from ((TAG, name, kind | number << 8) for number, (kind, name) in enumerate(tags))
     yield from ((NAMESPACE, name, DROPPED_LINK) for name in DROPPED_NAMESPACES.split())
     yield from ((NAMESPACE, name, INTERWIKI_LINK) for name in INTERWIKI.split())
-    yield from templates(TEMPLATES)
-    yield from ((TEMPLATE, name, FIXED | packed(text) << 8) for name, text in FIXED_TEMPLATES.items())
-    yield from ((ARGUMENT, name, kind) for kind, names in ARGUMENT_NAMES.items() for name in names.split())
+    yield from ((RANGE_WORD, name, packed(text)) for name, text in RANGE_WORDS.items())
+    yield from ((UNIT, name, packed(text)) for name, text in UNITS.items())
+    yield from ((COMPOUND, name, place) for name, place in compound_places().items())
     yield from ((EXTENSION, name, 1) for name in EXTENSIONS.split())
     yield from ((SECTION, name, 1) for name in LINK_SECTIONS.split("|"))
 
 
-def templates(named: dict[int, str]) -> Iterator[tuple[np.int64, str, int]]:
-    return ((TEMPLATE, name, style) for style, names in named.items() for name in names.split())
+def compound_places() -> dict[str, int]:
+    """Of a unit in LARGER_FIRST its list, in sixteens, and its place there from 1 on."""
+    places: dict[str, int] = {}
+    for number, units in enumerate(LARGER_FIRST):
+        for place, unit in enumerate(units.split(), 1):
+            places.setdefault(unit.replace("_", " "), 16 * number + place)
+    return places
+
+
+def template_words(language: str) -> tuple[list[tuple[np.int64, str, int]], bytes]:
+    """Names of templates and of their arguments with what they mean, and all programs."""
+    named, slots, programs = known_templates(language)
+    begins, code = {}, bytearray()
+    for pattern, program in programs.items():
+        begins[pattern] = len(code)
+        code += program
+    words = [
+        (TEMPLATE, name, SHOWS_NOTHING if pattern is None else PROGRAMS + begins[pattern]) for name, pattern in named.items()
+    ]
+    return [*words, *((ARGUMENT, name, slot) for name, slot in slots.items() if slot)], bytes(code)
 
 
 def spellings(category: np.int64, name: str) -> set[bytes]:
-    """A name as it is, and with a capital first letter: `folded` knows those of ASCII only."""
-    forms = {name, name.capitalize()} if category in (NAMESPACE, SECTION) else {name}
+    """A name as it is, and with a first letter of the other case: `folded` knows the letters of ASCII only."""
+    forms = {name}
+    if category in (NAMESPACE, SECTION):
+        forms.add(name.capitalize())
+    elif category == TEMPLATE:
+        forms |= {name[:1].upper() + name[1:], name[:1].lower() + name[1:]}
     return {bytes([category, *(folded.py_func(byte, category) for byte in form.encode())]) for form in forms}
 
 
 @lru_cache(maxsize=16)
 def word_table(dropped_namespaces: frozenset[str], language: str = "") -> Words:
-    """All words above, those of a language, and more names of namespaces whose links show no text."""
-    local = [*templates(TEMPLATES_OF.get(language, {})), *((NAMESPACE, name, DROPPED_LINK) for name in dropped_namespaces)]
+    """All words above, the templates of a language, and more names of namespaces whose links show no text."""
+    templates, programs = template_words(language)
+    local = [*templates, *((NAMESPACE, name, DROPPED_LINK) for name in dropped_namespaces)]
     words = {form: value for category, name, value in [*named_words(), *local] for form in spellings(category, name)}
     joined = np.frombuffer(b"".join(words), np.uint8)
     table = np.zeros(1 << (2 * len(words)).bit_length(), ENTRY)
@@ -238,4 +237,4 @@ def word_table(dropped_namespaces: frozenset[str], language: str = "") -> Words:
             place = (place + 1) & (table.size - 1)
         table[place] = key, value, begin, end
         begin = end
-    return Words(table, joined)
+    return Words(table, joined, np.frombuffer(programs, np.uint8))

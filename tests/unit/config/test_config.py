@@ -51,6 +51,12 @@ WRONG = [
      "data.huggingface_config='en' has no effect with data.source='sample'; remove it or set source='huggingface'"),
     ({"data": {"source": "text", "path": "a.txt", "huggingface_revision": "v1"}},
      "data.huggingface_revision='v1' has no effect with data.source='text'; remove it or set source='huggingface'"),
+    ({"data": {"source": "text", "path": "a.txt", "formulas": "drop"}},
+     "data.formulas='drop' has no effect with data.source='text', whose text has no markup; remove it or set "
+     "source='mediawiki'"),
+    ({"data": {"tables": "plain"}},
+     "data.tables='plain' has no effect with data.source='sample', whose text has no markup; remove it or set "
+     "source='mediawiki'"),
     ({"finetune": [{"name": "a"}, {"name": "b"}, {"name": "a"}]},
      "finetune.name='a' is used twice; choose another name"),
     ({"finetune": [{"schedule": [{}]}]}, "finetune.0: schedule has neither cron nor every_minutes; set one of them"),

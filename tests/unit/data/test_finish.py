@@ -300,6 +300,24 @@ def test_a_dump_becomes_prose_without_redirects_and_talk(prepared, tmp_path):
     assert "Wikitext became prose." in card
 
 
+def test_a_dump_says_which_templates_left_nothing_and_reads_formulas_and_tables_by_choice(prepared, tmp_path):
+    raw = "It {{foo|a|b}} is <math>x^2</math> in {{convert|6|ft|4|in}}.{{sfn|x}}\n{|\n| c || d\n|}\nIt {{foo|a|b}} is, too. "
+    pages = "".join(PAGE.format(f"P{n}", 0, "", (raw + text).replace("<", "&lt;")) for n, text in enumerate(sentences(40)))
+    (tmp_path / "dump.xml").write_text(DUMP.format(pages), encoding="utf-8")
+    data = {"source": "mediawiki", "path": str(tmp_path / "dump.xml"), "heldout_fraction": 0.2}
+    result = manifest_of(prepared(data))
+    beginning = "It is x^2 in 6 ft 4 in.\n\nIt is, too. "
+    assert kept_texts(result) == {beginning + text for text in sentences(40)}
+    assert result[1].details["templates"] == {"number": 120, "inside": 80, "names": {"foo": [80, 80], "sfn": [40, 0]}}
+    card = card_of(result[0])
+    assert "120 templates left no text, 80 of them inside a sentence." in card
+    assert "Formulas were read as plain text where that is possible; tables were left out." in card
+    other = manifest_of(prepared(data | {"formulas": "drop", "tables": "plain"}))
+    beginning = "It is in 6 ft 4 in.\n\nc; d\n\nIt is, too. "
+    assert kept_texts(other) == {beginning + text for text in sentences(40)}
+    assert "Formulas were left out; tables were read as plain text where that is possible." in card_of(other[0])
+
+
 def held_out_text(beginning: str, fraction: float, wanted: bool) -> str:
     """`beginning` and a number with which the text is held out, or is not."""
     texts = (f"{beginning} {number}" for number in range(10_000))

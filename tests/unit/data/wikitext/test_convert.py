@@ -48,7 +48,7 @@ from tests.kit.real_data import folder
         ("{{convert|5|km|mi|0}}, {{cvt|5|to|10|kg|lb}}, {{Convert|3|x|4|m}}", "5 km, 5 to 10 kg, 3 x 4 m"),
         ("{{nowrap|a [[b|c]] {{lang|x|d}}}} {{nowrap|1=e=f}}", "a c d e=f"),
         ("{{val|5.2|u=km}} {{frac|1|2}} {{chem|H|2|O}}", "5.2 km 1/2 H2O"),
-        ("{{As of|2009|3}} {{circa|1900}} {{c.}}", "As of 2009 c. 1900"),
+        ("{{As of|2009|3}} {{circa|1900}} {{c.}}", "As of 2009 c. 1900 c."),
         ("{{nihongo|Tokyo|東京|Tōkyō}}{{mdash}}x{{'s}}{{snd}}y", "Tokyo (東京, Tōkyō)—x's – y"),
         ("{{formatnum:1234}} {{#if:a|b}} {{lc:X}}", "1234"),
         ("5.98{{e|24}} kg, 3{{E|−20}} g, {{val|1.2|e=6|u=kg}}", "5.98×10^24 kg, 3×10^−20 g, 1.2×10^6 kg"),
@@ -62,7 +62,7 @@ from tests.kit.real_data import folder
         ("Visit <a href='x'>this page</a> now", "Visit this page now"),
         ("end\n[[ar:A]]\n[[bg:A]]\n[[hu:A]]\n[[it:A]]\n[[lt:A]]\n[[sl:A]]\n[[ur:A]]", "end"),
         # What dropped templates leave behind
-        ("Foo ({{IPA|x}}) is, bar ( {{x}}, {{y}} ; {{z}} ) ,{{w}}, end {{v}}.", "Foo is, bar, end."),
+        ("Foo ({{box}}) is, bar ( {{x}}, {{y}} ; {{z}} ) ,{{w}}, end {{v}}.", "Foo is, bar, end."),
         ("Bar ({{x}}; 5 May 1900 – {{y}}) was", "Bar (5 May 1900 –) was"),
         ("C ({{b}} – {{d}}) and 柏林（{{x}}）是", "C and 柏林是"),
         ("call f() and (a , b) stay", "call f() and (a , b) stay"),
@@ -72,6 +72,9 @@ from tests.kit.real_data import folder
         ("a\n:{|\n|b\n|}\n{{box|\n{|\n|c\n|}}}\nd", "a\n\nd"),
         ("a\n{|\n|-\n! h || i\n| never closed\n\nb", "a\n\nb"),
         ("a <table><tr><td>b<table>c</table></td></tr></table> d", "a d"),
+        # A `|` that begins a line of text, and what is left of a broken table or template
+        ("a\n|begins a line of [[the|text]] outside of a table.\nb", "a\nbegins a line of text outside of a table.\nb"),
+        ("a\n| x || y of a row\n| name = 1 and so on\n|-\n|}\n| style=b | c d e\nf", "a\n\nf"),
         # Tags
         ("a<ref>b [[c]] {{d}}</ref>, e<ref name=x/> f<REF group='g'>h</Ref >.", "a, e f."),
         ("a<ref name=x>never closed. b<ref>c</ref> d</ref>", "anever closed. b d"),
@@ -79,7 +82,7 @@ from tests.kit.real_data import folder
         ("a\n<!-- alone -->\nb<!-- open", "a\nb"),
         ("x<br>y<br />z H<sub>2</sub>O m<sup>2</sup>", "x\ny\nz H2O m2"),
         ("<p>a</p><blockquote>b</blockquote><small>c</small> <span style='x'>d</span>", "a\n\nb\n\nc d"),
-        ("a<math>x^2 {{y}}</math>b<gallery>\nx.jpg|c\n</gallery>d<pre>e</pre>", "abd"),
+        ("a <math>x^2 {{y}}</math> b<gallery>\nx.jpg|c\n</gallery>d<pre>e</pre>", "a x^2 y bd"),
         ("<syntaxhighlight lang=c>int x;</syntaxhighlight>a <syntaxhighlight lang=c inline>b{c}</syntaxhighlight>", "a b{c}"),
         ("<nowiki>'''[[a|b]]'''</nowiki> <nowiki/>c <nowiki>{{d}}</nowiki>", "'''[[a|b]]''' c {d}"),
         ("1 < 2, <3, <unknown>x</unknown>, <stdio.h>", "1 < 2, <3, <unknown>x</unknown>, <stdio.h>"),
@@ -114,6 +117,8 @@ def test_rules(wikitext, text):
             "lead\n== C ==\n* Cat: an animal\n== E ==\n* Elephant: another",
             "lead\n\nC\n\nCat: an animal\n\nE\n\nElephant: another",
         ),
+        ("Alphabet.\n\n== B ==\n* Bear: an animal.\n\n== Zz ==\nEnd.", "Alphabet.\n\nB\n\nBear: an animal.\n\nZz\n\nEnd."),
+        ("lead\n; A\n{|\n| x\n|}\n; B\ntext\n; C\n; D\n== E ==\n; F\n{{x|y}}", "lead\n\nB\ntext\nC\nD"),
         ("a\n==\n=x=\nb\n====== y ======\nc\n= =\nd", "a\n\nx\n\nb\n\ny\n\nc\n\nd"),
     ],
 )
@@ -220,8 +225,9 @@ def test_an_article_keeps_its_sentences():
     pages = read_pages(io.BytesIO(bz2.decompress(file.read_bytes())), file.name, Counter())
     text = wikitext_to_text(next(page for page in pages if page.title == "Albedo").text)
     assert text.startswith(
-        'Albedo or reflection coefficient, derived from Latin albedo "whiteness" (or reflected sunlight) in turn from albus '
-        '"white", is the diffuse reflectivity or reflecting power of a surface.\n\nIt is the ratio of reflected radiation'
+        'Albedo (/ælˈbiːdoʊ/) or reflection coefficient, derived from Latin albedo "whiteness" (or reflected sunlight) in turn '
+        'from albus "white", is the diffuse reflectivity or reflecting power of a surface.\n\nIt is the ratio of '
+        "reflected radiation"
     )
     assert "\n\nTerrestrial albedo\n\nAlbedos of typical materials in visible light range from up to 0.9 for fresh snow" in text
     assert "currently about 15 °C. If Earth were frozen entirely" in text

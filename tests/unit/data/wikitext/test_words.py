@@ -9,20 +9,24 @@ import pytest
 
 from tasks.data.wikitext.words import (
     ARGUMENT,
+    COMPOUND,
     ENTITY,
     EXTENSION,
     NAMESPACE,
+    RANGE_WORD,
     SECTION,
     TAG,
     TEMPLATE,
+    UNIT,
     Words,
     meaning,
     named_words,
+    template_words,
     word_hash,
     word_table,
 )  # fmt: skip
 
-CATEGORIES = [TAG, NAMESPACE, TEMPLATE, ARGUMENT, SECTION, EXTENSION, ENTITY]
+CATEGORIES = [TAG, NAMESPACE, TEMPLATE, ARGUMENT, SECTION, EXTENSION, ENTITY, RANGE_WORD, UNIT, COMPOUND]
 PRINTABLE = [chr(code) for code in range(33, 127)]
 
 
@@ -49,15 +53,19 @@ def plain(category, name):
     return "".join(c.lower() if c.isascii() else c for c in name).replace("_", " ")
 
 
+def all_words():
+    return [*named_words(), *template_words("")[0]]
+
+
 def listed(category):
-    return {plain(category, name): value for kind, name, value in named_words() if kind == category}
+    return {plain(category, name): value for kind, name, value in all_words() if kind == category}
 
 
 def test_no_two_entries_of_a_category_are_the_same_word():
     counts = Counter((category, plain(category, name)) for category, name in {(c, n) for c, n, _ in named_words()})
     assert [word for word, number in counts.items() if number > 1] == []
     values: dict[tuple[int, str], set[int]] = {}
-    for category, name, value in named_words():
+    for category, name, value in all_words():
         values.setdefault((category, plain(category, name)), set()).add(value)
     assert [word for word, several in values.items() if len(several) > 1] == []
 
@@ -84,7 +92,9 @@ def test_a_short_name_that_is_not_listed_has_no_meaning(category):
     found = looked_up(word_table(frozenset()), names, category)
     own = listed(category)
     named = {names[i]: int(found[i]) for i in np.flatnonzero(found)}
-    assert {plain(category, name) for name in named} == {name for name in own if len(name) <= 3 and set(name) <= set(PRINTABLE)}
+    assert {plain(category, name) for name in named} == {
+        name for name in own if len(name) <= 3 and set(name) <= {*PRINTABLE, " "}
+    }
     assert all(value == own[plain(category, name)] for name, value in named.items())
 
 
@@ -96,7 +106,7 @@ def test_a_word_of_the_same_hash_is_not_taken_for_another():
     entry = table[table["value"] != 0][0]
     table[:] = 0
     table[(key >> 20) & (table.size - 1)] = (key, *list(entry)[1:])
-    assert looked_up(Words(table, words.spellings), ["stranger"], TAG).tolist() == [0]
+    assert looked_up(Words(table, words.spellings, words.programs), ["stranger"], TAG).tolist() == [0]
 
 
 def test_letters_count_as_lower_case_but_in_entities():
