@@ -200,7 +200,8 @@ def compound_places() -> dict[str, int]:
 def template_words(language: str) -> tuple[list[tuple[np.int64, str, int]], bytes]:
     """Names of templates and of their arguments with what they mean, and all programs."""
     named, slots, programs = known_templates(language)
-    begins, code = {}, bytearray()
+    begins: dict[str, int] = {}
+    code = bytearray()
     for pattern, program in programs.items():
         begins[pattern] = len(code)
         code += program
