@@ -226,13 +226,8 @@ def test_an_article_keeps_its_sentences():
     text = wikitext_to_text(next(page for page in pages if page.title == "Albedo").text)
     assert text.startswith(
         'Albedo (/ælˈbiːdoʊ/) or reflection coefficient, derived from Latin albedo "whiteness" (or reflected sunlight) in turn '
-<<<<<<< HEAD
-        'from albus "white", is the diffuse reflectivity or reflecting power of a surface.\n\nIt is the ratio of '
-        "reflected radiation"
-=======
         'from albus "white", '
         "is the diffuse reflectivity or reflecting power of a surface.\n\nIt is the ratio of reflected radiation"
->>>>>>> f11-text
     )
     assert "\n\nTerrestrial albedo\n\nAlbedos of typical materials in visible light range from up to 0.9 for fresh snow" in text
     assert "currently about 15 °C. If Earth were frozen entirely" in text
