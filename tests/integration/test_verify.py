@@ -56,6 +56,7 @@ def stage(home: Path, tmp_path: Path) -> StageLayout:
     """The pre-training of a copy of the run, to be tampered with."""
     run = RunLayout(tmp_path, "run")
     shutil.copytree(home / "runs" / "run", run.path)
+    (tmp_path / "datasets").symlink_to(home / "datasets")  # requests name them relative to themselves
     return run.pretrain()
 
 
