@@ -1,6 +1,7 @@
 """The wheel: it holds what the repository holds, and works where there is no repository."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -70,7 +71,8 @@ def test_an_installed_wheel_plans_as_the_checkout_does(bin_folder: Path, tmp_pat
     assert installed["check"]["simulated_bytes"] is not None, installed["check"]["note"]
     checkout = subprocess.run(
         [sys.executable, "-m", "flows", "plan", "demo", "--json", "--no-simulation"],
-        cwd=ROOT, capture_output=True, text=True, check=True, timeout=300,
+        cwd=ROOT, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / ".cache")}, capture_output=True, text=True, check=True,
+        timeout=300,
     )  # fmt: skip
     assert installed["chosen"] == json.loads(checkout.stdout)["chosen"]
 
