@@ -17,6 +17,7 @@ from tasks.record.files import Record
 from tasks.record.layout import StageLayout, attempt_of
 from tasks.record.manifest import Input, Manifest
 from tasks.registry.records import Move, VersionRecord, history, newest_decision
+from tasks.registry.store import check_store
 
 CHAMPION = "champion"
 FIRST = ("accuracy", "macro_f1", "answer_loss", "heldout_loss", "bits_per_byte")
@@ -97,6 +98,7 @@ def record_asked_for(inventory: Inventory, asked: str) -> VersionRecord:
     own = [one for one in inventory.records if one.model == model and one.version is not None]
     known = {number: one for one in own for number in one.earlier_versions} | {one.version: one for one in own}
     if not known:
+        check_store(inventory.home)
         there = ", ".join(sorted({one.model for one in inventory.records})) or "none"
         raise ConfigError(f"lineage of {asked!r}: no model {model!r} is registered in this home; there are: {there}")
     if found["version"] is not None:

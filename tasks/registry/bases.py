@@ -7,17 +7,20 @@ from tasks.record.errors import ConfigError, IntegrityError
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Manifest
 from tasks.registry.records import VersionRecord, history, version_records
+from tasks.registry.store import check_store
 from tasks.stages.work import Result
 
 
 def registered_base(home: Path, base: Base, field: str = "base") -> Result:
     """What `models:/NAME@ALIAS` or `models:/NAME/VERSION` means now; read from the records of this home, without MLflow.
 
-    Raises ConfigError for a model, version or alias that there is not, IntegrityError where its files are gone or others.
+    Raises ConfigError for a model, version or alias that there is not, IntegrityError where its files are gone or others, and
+    TrackingError as `check_store` does.
     """
     said = f"{field}={base.text!r}"
     known = {record.version: record for record in version_records(home, base.name) if record.version is not None}
     if not known:
+        check_store(home)
         raise ConfigError(f"{said}: no model {base.name!r} is registered in this home{others(home)}")
     number = base.version
     if base.alias is not None:

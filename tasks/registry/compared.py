@@ -10,6 +10,7 @@ from tasks.record.manifest import Manifest
 from tasks.registry.names import CANDIDATE
 from tasks.registry.records import history, version_records
 from tasks.registry.status import CHAMPION
+from tasks.registry.store import check_store
 from tasks.stages.work import Result, Results
 
 
@@ -49,9 +50,10 @@ def compared_version(home: Path, model: str, number: int | None = None) -> dict[
 
 
 def candidate_of(home: Path, model: str, version: int) -> StageLayout:
-    """The fine-tune that became this version; raises GateError for a version that is none."""
+    """The fine-tune that became this version; raises GateError for a version that is none, or as `check_store` does."""
     records = {one.version: one for one in version_records(home, model) if one.label == CANDIDATE}
     if version not in records:
+        check_store(home)
         there = ", ".join(str(number) for number in sorted(filter(None, records))) or "none"
         raise GateError(f"{model} has no fine-tuned version {version}; there are: {there}")
     return StageLayout(Path(records[version].stage))

@@ -12,7 +12,7 @@ from tasks.record.files import Record, write_json
 from tasks.record.journal import Journal, read_journal
 from tasks.record.layout import StageLayout, attempt_of, registry_folder
 from tasks.record.manifest import Manifest
-from tasks.registry.store import check_store, here, inside, make_private, store_identity
+from tasks.registry.store import here, inside, make_private, store_identity
 
 log = logging.getLogger(__name__)
 
@@ -102,14 +102,11 @@ def version_records(home: Path, model_name: str) -> list[VersionRecord]:
 
 
 def done_records(home: Path, keys: str) -> list[VersionRecord]:
-    """Of the versions in this store whose keys match the pattern, by their keys. Raises TrackingError as `check_store` does."""
+    """Of the versions in this store whose keys match the pattern, by their keys."""
     files = sorted(record_file(home, "x").parent.glob(f"{keys}.json"))
     found = [read_record(home, file.name.removesuffix(".json")) for file in files]
     store = store_identity(home)
-    own = [record for record in found if record and record.state == "done" and record.store == store]
-    if not own:
-        check_store(home)
-    return own
+    return [record for record in found if record and record.state == "done" and record.store == store]
 
 
 def records_of_manifest(home: Path, digest: str) -> list[VersionRecord]:

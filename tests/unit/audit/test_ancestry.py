@@ -14,7 +14,7 @@ from tasks.audit.ancestry import ancestry_of
 from tasks.audit.lineage import StageUse, lineage_of_source
 from tasks.audit.withdrawal import withdrawal
 from tasks.record.approvals import Approval, keep_approval
-from tasks.record.errors import ConfigError
+from tasks.record.errors import ConfigError, TrackingError
 from tasks.record.files import file_sha256, read_json, write_json
 from tasks.record.layout import RunLayout, StageLayout
 from tasks.record.manifest import environment
@@ -273,3 +273,9 @@ def test_what_is_no_version_is_refused_with_what_there_is(tmp_path: Path, asked:
     made = random_home(tmp_path / "home", 0)
     with pytest.raises(ConfigError, match=sentence):
         ancestry_of(made.home, asked)
+
+
+def test_where_the_registry_is_away_nobody_says_that_nothing_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1:1 does not answer"):
+        ancestry_of(tmp_path, "demo")

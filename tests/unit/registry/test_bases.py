@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from tasks.config.base import parse_base
-from tasks.record.errors import ConfigError, IntegrityError
+from tasks.record.errors import ConfigError, IntegrityError, TrackingError
 from tasks.record.files import write_json
 from tasks.record.layout import RunLayout
 from tasks.registry import versions as registry
 from tasks.registry.bases import registered_base
+from tasks.registry.compared import candidate_of
 from tasks.stages.work import Result
 from tests.kit.registered_stages import begun_stage, finished_training, new_version
 
@@ -81,3 +82,17 @@ def test_a_stage_that_is_gone_or_another_by_now_is_no_base(home: Path, registere
     copy = Path(said.rpartition("base='")[2].removesuffix("'"))
     assert (copy / "model.safetensors").is_file(), "the remedy is there"
     assert second.manifest.digest != first.manifest.digest
+
+
+def test_where_the_registry_is_away_nobody_says_that_nothing_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    questions = (
+        lambda: registered_base(tmp_path, parse_base("models:/demo@champion")),
+        lambda: candidate_of(tmp_path, "demo", 1),
+    )
+    for ask in questions:
+        with pytest.raises(TrackingError) as found:
+            ask()
+        assert str(found.value) == (
+            "MLflow at http://127.0.0.1:1 does not answer (Connection refused); start it, or correct MLFLOW_TRACKING_URI"
+        )

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tasks.record.errors import TrackingError
 from tasks.record.manifest import Input, Manifest
 from tasks.registry.records import VersionRecord, keep_decision, newer_decision, record_file, version_records, write_record
 
@@ -28,10 +27,7 @@ def test_records_are_those_of_done_registrations_in_this_store(tmp_path, monkeyp
     assert record_file(tmp_path, "demo@a").stat().st_mode & 0o077 == 0
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere:1")
     assert [found.key for found in version_records(tmp_path, "demo")] == ["demo@c"]
-    with pytest.raises(
-        TrackingError, match=r"MLflow at http://elsewhere:1 does not answer .*; start it, or correct MLFLOW_TRACKING_URI"
-    ):
-        version_records(tmp_path, "nothing")
+    assert version_records(tmp_path, "nothing") == []
 
 
 @pytest.mark.parametrize(
