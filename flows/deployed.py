@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.config.finetuning import FinetuneFile
-from tasks.config.presets import check_schedules, parsed
+from tasks.config.presets import finetune_of
 from tasks.record.errors import ConfigError
 from tasks.record.files import read_json, write_json
 from tasks.record.layout import deployed_folder
@@ -18,9 +18,7 @@ def deployed(home: Path) -> dict[str, FinetuneFile]:
     found = {}
     for path in sorted(deployed_folder(home).glob("*.json")):
         try:
-            settings = parsed(FinetuneFile, read_json(path))
-            check_schedules(settings)
-            found[path.stem] = settings
+            found[path.stem] = finetune_of(read_json(path))
         except ConfigError as error:
             logger.warning("the deployment %s is passed over: %s; deploy its file again", path.stem, error)
     return found

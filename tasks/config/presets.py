@@ -53,6 +53,11 @@ def load_finetune(file: str, assignments: Iterable[str] = ()) -> FinetuneFile:
         assign(values, assignment)
     if "finetune" in values:
         raise ConfigError(f"{file!r} is the file of a run, with fine-tunes in it; start it with `pretune run {file}`")
+    return finetune_of(values)
+
+
+def finetune_of(values: dict[str, Any]) -> FinetuneFile:
+    """A checked fine-tune from plain values, its schedules included; raises ConfigError for the first mistake found."""
     settings = parsed(FinetuneFile, values)
     check_schedules(settings)
     return settings

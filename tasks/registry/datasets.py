@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.data.card.card import CARD_FILE, CARD_PLOT, embedded
 from tasks.record.layout import StageLayout
 from tasks.record.manifest import Input, Manifest, Request, read_request
-from tasks.registry.store import here, read_registration
+from tasks.registry.store import read_registration
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,7 +21,7 @@ MAX_NOTE = 5000
 NOTE_END = "\n\n*The whole card and its picture: {card} among the artifacts.*"
 
 
-def data_of(home: Path, request: Request) -> Iterator[tuple[Input, str]]:
+def data_of(request: Request) -> Iterator[tuple[Input, str]]:
     """Every data set that the stage's weights were made with, and as what: its own, and for a fine-tune those of its base.
 
     Weights that begin at random take nothing from the base but its shape.
@@ -29,21 +29,21 @@ def data_of(home: Path, request: Request) -> Iterator[tuple[Input, str]]:
     context = "evaluation" if request.kind == "evaluate" else "training"
     for role in DATA_ROLES:
         if entry := request.inputs.get(role):
-            yield entry.model_copy(update={"path": str(here(home, entry.path))}), context
+            yield entry, context
     base = request.inputs.get("base")
     if request.kind != "finetune" or base is None or request.identity.get("init") == "random":
         return
-    stage = StageLayout(here(home, base.path))
+    stage = StageLayout(Path(base.path))
     if stage.request.exists():
-        for entry, _ in data_of(home, read_request(stage)):
+        for entry, _ in data_of(read_request(stage)):
             yield entry, "pretraining"
 
 
-def log_data(client: "MlflowClient", home: Path, run_id: str, request: Request) -> None:
+def log_data(client: "MlflowClient", run_id: str, request: Request) -> None:
     """The data sets as inputs of the run, which MLflow keeps once per name and digest, and the card of each."""
     from mlflow.entities import DatasetInput, InputTag
 
-    given = list(data_of(home, request))
+    given = list(data_of(request))
     if not given:
         return
     inputs = [DatasetInput(dataset(entry), [InputTag("mlflow.data.context", context)]) for entry, context in given]
@@ -92,7 +92,7 @@ def card_note(card: str) -> str:
 def card_links(home: Path, request: Request) -> dict[str, str]:
     """Where in MLflow the cards of the stage's data sets are, as tags of its versions."""
     links = {}
-    for entry, context in data_of(home, request):
+    for entry, context in data_of(request):
         known = read_registration(home, StageLayout(Path(entry.path)))
         if known is not None:
             key = "data_card" if context == "training" else f"data_card.{context}"

@@ -16,7 +16,7 @@ from tasks.registry.card import card_body, data_text
 from tasks.registry.datasets import card_links, data_of
 from tasks.registry.names import CANDIDATE, PRETRAINED, registered_version
 from tasks.registry.records import records_of_manifest, version_records
-from tasks.registry.store import here, read_registration
+from tasks.registry.store import read_registration
 from tasks.registry.tracking import sync
 from tasks.registry.versions import NewVersion, Version, register, version_numbered, version_of_record
 from tasks.stages.work import Result
@@ -142,7 +142,7 @@ def lineage_line(request: Request, parent: Version | None) -> str:
 
 def mirror_data(stage: StageLayout) -> None:
     """Complete the MLflow runs of the data sets that are still there, so that the version can name their cards."""
-    for entry, _ in data_of(home(), read_request(stage)):
+    for entry, _ in data_of(read_request(stage)):
         data = StageLayout(Path(entry.path))
         if data.manifest.exists():
             mirror(data)
@@ -159,7 +159,7 @@ def data_section(stage: StageLayout) -> str:
     entry = inputs.get("dataset") or inputs.get("examples")
     if entry is None:
         return ""
-    data = StageLayout(here(home(), entry.path))
+    data = StageLayout(Path(entry.path))
     if not data.manifest.exists():
         return f"No longer there; its digest is `{entry.digest}`."
     return data_text(Manifest.read(data.manifest), read_request(data))

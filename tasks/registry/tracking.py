@@ -237,7 +237,7 @@ def describe_run(client: "MlflowClient", home: Path, run: "Run", request: Reques
     missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
     for batch in in_batches(missing, PARAMS_PER_BATCH):
         client.log_batch(run.info.run_id, params=batch)
-    log_data(client, home, run.info.run_id, request)
+    log_data(client, run.info.run_id, request)
 
 
 def describe_execution(client: "MlflowClient", home: Path, run: "Run", stage: StageLayout) -> None:

@@ -55,7 +55,7 @@ def test_a_fine_tune_has_the_data_of_its_base_too(home, stages):
 
 
 def test_random_weights_have_seen_nothing_of_the_base(home, stages):
-    assert [(Path(entry.path), use) for entry, use in data_of(home, read_request(stages["random"]))] == [
+    assert [(Path(entry.path), use) for entry, use in data_of(read_request(stages["random"]))] == [
         (stages["examples"].path, "training")
     ]
 
@@ -63,7 +63,7 @@ def test_random_weights_have_seen_nothing_of_the_base(home, stages):
 def test_an_evaluation_is_given_its_examples_only(home, stages):
     inputs = read_request(stages["tuned"]).inputs
     request = Request(kind="evaluate", identity={}, inputs=inputs)
-    assert [(entry.digest, use) for entry, use in data_of(home, request)] == [(inputs["examples"].digest, "evaluation")]
+    assert [(entry.digest, use) for entry, use in data_of(request)] == [(inputs["examples"].digest, "evaluation")]
 
 
 def test_the_run_of_a_data_set_has_its_card_as_note_and_file(home, stages):
